@@ -1,0 +1,158 @@
+"""Reading checkpoints: never running what is in them, and saying in one sentence what is wrong with them."""
+
+import argparse
+import os
+import os.path as osp
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any
+from urllib.parse import urlparse
+
+import mmengine.runner.checkpoint as mmengine_checkpoint
+import numpy as np
+import torch
+from mmengine.dist import barrier, get_rank
+from mmengine.logging import HistoryBuffer
+from mmengine.utils import digit_version
+from torch import Tensor
+
+__all__ = ['ALLOWED_GLOBALS', 'check_state_dict', 'compare_state_dicts', 'load_checkpoint_file', 'register_safe_loader']
+
+_multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
+_DTYPES = [
+    type(np.dtype(kind)) for kind in ('?', 'i1', 'u1', 'i2', 'u2', 'i4', 'u4', 'i8', 'u8', 'f2', 'f4', 'f8', 'U')
+]
+
+
+def _statistic(owner: type, name: str) -> Any:
+    """Stand in for ``getattr``: a ``HistoryBuffer`` stores references to its own methods, and needs no more than that.
+
+    Raises:
+        pickle.UnpicklingError: Something else is asked for.
+    """
+    if owner is HistoryBuffer and name in ('min', 'max', 'mean', 'current'):
+        return getattr(owner, name)
+    raise pickle.UnpicklingError('Unsupported GLOBAL builtins.getattr')
+
+
+# What a checkpoint may hold besides tensors and Python's own containers; none of it runs code of the file. The name in
+# a pair is what the file says: numpy 1 and numpy 2 write the same function under different modules.
+ALLOWED_GLOBALS = [
+    HistoryBuffer,  # MMEngine's message hub, in every checkpoint of a Runner
+    (_statistic, 'builtins.getattr'),
+    np.ndarray,
+    np.dtype,
+    *_DTYPES,
+    (_multiarray._reconstruct, 'numpy.core.multiarray._reconstruct'),
+    (_multiarray._reconstruct, 'numpy._core.multiarray._reconstruct'),
+    (_multiarray.scalar, 'numpy.core.multiarray.scalar'),
+    (_multiarray.scalar, 'numpy._core.multiarray.scalar'),
+    argparse.Namespace,  # timm-style released checkpoints keep the command line
+]
+TAKES_ALLOW_LIST = digit_version(torch.__version__) >= digit_version('2.6')
+
+
+def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> Any:
+    """Read what ``torch.save`` wrote: tensors, Python's containers and numbers, and ``ALLOWED_GLOBALS``.
+
+    Args:
+        path: A local file.
+        map_location: Where the tensors go, as in ``torch.load``.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is truncated, no checkpoint, or holds an object that is not allowed; that object is named
+            and never made.
+    """
+    path = osp.abspath(osp.expanduser(path))
+    if not osp.isfile(path):
+        raise FileNotFoundError(f'There is no checkpoint {path}.')
+    try:
+        with torch.serialization.safe_globals(ALLOWED_GLOBALS) if TAKES_ALLOW_LIST else nullcontext():
+            return torch.load(path, map_location=map_location, weights_only=True)
+    except PermissionError:
+        raise
+    except Exception as error:  # a damaged file can raise anything, even an OSError of a negative seek
+        refused = (
+            re.search(r'(?:GLOBAL|class) ([\w.]+)', str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        )
+        if refused:
+            raise ValueError(
+                f'The checkpoint {path} holds {refused[1]}, which is not on the list of what a checkpoint may hold and '
+                'could run any code, so it is not loaded.'
+            ) from None
+        if isinstance(error, RuntimeError | OSError) and zipfile.is_zipfile(path):
+            raise  # the file is whole: this is about map_location, or memory
+        reason = ' '.join(f'{type(error).__name__} {error}'.split('.')[0].split())
+        raise ValueError(
+            f'The checkpoint {path} ({osp.getsize(path)} bytes) is truncated or no PyTorch checkpoint ({reason}).'
+        ) from None
+
+
+def register_safe_loader() -> None:
+    """Make MMEngine read every checkpoint with ``load_checkpoint_file``: load_from, --resume, init_model, Pretrained.
+
+    The OneDL fork of MMEngine falls back to unpickling anything after a warning, and official MMEngine reads an address
+    on the internet like that from the start. May be called repeatedly.
+    """
+    if not TAKES_ALLOW_LIST:
+        return  # an older torch would refuse the checkpoints of MMEngine itself
+    loader = mmengine_checkpoint.CheckpointLoader
+    loader.register_scheme(prefixes='', loader=load_from_local, force=True)
+    loader.register_scheme(prefixes=('http://', 'https://'), loader=load_from_http, force=True)
+    # torchvision://, open-mmlab:// and mmcls:// turn a name into an address and call this function
+    mmengine_checkpoint.load_from_http = load_from_http
+
+
+def load_from_local(filename: str, map_location: Any = None) -> Any:
+    """Load a local checkpoint; MMEngine logs the end of this function's name."""
+    return load_checkpoint_file(filename, map_location)
+
+
+def load_from_http(filename: str, map_location: Any = None) -> Any:
+    """Download a checkpoint once into torch's cache, first on rank 0, and load it."""
+    folder = osp.join(torch.hub.get_dir(), 'checkpoints')
+    path = osp.join(folder, osp.basename(urlparse(filename).path))
+    for turn in (True, False):
+        if turn == (get_rank() == 0) and not osp.exists(path):  # the others share the folder, or download after it
+            os.makedirs(folder, exist_ok=True)
+            torch.hub.download_url_to_file(filename, path, progress=turn)
+        barrier()
+    return load_checkpoint_file(path, map_location)
+
+
+def compare_state_dicts(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> str:
+    """Name every key that is missing in ``got``, unexpected there, or of another shape; '' if there is none."""
+    lines = {
+        'missing': [f'{key} {tuple(value.shape)}' for key, value in expected.items() if key not in got],
+        'unexpected': [key for key in got if key not in expected],
+        'of another shape': [
+            f'{key} {tuple(got[key].shape)} instead of {tuple(value.shape)}'
+            for key, value in expected.items()
+            if key in got and got[key].shape != value.shape
+        ],
+    }
+    if not any(lines.values()):
+        return ''
+    counts = ', '.join(f'{len(keys)} {kind}' for kind, keys in lines.items())
+    listed = ''.join(f'\n  {kind}: {key}' for kind, keys in lines.items() for key in keys)
+    return f'keys {counts}, of {len(expected)}: it looks like a checkpoint of another architecture.{listed}'
+
+
+def check_state_dict(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], source: str = 'The checkpoint') -> None:
+    """Refuse weights that do not fit a model key by key.
+
+    Args:
+        expected: The model's ``state_dict()``.
+        got: The weights to load into it.
+        source: What the message calls the weights, such as ``'The checkpoint x.pth'``.
+
+    Raises:
+        ValueError: Some keys are missing, unexpected or of another shape; all are named.
+    """
+    difference = compare_state_dicts(expected, got)
+    if difference:
+        raise ValueError(f'{source} does not fit the model, {difference}')

@@ -1,0 +1,128 @@
+"""Everything that differs between the OpenMMLab stacks, in one place: each function can go when its reason is gone.
+
+Two families of distributions provide the same modules ``mmengine``, ``mmcv``, ``mmseg`` and ``mmpretrain``: the OneDL
+forks (maintained) and the official OpenMMLab releases. The rest of the project never asks which one is there.
+"""
+
+import importlib.metadata
+import importlib.util
+import sys
+
+# module -> distribution, and the extra of mmrobust that installs the family
+STACKS = {
+    'onedl': {
+        'mmengine': 'onedl-mmengine',
+        'mmcv': 'onedl-mmcv',
+        'mmseg': 'onedl-mmsegmentation',
+        'mmpretrain': 'onedl-mmpretrain',
+    },
+    'openmmlab': {'mmengine': 'mmengine', 'mmcv': 'mmcv', 'mmseg': 'mmsegmentation', 'mmpretrain': 'mmpretrain'},
+}
+
+
+def prepare() -> None:
+    """Check the installed stack and even out its differences; ``import mmrobust`` calls this once.
+
+    It has to happen before ``Config.fromfile``: a configuration's bases are resolved before its ``custom_imports``.
+
+    Raises:
+        ImportError: no OpenMMLab stack is installed, only a part of one, parts of both, or one that cannot work here.
+    """
+    stack = find_stack()
+    if stack == 'openmmlab':
+        refuse_new_python()
+        require_pkg_resources()
+    name_distributions(stack)
+    read_checkpoints_safely()
+
+
+def find_stack() -> str:
+    """Return the name of the one complete stack that is installed, a key of ``STACKS``.
+
+    Both families own the same files, so of two installed ones nobody can say which code runs: the last installation
+    wins file by file, and removing either one breaks the other.
+
+    Raises:
+        ImportError: there is not exactly one complete stack.
+    """
+    found = {stack: _installed(distributions.values()) for stack, distributions in STACKS.items()}
+    present = [stack for stack in STACKS if found[stack]]
+    listed = ', '.join(f'{name} {version}' for stack in present for name, version in found[stack].items())
+    if not present:
+        raise ImportError(
+            'mmrobust needs MMEngine, MMCV, MMSegmentation and MMPretrain, but found none of them: '
+            'run `pip install "mmrobust[onedl]"`.'
+        )
+    if len(present) > 1:
+        names = ' '.join(name for stack in present for name in found[stack])
+        raise ImportError(
+            f'mmrobust found distributions of two OpenMMLab families that overwrite each other ({listed}): '
+            f'run `pip uninstall -y {names}` and then `pip install "mmrobust[onedl]"`.'
+        )
+    stack = present[0]
+    missing = [name for name in STACKS[stack].values() if name not in found[stack]]
+    if missing:
+        raise ImportError(
+            f'mmrobust found only a part of an OpenMMLab stack ({listed}) without {", ".join(missing)}: '
+            f'run `pip install "mmrobust[{stack}]"`.'
+        )
+    return stack
+
+
+def _installed(distributions) -> dict[str, str]:
+    """Return the versions of those distributions that are installed (by name: listing all packages takes 0.2 s)."""
+    versions = {}
+    for name in distributions:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def refuse_new_python() -> None:
+    """Official MMEngine builds optimizers with ``pkgutil.find_loader``, which Python 3.14 removed.
+
+    Raises:
+        ImportError: this is Python 3.14 or newer.
+    """
+    if sys.version_info >= (3, 14):
+        raise ImportError(
+            f'The official MMEngine cannot build an optimizer on Python {sys.version_info[0]}.{sys.version_info[1]}: '
+            'use Python 3.10 to 3.13, or replace the stack with the one of `pip install "mmrobust[onedl]"`.'
+        )
+
+
+def require_pkg_resources() -> None:
+    """Official MMEngine imports ``pkg_resources``, which setuptools 82 removed.
+
+    Raises:
+        ImportError: there is no ``pkg_resources``.
+    """
+    if importlib.util.find_spec('pkg_resources') is None:
+        raise ImportError(
+            'The official MMEngine needs pkg_resources, which setuptools 82 removed: run `pip install "setuptools<82"`.'
+        )
+
+
+def name_distributions(stack: str) -> None:
+    """Tell MMEngine which distribution a module comes from, for ``_base_ = 'mmseg::...'`` and its error messages.
+
+    Its table knows neither the forks' name of MMSegmentation nor any plugin, so ``mmseg::`` bases fail on the forks
+    and ``mmrobust::`` bases everywhere.
+    """
+    from mmengine.config.utils import MODULE2PACKAGE
+
+    MODULE2PACKAGE['mmseg'] = STACKS[stack]['mmseg']
+    MODULE2PACKAGE.setdefault('mmrobust', 'mmrobust')
+
+
+def read_checkpoints_safely() -> None:
+    """Read checkpoints in one way on every stack and every torch.
+
+    Official MMEngine 0.10.7 cannot read its own checkpoints with torch >= 2.6, which accepts an allow-list of types
+    only; the fork can, but runs whatever code a file holds when it meets a type that it does not know.
+    """
+    from mmrobust.checkpoint import register_safe_loader
+
+    register_safe_loader()

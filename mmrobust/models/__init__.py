@@ -1,0 +1,8 @@
+"""Models: bricks, backbones, losses, and the task models in which they meet."""
+
+from mmrobust.models.backbones import FAN, AttentionBackbone
+from mmrobust.models.decode_heads import FANSegformerHead
+from mmrobust.models.losses import AttentionDiversificationLoss
+from mmrobust.models.segmentors import RobustEncoderDecoder
+
+__all__ = ['FAN', 'AttentionBackbone', 'AttentionDiversificationLoss', 'FANSegformerHead', 'RobustEncoderDecoder']

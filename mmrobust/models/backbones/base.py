@@ -1,0 +1,104 @@
+"""The contract of every backbone here: attention can be observed, and leaves a block already reduced."""
+
+# B batch, N tokens, C channels, L layers
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine.model import BaseModule
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+from mmrobust.checkpoint import check_state_dict
+from mmrobust.models.layers import Observe
+
+
+class AttentionBackbone(BaseModule):
+    """Base of the robust backbones.
+
+    ``forward(images, observe=None)`` returns the feature maps ``outs``, a tuple, as every OpenMMLab backbone does.
+    Given ``observe``, any function of an :class:`~mmrobust.models.layers.AttentionView`, it returns
+    ``(outs, (aux_1, ..., aux_L))`` with what ``observe`` made of each attention layer, first layer first. There is no
+    other way to the attention: no hooks, no state on modules. So gradients through ``aux`` survive activation
+    checkpointing, ``torch.compile``, AMP and DDP.
+
+    A block is called as ``block(x, hw_shape, observe)`` and returns ``(x, aux)``.
+
+    Args:
+        frozen_stages: -1 freezes nothing, 0 the patch embedding, k the first k blocks too.
+        norm_eval: keep batch norms in evaluation mode while training.
+        with_cp: recompute the blocks' activations in the backward pass instead of keeping them.
+        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads strictly: every tensor of the backbone must be there
+            with its shape, else a ValueError names what is missing and what is unexpected.
+    """
+
+    def __init__(
+        self,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+        self.with_cp = with_cp
+
+    def stages_to_freeze(self) -> list[nn.Module]:
+        """The modules that ``frozen_stages`` names."""
+        raise NotImplementedError
+
+    def adapt_state_dict(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A pretrained ``state_dict`` in this backbone's own layout: cuts out ``backbone.`` of a task model."""
+        prefix = 'backbone.'
+        if any(key.startswith(prefix) for key in state_dict):
+            return {key[len(prefix) :]: value for key, value in state_dict.items() if key.startswith(prefix)}
+        return dict(state_dict)
+
+    def run_block(
+        self, block: nn.Module, x: Tensor, hw_shape: tuple[int, int], observe: Observe | None
+    ) -> tuple[Tensor, Any]:
+        """``block(x, hw_shape, observe)``, under activation checkpointing where that is asked for.
+
+        Non-reentrant: the reentrant kind gives an observed loss a gradient of exactly zero.
+        """
+        if self.with_cp and torch.is_grad_enabled():
+            return checkpoint(block, x, hw_shape, observe, use_reentrant=False)
+        return block(x, hw_shape, observe)
+
+    def init_weights(self) -> None:
+        """Initialise, or load the pretrained weights that ``init_cfg`` names."""
+        if not self.init_cfg or self.init_cfg.get('type') != 'Pretrained':
+            warnings.warn(
+                f'{type(self).__name__} starts from random weights; the paper fine-tunes ImageNet weights, which '
+                "model.backbone.init_cfg=dict(type='Pretrained', checkpoint=PATH) loads",
+                stacklevel=2,
+            )
+            super().init_weights()
+            return
+        path = self.init_cfg['checkpoint']
+        loaded = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+        state_dict = self.adapt_state_dict(loaded.get('state_dict', loaded.get('model', loaded)))
+        try:
+            check_state_dict(self, state_dict)
+        except ValueError as error:
+            raise ValueError(f'{path} does not hold weights of this backbone: {error}') from None
+        self.load_state_dict(state_dict)
+        self._is_init = True
+
+    def train(self, mode: bool = True) -> 'AttentionBackbone':
+        """Training mode, but for what is frozen."""
+        super().train(mode)
+        if mode:
+            if self.frozen_stages >= 0:
+                for module in self.stages_to_freeze():
+                    module.eval().requires_grad_(False)
+            if self.norm_eval:
+                for module in self.modules():
+                    if isinstance(module, _BatchNorm):
+                        module.eval()
+        return self

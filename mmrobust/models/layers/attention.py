@@ -1,0 +1,86 @@
+"""Self-attention that can be looked at without ever holding its map."""
+
+# B batch, H heads, N tokens, Nq queries, Nk keys, C channels, D = C / H
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmrobust.ops import attention_probs
+
+
+class AttentionView(NamedTuple):
+    """What one layer attends to, not yet computed.
+
+    It is handed to an ``observe`` function while the layer runs; what that function returns leaves the block in place
+    of the map. At a 1024 x 1024 crop the maps of FAN-B-Hybrid would be 8 GiB per image, so no map ever travels.
+
+    Attributes:
+        query: ``(B, H, Nq, D)``, scaled by ``D ** -0.5``.
+        key: ``(B, H, Nk, D)``.
+        gate: None or ``(H, Nq, Nk)``, multiplied onto the scores (RVT's position-aware scaling).
+        bias: None or ``(H, Nq, Nk)``, added to the scores (Swin's relative position bias and window mask).
+    """
+
+    query: Tensor
+    key: Tensor
+    gate: Tensor | None = None
+    bias: Tensor | None = None
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Probabilities of the query rows ``start`` to ``stop``: ``(B, H, stop - start, Nk)``, rows sum to 1."""
+        gate = None if self.gate is None else self.gate[..., start:stop, :]
+        bias = None if self.bias is None else self.bias[..., start:stop, :]
+        return attention_probs(self.query[:, :, start:stop], self.key, gate, bias)
+
+    def probs(self) -> Tensor:
+        """The whole map ``(B, H, Nq, Nk)``: for analysis only, quadratic in the number of tokens."""
+        return attention_probs(self.query, self.key, self.gate, self.bias)
+
+
+Observe = Callable[[AttentionView], Any]
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with FAN's separate query projection.
+
+    The output always comes from ``scaled_dot_product_attention``, observed or not, so that observing changes nothing.
+
+    Args:
+        embed_dims: channels C, a multiple of ``num_heads``.
+        num_heads: heads H.
+        qkv_bias: bias in the projections to query, key and value.
+        attn_drop_rate: dropout of attention probabilities, in [0, 1].
+        proj_drop_rate: dropout of the output, in [0, 1].
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        qkv_bias: bool = True,
+        attn_drop_rate: float = 0.0,
+        proj_drop_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if embed_dims % num_heads:
+            raise ValueError(f'embed_dims must be a multiple of num_heads, got {embed_dims} and {num_heads}')
+        self.num_heads = num_heads
+        self.scale = (embed_dims // num_heads) ** -0.5
+        self.attn_drop_rate = attn_drop_rate
+        self.q = nn.Linear(embed_dims, embed_dims, bias=qkv_bias)
+        self.kv = nn.Linear(embed_dims, 2 * embed_dims, bias=qkv_bias)
+        self.proj = nn.Linear(embed_dims, embed_dims)
+        self.proj_drop = nn.Dropout(proj_drop_rate)
+
+    def forward(self, x: Tensor, observe: Observe | None = None) -> tuple[Tensor, Any]:
+        """``(B, N, C)`` to ``(B, N, C)``, and what ``observe`` made of this layer's attention (None without it)."""
+        batch, num_tokens, channels = x.shape
+        query = self.q(x).view(batch, num_tokens, self.num_heads, -1).transpose(1, 2) * self.scale
+        key, value = self.kv(x).view(batch, num_tokens, 2, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        dropout = self.attn_drop_rate if self.training else 0.0
+        out = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=1.0)
+        out = self.proj_drop(self.proj(out.transpose(1, 2).reshape(batch, num_tokens, channels)))
+        return out, None if observe is None else observe(AttentionView(query, key))

@@ -1,0 +1,92 @@
+"""FAN's channel attention: a feed-forward layer whose channels are re-weighted by attention over the tokens."""
+
+# B batch, H heads, N = Hp * Wp tokens, C channels, D = C / H
+
+import math
+
+import torch
+from mmcv.cnn import build_norm_layer
+from torch import Tensor, nn
+
+
+class DepthwiseConv(nn.Module):
+    """Two depthwise 3 x 3 convolutions with GELU and a norm between them, on a token grid.
+
+    Args:
+        channels: channels.
+        norm_cfg: the norm between the convolutions.
+    """
+
+    def __init__(self, channels: int, norm_cfg: dict) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.act = nn.GELU()
+        self.bn = build_norm_layer(norm_cfg, channels)[1]
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        for conv in (self.conv1, self.conv2):
+            nn.init.normal_(conv.weight, 0, math.sqrt(2 / 9))  # fan-out of a depthwise 3 x 3
+            nn.init.zeros_(conv.bias)
+
+    def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """``(B, N, channels)`` to the same shape."""
+        grid = x.unflatten(1, hw_shape).permute(0, 3, 1, 2)
+        return self.conv2(self.bn(self.act(self.conv1(grid)))).permute(0, 2, 3, 1).flatten(1, 2)
+
+
+class ConvMlp(nn.Module):
+    """Linear, depthwise convolutions with a scaled residual, Linear; the convolutions carry the non-linearity.
+
+    Args:
+        embed_dims: channels C.
+        hidden_dims: channels between the linear layers.
+        norm_cfg: norm between the depthwise convolutions.
+        drop_rate: dropout after the convolutions and at the end, in [0, 1].
+    """
+
+    def __init__(self, embed_dims: int, hidden_dims: int, norm_cfg: dict, drop_rate: float = 0.0) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(embed_dims, hidden_dims)
+        self.dwconv = DepthwiseConv(hidden_dims, norm_cfg)
+        self.gamma = nn.Parameter(torch.ones(hidden_dims))
+        self.fc2 = nn.Linear(hidden_dims, embed_dims)
+        self.drop = nn.Dropout(drop_rate)
+
+    def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """``(B, N, C)`` to the same shape."""
+        hidden = self.fc1(x)
+        hidden = self.drop(self.gamma * self.dwconv(hidden, hw_shape)) + hidden
+        return self.drop(self.fc2(hidden))
+
+
+class ChannelAttention(nn.Module):
+    """FAN's channel processing: ``norm(ConvMlp(x))`` with a gate per channel (Zhou et al., ICML 2022, Sec. 3.3).
+
+    The gate is ``temperature * sigmoid(q . k)``: ``q`` is a projection of the tokens and ``k`` the mean over a head's
+    channels of the tokens themselves, both softmax-normalised over the N tokens, so its cost is linear in N.
+
+    Args:
+        embed_dims: channels C.
+        num_heads: heads H.
+        mlp_ratio: hidden channels of the feed-forward layer over C.
+        norm_cfg: norm inside the feed-forward layer.
+        drop_rate: dropout of the feed-forward layer, in [0, 1].
+    """
+
+    def __init__(
+        self, embed_dims: int, num_heads: int, mlp_ratio: float, norm_cfg: dict, drop_rate: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.temperature = nn.Parameter(torch.ones(num_heads, 1, 1))
+        self.q = nn.Linear(embed_dims, embed_dims)
+        self.mlp_v = ConvMlp(embed_dims, int(embed_dims * mlp_ratio), norm_cfg, drop_rate)
+        self.norm_v = nn.LayerNorm(embed_dims)  # eps 1e-5, unlike FAN's other norms
+
+    def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """``(B, N, C)`` to the same shape."""
+        batch, num_tokens, channels = x.shape
+        heads = (batch, num_tokens, self.num_heads, channels // self.num_heads)
+        query = self.q(x).softmax(dim=1).view(heads).permute(0, 2, 3, 1)  # (B, H, D, N)
+        key = x.softmax(dim=1).view(heads).mean(-1).transpose(1, 2).unsqueeze(-1)  # (B, H, N, 1)
+        gate = torch.sigmoid(query @ key.to(query.dtype)) * self.temperature  # (B, H, D, 1)
+        return self.norm_v(self.mlp_v(x, hw_shape)) * gate.reshape(batch, 1, channels)

@@ -1,0 +1,106 @@
+"""From pixels to tokens: FAN's convolutional stem, its ConvNeXt stem, and the step between two token grids."""
+
+# B batch, C channels; images and feature maps are (B, C, H, W), tokens (B, N, C)
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+
+
+class ConvStem(nn.Sequential):
+    """Four 3 x 3 convolutions of stride 2, each with batch norm, GELU between them: 3 to C/8, C/4, C/2, C.
+
+    Args:
+        embed_dims: channels C of the tokens, a multiple of 8.
+    """
+
+    def __init__(self, embed_dims: int) -> None:
+        channels = (3, embed_dims // 8, embed_dims // 4, embed_dims // 2, embed_dims)
+        layers: list[nn.Module] = []
+        for in_channels, out_channels in itertools.pairwise(channels):
+            layers += [
+                nn.Sequential(
+                    nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1, bias=False),
+                    nn.BatchNorm2d(out_channels),
+                ),
+                nn.GELU(),
+            ]
+        super().__init__(*layers[:-1])
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """LayerNorm over the channels of ``(B, C, H, W)``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class ConvNeXtBlock(nn.Module):
+    """ConvNeXt block (Liu et al., CVPR 2022): depthwise 7 x 7, LayerNorm, pointwise feed-forward, layer scale.
+
+    Args:
+        channels: channels.
+        layer_scale: initial value of the layer scale.
+    """
+
+    def __init__(self, channels: int, layer_scale: float = 1e-6) -> None:
+        super().__init__()
+        self.conv_dw = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
+        self.norm = nn.LayerNorm(channels, eps=1e-6)
+        self.fc1 = nn.Linear(channels, 4 * channels)
+        self.act = nn.GELU()
+        self.fc2 = nn.Linear(4 * channels, channels)
+        self.gamma = nn.Parameter(layer_scale * torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.norm(self.conv_dw(x).permute(0, 2, 3, 1))
+        hidden = self.gamma * self.fc2(self.act(self.fc1(hidden)))
+        return x + hidden.permute(0, 3, 1, 2)
+
+
+class ConvNeXtStem(nn.Module):
+    """The first two stages of a ConvNeXt, strides 4 and 8, and a 2 x 2 convolution to the tokens at stride 16.
+
+    Args:
+        embed_dims: channels C of the tokens.
+        depths: blocks of the two stages.
+        channels: channels of the two stages.
+    """
+
+    def __init__(self, embed_dims: int, depths: tuple[int, int], channels: tuple[int, int] = (128, 256)) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, channels[0], 4, stride=4), LayerNorm2d(channels[0], eps=1e-6))
+        self.downsample = nn.Sequential(
+            LayerNorm2d(channels[0], eps=1e-6), nn.Conv2d(channels[0], channels[1], 2, stride=2)
+        )
+        self.stages = nn.ModuleList(
+            nn.Sequential(*(ConvNeXtBlock(width) for _ in range(depth)))
+            for depth, width in zip(depths, channels, strict=True)
+        )
+        self.proj = nn.Conv2d(channels[1], embed_dims, 2, stride=2)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Images ``(B, 3, H, W)`` to the maps at stride 4 and 8 and the token map ``(B, C, H / 16, W / 16)``."""
+        stride4 = self.stages[0](self.stem(images))
+        stride8 = self.stages[1](self.downsample(stride4))
+        return stride4, stride8, self.proj(stride8)
+
+
+class TokenDownsample(nn.Module):
+    """Halves a token grid: 3 x 3 convolution of stride 2 and LayerNorm.
+
+    Args:
+        in_channels: channels of the incoming tokens.
+        out_channels: channels of the outgoing tokens.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
+        self.norm = nn.LayerNorm(out_channels)
+
+    def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
+        """``(B, H * W, in_channels)`` to ``(B, ceil(H / 2) * ceil(W / 2), out_channels)`` and the new grid."""
+        grid = self.proj(x.unflatten(1, hw_shape).permute(0, 3, 1, 2))
+        return self.norm(grid.permute(0, 2, 3, 1).flatten(1, 2)), (grid.size(2), grid.size(3))

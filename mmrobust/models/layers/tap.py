@@ -1,0 +1,75 @@
+"""TAP, token-aware average pooling: each token chooses the neighbourhood that takes part in attention on its behalf."""
+
+# B batch, H W token grid, N = H * W tokens, C channels, K branches
+
+from mmcv.cnn import build_norm_layer
+from torch import Tensor, nn
+
+from mmrobust.ops import dilated_windows, kernel_windows, weighted_avg_pool
+from mmrobust.registry import MODELS
+
+
+class BranchPredictor(nn.Sequential):
+    """Two 3 x 3 convolutions, C to K and K to K, that give each token one logit per branch.
+
+    Paper, Sec. 3.2 ("two-layer convolutional module"). As in the released code there is a norm between the layers, no
+    activation and no bias; the convolutions keep PyTorch's default initialisation.
+    """
+
+    def __init__(self, embed_dims: int, num_branches: int, norm_cfg: dict) -> None:
+        super().__init__(
+            nn.Conv2d(embed_dims, num_branches, 3, padding=1, bias=False),
+            build_norm_layer(norm_cfg, num_branches)[1],
+            nn.Conv2d(num_branches, num_branches, 3, padding=1, bias=False),
+        )
+
+
+@MODELS.register_module()
+class TokenAwareAvgPool(nn.Module):
+    """Token-aware average pooling (TAP), paper Sec. 3.2 and Fig. 2.
+
+    Branch 0 is the token itself, branch d the 3 x 3 average of dilation d; the output is their sum, weighted per token
+    by the softmax of a small predictor and shared by all channels. With one branch there is nothing to choose: the
+    layer is the identity and has no parameters. Differs from the released code in taking any H x W, where that code
+    assumes a square grid, and in not gathering neighbourhoods.
+
+    Args:
+        embed_dims: channels C.
+        num_branches: K >= 1; 4 is the paper's best (Fig. 7).
+        norm_cfg: norm of the predictor. Use SyncBN where a GPU sees few images.
+
+    Raises:
+        ValueError: if ``num_branches`` is below 1.
+    """
+
+    windows = staticmethod(dilated_windows)
+
+    def __init__(self, embed_dims: int, num_branches: int = 4, norm_cfg: dict | None = None) -> None:
+        super().__init__()
+        if num_branches < 1:
+            raise ValueError(f'num_branches (K of TAP) must be at least 1, got {num_branches}')
+        self.num_branches = num_branches
+        self.predictor = (
+            BranchPredictor(embed_dims, num_branches, norm_cfg or dict(type='BN')) if num_branches > 1 else None
+        )
+
+    def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """``(B, N, C)`` with N = H * W to the same shape; ``hw_shape`` is ``(H, W)`` in tokens."""
+        if self.predictor is None:
+            return x
+        grid = x.unflatten(1, hw_shape)
+        return weighted_avg_pool(grid, self.weights(x, hw_shape), self.windows(self.num_branches)).flatten(1, 2)
+
+    def weights(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """Each token's share of every branch: ``(B, H, W, K)``, sums to 1 over K (all ones for one branch)."""
+        grid = x.unflatten(1, hw_shape)
+        if self.predictor is None:
+            return grid.new_ones((*grid.shape[:-1], 1))
+        return self.predictor(grid.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).softmax(-1)
+
+
+@MODELS.register_module()
+class MultiKernelTokenAwareAvgPool(TokenAwareAvgPool):
+    """The rival "TAP (multi-kernel)" of Table 1: branch d averages over (2d + 1) x (2d + 1) without dilation."""
+
+    windows = staticmethod(kernel_windows)

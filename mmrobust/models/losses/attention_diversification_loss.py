@@ -1,0 +1,78 @@
+"""ADL, the attention diversification loss: tokens shall not all attend to the same few tokens."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mmrobust.models.layers import AttentionView
+from mmrobust.ops import ADL_MODES, attention_diversification
+from mmrobust.registry import MODELS
+
+
+@MODELS.register_module()
+class AttentionDiversificationLoss(nn.Module):
+    """Attention diversification loss (ADL), paper Sec. 3.3, Eq. (1)-(3).
+
+    :meth:`layer_term` is the ``observe`` function of a backbone: it reduces the attention of one layer, where it is, to
+    one number. :meth:`forward` averages the layers.
+
+    Near-uniform attention lies below the threshold everywhere, so ADL is exactly 0 there and has no gradient: a fresh
+    network starts at 0.
+
+    Args:
+        tau: threshold in units of the uniform attention ``1 / N``, >= 0; 2 is the paper's best (Table II).
+        loss_weight: lambda of Eq. (3), >= 0; 1 is the paper's best (Fig. 7).
+        mode: ``'paper'`` for Eq. (1)-(2), ``'official'`` for what the released code computes
+            (see :mod:`mmrobust.ops.attention_diversification`).
+        per_head: compare rows head by head instead of averaging the heads first. The paper leaves it open; the released
+            code averages.
+        log_layers: also report each layer's value, without gradient.
+        loss_name: name of the loss in the log; must contain ``loss`` to be part of the total.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        tau: float = 2.0,
+        loss_weight: float = 1.0,
+        mode: str = 'paper',
+        per_head: bool = False,
+        log_layers: bool = False,
+        loss_name: str = 'loss_adl',
+    ) -> None:
+        super().__init__()
+        for name, value in (('tau', tau), ('loss_weight', loss_weight)):
+            if not value >= 0:
+                raise ValueError(f'{name} of ADL must be 0 or more, got {value}')
+        if mode not in ADL_MODES:
+            raise ValueError(f'mode of ADL must be one of {ADL_MODES}, got {mode!r}')
+        if 'loss' not in loss_name:
+            raise ValueError(f"loss_name must contain 'loss' to be part of the total, got {loss_name!r}")
+        self.tau = tau
+        self.loss_weight = loss_weight
+        self.mode = mode
+        self.per_head = per_head
+        self.log_layers = log_layers
+        self.loss_name = loss_name
+
+    def layer_term(self, view: AttentionView) -> Tensor:
+        """Eq. (2) for one layer: a scalar in [0, 1], float32 also inside autocast."""
+        return attention_diversification(*view, tau=self.tau, mode=self.mode, per_head=self.per_head)
+
+    def forward(self, terms: Sequence[Tensor]) -> Tensor:
+        """``loss_weight`` times the mean of the layers' terms."""
+        total = torch.stack(tuple(terms))
+        # the released code divides by L + 1e-6
+        mean = total.mean() if self.mode == 'paper' else total.sum() / (len(terms) + 1e-6)
+        return self.loss_weight * mean
+
+    def losses(self, terms: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The entries for a task model's dict of losses: the loss, and what ``log_layers`` asks for."""
+        entries = {self.loss_name: self(terms)}
+        if self.log_layers:
+            # names without "loss" are logged and not summed
+            entries |= {f'adl_layer_{index}': term.detach() for index, term in enumerate(terms)}
+        return entries

@@ -1,0 +1,25 @@
+"""Pure functions on tensors: each has a plain reference and a form that does not keep what it can recompute."""
+
+from mmrobust.ops.attention_diversification import (
+    ADL_MODES,
+    attention_diversification,
+    attention_diversification_reference,
+)
+from mmrobust.ops.attention_probs import attention_probs
+from mmrobust.ops.token_pooling import (
+    dilated_windows,
+    kernel_windows,
+    weighted_avg_pool,
+    weighted_avg_pool_reference,
+)
+
+__all__ = [
+    'ADL_MODES',
+    'attention_diversification',
+    'attention_diversification_reference',
+    'attention_probs',
+    'dilated_windows',
+    'kernel_windows',
+    'weighted_avg_pool',
+    'weighted_avg_pool_reference',
+]

@@ -1,0 +1,24 @@
+"""Child registries: ``type='mmrobust.FAN'`` works from an MMSegmentation or MMPretrain config.
+
+MMEngine imports this module when it meets the prefix ``mmrobust.`` and then the ``locations`` below, so a config needs
+no ``custom_imports``; shipped configs name them all the same, because a missing installation then gives a clear error.
+"""
+
+from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import Registry
+
+__all__ = ['DATASETS', 'DATA_SAMPLERS', 'HOOKS', 'MODELS', 'TRANSFORMS']
+
+MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmrobust', locations=['mmrobust.models'])
+DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='mmrobust', locations=['mmrobust.datasets'])
+TRANSFORMS = Registry(
+    'transform', parent=MMENGINE_TRANSFORMS, scope='mmrobust', locations=['mmrobust.datasets.transforms']
+)
+DATA_SAMPLERS = Registry(
+    'data sampler', parent=MMENGINE_DATA_SAMPLERS, scope='mmrobust', locations=['mmrobust.datasets']
+)
+HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmrobust', locations=['mmrobust.engine'])

@@ -1,0 +1,31 @@
+import warnings
+
+import pytest
+import torch
+
+import mmrobust  # noqa: F401
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _scope():
+    """Configs are written for MMSegmentation's scope."""
+    from mmengine.registry import DefaultScope
+
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        yield
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _quiet():
+    warnings.filterwarnings('ignore', message='.*starts from random weights.*')
+
+
+@pytest.fixture
+def tiny_hybrid() -> dict:
+    """A Hybrid of two blocks for pictures of a few dozen pixels."""
+    return dict(embed_dims=16, depth=2, num_heads=2, stem_depths=(1, 1), feature_blocks=(1,))

@@ -1,0 +1,165 @@
+"""What every backbone promises, whatever its architecture."""
+
+import pytest
+import torch
+from torch.nn.functional import mse_loss
+
+from mmrobust.models import FAN, AttentionDiversificationLoss
+
+TINY_VIT = dict(embed_dims=16, depth=3, num_heads=2, feature_blocks=(0, 1, 2))
+TINY_HYBRID = dict(embed_dims=16, depth=2, num_heads=2, stem_depths=(1, 1), feature_blocks=(1,))
+TINY_TWO_STAGES = dict(embed_dims=(16, 24), depth=(2, 1), num_heads=(2, 3), stem_depths=(1, 1), feature_blocks=(1,))
+BACKBONES = {
+    f'fan-{name}-{"tap" if tap_cfg else "plain"}': (
+        lambda arch=arch, tap_cfg=tap_cfg, **kwargs: FAN(arch, tap_cfg, **kwargs)
+    )
+    for name, arch in (('vit', TINY_VIT), ('hybrid', TINY_HYBRID), ('two_stages', TINY_TWO_STAGES))
+    for tap_cfg in (None, dict(num_branches=3))
+}
+OUT_TYPES = ('featmap', 'cls_token')
+
+every_backbone = pytest.mark.parametrize('name', BACKBONES)
+every_out_type = pytest.mark.parametrize('out_type', OUT_TYPES)
+
+
+def _build(name, **kwargs):
+    torch.manual_seed(0)
+    backbone = BACKBONES[name](**kwargs)
+    for block in backbone.blocks:  # attention sharp enough for ADL to see
+        torch.nn.init.normal_(block.attn.q.weight, std=1.0)
+        torch.nn.init.normal_(block.attn.kv.weight, std=1.0)
+    return backbone
+
+
+def _images(height=64, width=96, batch=2):
+    torch.manual_seed(1)
+    return torch.randn(batch, 3, height, width)
+
+
+def _step(backbone, images, observe=None):
+    """Total loss and gradients of a step with a loss on the features, and ADL when observed."""
+    adl = AttentionDiversificationLoss(tau=1.0)
+    if observe:
+        outs, terms = backbone(images, adl.layer_term)
+        loss = adl(terms)
+    else:
+        outs, loss = backbone(images), 0
+    torch.manual_seed(2)
+    loss = loss + sum(mse_loss(out, torch.randn_like(out)) for out in outs)
+    backbone.zero_grad()
+    loss.backward()
+    return loss.detach(), {key: p.grad.clone() for key, p in backbone.named_parameters() if p.grad is not None}
+
+
+@every_backbone
+@every_out_type
+def test_observing_returns_reduced_attention_and_changes_nothing(name, out_type):
+    backbone = _build(name, out_type=out_type).eval()
+    images = _images()
+    outs = backbone(images)
+    observed, aux = backbone(images, lambda view: view.probs().sum(-1))
+    assert isinstance(outs, tuple) and isinstance(aux, tuple) and len(aux) == len(backbone.blocks)
+    for plain, seen in zip(outs, observed, strict=True):
+        assert torch.equal(plain, seen)
+    for row_sums in aux:
+        torch.testing.assert_close(row_sums, torch.ones_like(row_sums))
+
+
+@every_backbone
+@every_out_type
+@pytest.mark.parametrize('observe', [False, True])
+def test_every_parameter_has_a_gradient(name, out_type, observe):
+    backbone = _build(name, out_type=out_type)
+    _, grads = _step(backbone, _images(), observe)
+    assert {key for key, _ in backbone.named_parameters()} == set(grads)
+    assert all(grad.isfinite().all() for grad in grads.values())
+
+
+@every_backbone
+@every_out_type
+def test_checkpointing_changes_nothing(name, out_type):
+    results = [_step(_build(name, out_type=out_type, with_cp=with_cp), _images(), True) for with_cp in (False, True)]
+    (loss, grads), (loss_cp, grads_cp) = results
+    assert torch.equal(loss, loss_cp)
+    for key, grad in grads.items():
+        torch.testing.assert_close(grads_cp[key], grad, msg=key)
+
+
+@every_backbone
+def test_adl_gradient_at_batch_1(name):
+    backbone = _build(name)
+    adl = AttentionDiversificationLoss(tau=1.0)
+    _, terms = backbone(_images(batch=1), adl.layer_term)
+    loss = adl(terms)
+    assert loss > 0
+    loss.backward()
+    assert all(block.attn.q.weight.grad.abs().sum() > 0 for block in backbone.blocks)
+
+
+@every_backbone
+def test_grid_is_not_assumed_square(name):
+    """32 x 128 and 128 x 32 have 16 tokens, a square number: the transposed picture gives other features."""
+    backbone = _build(name).eval()
+    wide = _images(32, 128, 1)
+    out = backbone(wide)[-1]
+    tall = backbone(wide.transpose(2, 3))[-1]
+    assert out.shape[2:] == tall.shape[2:][::-1]
+    assert not torch.allclose(out, tall.transpose(2, 3), atol=1e-3)
+
+
+@every_backbone
+def test_bfloat16_autocast_is_finite(name):
+    backbone = _build(name)
+    adl = AttentionDiversificationLoss(tau=1.0)
+    with torch.autocast('cpu', torch.bfloat16):
+        outs, terms = backbone(_images(), adl.layer_term)
+    assert all(out.isfinite().all() for out in outs)
+    reference = adl(backbone(_images(), adl.layer_term)[1])
+    torch.testing.assert_close(adl(terms), reference, rtol=3e-2, atol=0)
+
+
+@pytest.mark.parametrize(
+    'name', [name if name == 'fan-hybrid-tap' else pytest.param(name, marks=pytest.mark.slow) for name in BACKBONES]
+)
+@pytest.mark.parametrize('with_cp', [False, True])
+def test_compiles_without_graph_break(name, with_cp):
+    backbone = _build(name, with_cp=with_cp)
+    adl = AttentionDiversificationLoss(tau=1.0)
+    images = _images()
+    eager = _step(backbone, images, True)
+    torch._dynamo.reset()
+    compiled = torch.compile(backbone, fullgraph=True, backend='aot_eager')
+    outs, terms = compiled(images, adl.layer_term)
+    torch.manual_seed(2)
+    loss = adl(terms) + sum(mse_loss(out, torch.randn_like(out)) for out in outs)
+    backbone.zero_grad()
+    loss.backward()
+    torch.testing.assert_close(loss.detach(), eager[0])
+    for key, parameter in backbone.named_parameters():
+        torch.testing.assert_close(parameter.grad, eager[1][key], rtol=1e-3, atol=1e-4, msg=key)
+
+
+@every_backbone
+@pytest.mark.parametrize('frozen_stages', [0, 1])
+def test_frozen_stages(name, frozen_stages):
+    backbone = _build(name, frozen_stages=frozen_stages).train()
+    _, grads = _step(backbone, _images(), True)
+    frozen = {key for key, _ in backbone.named_parameters()} - set(grads)
+    prefixes = ('patch_embed.', 'pos_embed.', *(f'blocks.{index}.' for index in range(frozen_stages)))
+    assert frozen == {key for key, _ in backbone.named_parameters() if key.startswith(prefixes)}
+    assert not backbone.patch_embed.training and backbone.blocks[-1].training
+
+
+@every_backbone
+def test_norm_eval(name):
+    backbone = _build(name, norm_eval=True).train()
+    before = {key: value.clone() for key, value in backbone.named_buffers()}
+    backbone(_images())
+    assert before and all(torch.equal(before[key], value) for key, value in backbone.named_buffers())
+
+
+@every_backbone
+@pytest.mark.parametrize('size', [(40, 64), (64, 72)])
+def test_size_that_is_no_multiple_of_16(name, size):
+    with pytest.raises(ValueError, match=f'multiples of 16, got {size[0]} x {size[1]}'):
+        _build(name)(_images(*size))

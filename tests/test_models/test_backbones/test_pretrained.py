@@ -1,0 +1,54 @@
+"""``init_cfg=dict(type='Pretrained')`` takes our checkpoints and released ones, and nothing that does not fit."""
+
+import argparse
+
+import pytest
+import torch
+
+from mmrobust.models import FAN
+
+from .released import as_released
+
+
+def _saved(tmp_path, state_dict, **extra):
+    path = tmp_path / 'weights.pth'
+    torch.save({'state_dict': state_dict, **extra}, path)
+    return dict(type='Pretrained', checkpoint=str(path))
+
+
+def _assert_same(backbone, other):
+    for key, value in backbone.state_dict().items():
+        torch.testing.assert_close(value, other.state_dict()[key], msg=key)
+
+
+@pytest.mark.parametrize('out_type', ['featmap', 'cls_token'])
+def test_own_classifier(tmp_path, tiny_hybrid, out_type):
+    source = FAN(tiny_hybrid, dict(num_branches=2), out_type='cls_token')
+    state_dict = {f'backbone.{key}': value for key, value in source.state_dict().items()}
+    state_dict['head.fc.weight'] = torch.zeros(3, 16)
+    target = FAN(tiny_hybrid, dict(num_branches=2), out_type, init_cfg=_saved(tmp_path, state_dict))
+    target.init_weights()
+    _assert_same(target, source)
+
+
+@pytest.mark.parametrize('out_type', ['featmap', 'cls_token'])
+def test_released_classifier(tmp_path, tiny_hybrid, out_type):
+    source = FAN(tiny_hybrid, dict(num_branches=2), out_type='cls_token')
+    state_dict = {f'module.{key}': value for key, value in as_released(source.state_dict()).items()}
+    init_cfg = _saved(tmp_path, state_dict, args=argparse.Namespace(lr=1.0))
+    target = FAN(tiny_hybrid, dict(num_branches=2), out_type, init_cfg=init_cfg)
+    target.init_weights()
+    _assert_same(target, source)
+
+
+def test_other_arch_is_named(tmp_path, tiny_hybrid):
+    source = FAN(tiny_hybrid)
+    target = FAN(tiny_hybrid, dict(num_branches=2), init_cfg=_saved(tmp_path, source.state_dict()))
+    with pytest.raises(ValueError, match=r'weights.pth does not hold.*blocks.0.tap.predictor.0.weight') as error:
+        target.init_weights()
+    assert 'blocks.1.tap.predictor.2.weight' in str(error.value)
+
+
+def test_random_weights_are_said(tiny_hybrid):
+    with pytest.warns(UserWarning, match='starts from random weights'):
+        FAN(tiny_hybrid).init_weights()

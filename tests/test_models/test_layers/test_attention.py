@@ -1,0 +1,38 @@
+import pytest
+import torch
+
+from mmrobust.models.layers import AttentionView, SelfAttention
+
+
+def test_output_equals_explicit_attention():
+    torch.manual_seed(0)
+    layer = SelfAttention(12, num_heads=3)
+    x = torch.randn(2, 7, 12)
+    y, view = layer(x, lambda view: view)
+    value = layer.kv(x)[..., 12:].view(2, 7, 3, 4).transpose(1, 2)
+    expected = layer.proj((view.probs() @ value).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(y, expected)
+    torch.testing.assert_close(layer(x)[0], y)
+
+
+def test_view_rows_are_rows_of_the_map():
+    torch.manual_seed(0)
+    view = AttentionView(torch.randn(2, 3, 6, 4), torch.randn(2, 3, 6, 4), torch.rand(3, 6, 6), torch.randn(3, 6, 6))
+    torch.testing.assert_close(view.rows(2, 5), view.probs()[:, :, 2:5])
+    torch.testing.assert_close(view.probs().sum(-1), torch.ones(2, 3, 6))
+
+
+def test_view_is_scaled():
+    layer = SelfAttention(8, num_heads=2)
+    x = torch.randn(1, 3, 8)
+    _, view = layer(x, lambda view: view)
+    torch.testing.assert_close(view.query, layer.q(x).view(1, 3, 2, 4).transpose(1, 2) / 2)
+
+
+def test_not_observed_is_none():
+    assert SelfAttention(8, 2)(torch.randn(1, 3, 8))[1] is None
+
+
+def test_heads_must_divide_channels():
+    with pytest.raises(ValueError, match='got 10 and 4'):
+        SelfAttention(10, 4)

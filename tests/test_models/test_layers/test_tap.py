@@ -1,0 +1,77 @@
+import pytest
+import torch
+
+from mmrobust.models.layers import MultiKernelTokenAwareAvgPool, TokenAvgPool, TokenAwareAvgPool, TokenConv
+from mmrobust.ops import dilated_windows, kernel_windows, weighted_avg_pool_reference
+
+
+@pytest.mark.parametrize('num_branches', [2, 4, 6])
+@pytest.mark.parametrize('hw_shape', [(1, 1), (2, 9), (5, 4)])
+@pytest.mark.parametrize(
+    ('layer_type', 'windows'), [(TokenAwareAvgPool, dilated_windows), (MultiKernelTokenAwareAvgPool, kernel_windows)]
+)
+def test_is_the_sum_of_its_branches(num_branches, hw_shape, layer_type, windows):
+    torch.manual_seed(0)
+    layer = layer_type(8, num_branches).eval()
+    height, width = hw_shape
+    x = torch.randn(2, height * width, 8)
+    planes = x.transpose(1, 2).reshape(2, 8, height, width)
+    weights = layer.predictor(planes).softmax(1).permute(0, 2, 3, 1)
+    expected = weighted_avg_pool_reference(planes.permute(0, 2, 3, 1), weights, windows(num_branches)).flatten(1, 2)
+    torch.testing.assert_close(layer(x, hw_shape), expected)
+    torch.testing.assert_close(layer.weights(x, hw_shape).sum(-1), torch.ones(2, height, width))
+
+
+def test_one_branch_is_no_tap():
+    layer = TokenAwareAvgPool(8, num_branches=1)
+    x = torch.randn(2, 6, 8)
+    assert layer(x, (2, 3)) is x
+    assert not list(layer.parameters())
+    assert layer.weights(x, (2, 3)).eq(1).all()
+
+
+def test_constant_map_is_a_fixed_point_away_from_the_border():
+    layer = TokenAwareAvgPool(4, num_branches=3).eval()
+    out = layer(torch.ones(1, 81, 4), (9, 9)).view(9, 9, 4)
+    torch.testing.assert_close(out[2:-2, 2:-2], torch.ones(5, 5, 4))
+    assert out[0, 0, 0] < 1  # outside the map lies zero
+
+
+def test_parameter_count_of_the_paper():
+    """9 C K + 2 K + 9 K^2: 16280 per block of FAN-B."""
+    assert sum(p.numel() for p in TokenAwareAvgPool(448, 4).parameters()) == 16280
+
+
+def test_norm_is_configurable():
+    layer = TokenAwareAvgPool(8, 4, norm_cfg=dict(type='GN', num_groups=2))
+    assert isinstance(layer.predictor[1], torch.nn.GroupNorm)
+
+
+@pytest.mark.parametrize('num_branches', [0, -3])
+def test_too_few_branches(num_branches):
+    with pytest.raises(ValueError, match=rf'at least 1, got {num_branches}'):
+        TokenAwareAvgPool(8, num_branches)
+
+
+@pytest.mark.parametrize('kernel_size', [3, 5])
+def test_fixed_average(kernel_size):
+    x = torch.randn(2, 20, 3)
+    planes = x.transpose(1, 2).reshape(2, 3, 4, 5)
+    expected = torch.nn.functional.avg_pool2d(planes, kernel_size, 1, kernel_size // 2).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(TokenAvgPool(3, kernel_size)(x, (4, 5)), expected)
+
+
+@pytest.mark.parametrize('kernel_size', [3, 5])
+def test_dense_convolution(kernel_size):
+    layer = TokenConv(3, kernel_size)
+    x = torch.randn(2, 20, 3)
+    expected = layer.conv(x.transpose(1, 2).reshape(2, 3, 4, 5)).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(layer(x, (4, 5)), expected)
+    assert sum(p.numel() for p in layer.parameters()) == 9 * kernel_size**2
+
+
+@pytest.mark.parametrize('layer_type', [TokenAvgPool, TokenConv])
+@pytest.mark.parametrize('kernel_size', [0, 4, -1])
+def test_even_kernels_are_refused(layer_type, kernel_size):
+    with pytest.raises(ValueError, match=f'odd and at least 1, got {kernel_size}'):
+        layer_type(8, kernel_size)

@@ -1,0 +1,145 @@
+import math
+
+import pytest
+import torch
+
+from mmrobust.ops import attention_diversification, attention_diversification_reference, attention_probs
+
+MODES = ('paper', 'official')
+
+
+def _view(batch=2, heads=3, num_queries=7, num_keys=7, sharpness=2.0, sink=3.0, gate=False, bias=False):
+    """Attention sharp enough, and drawn enough to one key, to be seen by both modes."""
+    torch.manual_seed(batch + heads + num_queries)
+    query = torch.randn(batch, heads, num_queries, 4, dtype=torch.float64) * sharpness
+    key = torch.randn(batch, heads, num_keys, 4, dtype=torch.float64)
+    query[..., 0] += sink
+    key[:, :, 0, 0] += sink
+    tensors = [query, key]
+    shape = (heads, num_queries, num_keys)
+    tensors.append(torch.rand(shape, dtype=torch.float64) + 0.5 if gate else None)
+    tensors.append(torch.randn(shape, dtype=torch.float64) if bias else None)
+    return [None if tensor is None else tensor.requires_grad_() for tensor in tensors]
+
+
+def _assert_equal(view, **options):
+    inputs = [tensor for tensor in view if tensor is not None]
+    ours = attention_diversification(*view, **options, block_entries=50)
+    reference = attention_diversification_reference(attention_probs(*view), **options)
+    torch.testing.assert_close(ours, reference, rtol=1e-10, atol=0)
+    if reference.requires_grad:
+        wanted = torch.autograd.grad(reference, inputs)
+        for got, want in zip(torch.autograd.grad(ours, inputs), wanted, strict=True):
+            # a gradient that is 0 by symmetry is rounding noise in both forms
+            torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-16 + 1e-10 * want.abs().max().item())
+    return ours
+
+
+@pytest.mark.parametrize('mode', MODES)
+@pytest.mark.parametrize('per_head', [False, True])
+@pytest.mark.parametrize('batch', [1, 2, 5])
+@pytest.mark.parametrize(('num_queries', 'num_keys'), [(1, 1), (2, 2), (7, 7), (12, 12), (5, 9)])
+def test_equals_reference_in_value_and_gradient(mode, per_head, batch, num_queries, num_keys):
+    view = _view(batch, 3, num_queries, num_keys)
+    _assert_equal(view, mode=mode, per_head=per_head, tau=1.5)
+
+
+@pytest.mark.parametrize('mode', MODES)
+@pytest.mark.parametrize(('gate', 'bias'), [(True, False), (False, True), (True, True)])
+def test_gate_and_bias_get_their_gradients(mode, gate, bias):
+    assert _assert_equal(_view(gate=gate, bias=bias), mode=mode) > 0
+
+
+def test_bias_of_each_image():
+    query, key, _, _ = _view()
+    bias = torch.randn(2, 1, 7, 7, dtype=torch.float64, requires_grad=True)
+    _assert_equal([query, key, None, bias])
+
+
+@pytest.mark.parametrize('mode', MODES)
+@pytest.mark.parametrize('tau', [0.0, 1.0, 5.0])
+def test_threshold(mode, tau):
+    _assert_equal(_view(), mode=mode, tau=tau)
+
+
+@pytest.mark.parametrize('mode', MODES)
+@pytest.mark.parametrize('per_head', [False, True])
+def test_gradcheck(mode, per_head):
+    query, key, gate, bias = _view(gate=True, bias=True)
+
+    def loss(*view):
+        return attention_diversification(*view, mode=mode, per_head=per_head, block_entries=30)
+
+    assert loss(query, key, gate, bias) > 0
+    assert torch.autograd.gradcheck(loss, (query, key, gate, bias))
+
+
+def test_block_size_changes_nothing():
+    query, key, _, _ = _view(3, 2, 11, 11)
+    whole = attention_diversification(query, key)
+    for block_entries in (1, 22, 100, 500):
+        torch.testing.assert_close(attention_diversification(query, key, block_entries=block_entries), whole)
+
+
+def test_hand_computed_values():
+    """Two tokens: rows (1, 0) and (0.9, 0.1) at tau = 1, so 0.1 < 1/2 is dropped, and all rows point one way."""
+    attn = torch.tensor([[1.0, 0.0], [0.9, 0.1]]).view(1, 1, 2, 2)
+    assert attention_diversification_reference(attn, tau=1.0).item() == pytest.approx(1.0)
+    # at tau = 0 nothing is dropped: mean (0.95, 0.05)
+    norm = math.hypot(0.95, 0.05)
+    first, second = 0.95 / norm, (0.9 * 0.95 + 0.1 * 0.05) / (norm * math.hypot(0.9, 0.1))
+    assert attention_diversification_reference(attn, tau=0.0).item() == pytest.approx((first + second) / 2)
+
+
+@pytest.mark.parametrize('num_tokens', [4, 49])
+def test_analytic_cases(num_tokens):
+    """A single sink column is maximal; purely diagonal attention is 1 / sqrt(N), and unseen by the released form."""
+    identity = 100 * torch.eye(num_tokens, dtype=torch.float64)[None, None]
+    sink = torch.zeros(1, 1, num_tokens, num_tokens, dtype=torch.float64)
+    sink[..., 0] = 10
+    key = torch.eye(num_tokens, dtype=torch.float64)[None, None]
+    assert attention_diversification(sink, key).item() == pytest.approx(1.0, abs=1e-4)
+    assert attention_diversification(identity, key).item() == pytest.approx(num_tokens**-0.5)
+    assert attention_diversification(identity, key, mode='official').item() == 0
+    assert attention_diversification(torch.zeros_like(sink), key).item() == 0  # uniform: below the threshold
+
+
+def test_uniform_attention_has_zero_gradient_and_no_nan():
+    query = torch.zeros(1, 2, 5, 3, requires_grad=True)
+    key = torch.zeros(1, 2, 5, 3, requires_grad=True)
+    attention_diversification(query, key).backward()
+    assert not query.grad.any() and not key.grad.any()
+
+
+@pytest.mark.parametrize('mode', MODES)
+def test_batch_is_the_mean_over_images(mode):
+    query, key, _, _ = _view(4)
+    together = attention_diversification(query, key, mode=mode)
+    alone = [attention_diversification(query[i : i + 1], key[i : i + 1], mode=mode) for i in range(4)]
+    torch.testing.assert_close(together, torch.stack(alone).mean())
+    assert all(value > 0 for value in alone)
+
+
+def test_float32_island_inside_autocast():
+    query, key, _, _ = _view()
+    with torch.autocast('cpu', torch.bfloat16):
+        loss = attention_diversification(query.detach().bfloat16().requires_grad_(), key.detach().bfloat16())
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss.double(), attention_diversification(query, key), rtol=3e-2, atol=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
+def test_cuda_equals_cpu():
+    query, key, _, _ = _view()
+    torch.testing.assert_close(
+        attention_diversification(query.cuda(), key.cuda()).cpu(), attention_diversification(query, key)
+    )
+
+
+def test_memory_does_not_hold_the_map():
+    """What is saved for backward is linear in N: the inputs, and two vectors over the keys."""
+    saved = []
+    query, key = (torch.randn(1, 2, 256, 4, requires_grad=True) for _ in range(2))
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor.numel()), lambda _: None):
+        attention_diversification(query, key)
+    assert sum(saved) < 8 * 2 * 256 * 4

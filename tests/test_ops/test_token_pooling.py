@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from mmrobust.ops import dilated_windows, kernel_windows, weighted_avg_pool, weighted_avg_pool_reference
+
+
+def _inputs(grid, num_branches, dtype=torch.float64):
+    torch.manual_seed(0)
+    x = torch.randn(2, *grid, 3, dtype=dtype, requires_grad=True)
+    weights = torch.randn(2, *grid, num_branches, dtype=dtype).softmax(-1).requires_grad_()
+    return x, weights
+
+
+def test_windows():
+    assert dilated_windows(3) == ((0,), (-1, 0, 1), (-2, 0, 2))
+    assert kernel_windows(3) == ((0,), (-1, 0, 1), (-2, -1, 0, 1, 2))
+
+
+@pytest.mark.parametrize('windows', [dilated_windows(1), dilated_windows(4), dilated_windows(6), kernel_windows(4)])
+@pytest.mark.parametrize('grid', [(1, 1), (1, 7), (2, 3), (5, 4), (8, 3)])
+def test_equals_reference_in_value_and_gradient(windows, grid):
+    x, weights = _inputs(grid, len(windows))
+    grad_out = torch.randn_like(x)
+    results = []
+    for function in (weighted_avg_pool, weighted_avg_pool_reference):
+        out = function(x, weights, windows)
+        results.append((out, *torch.autograd.grad(out, (x, weights), grad_out)))
+    for ours, reference in zip(*results, strict=True):
+        torch.testing.assert_close(ours, reference, rtol=1e-10, atol=1e-14)
+
+
+def test_reference_is_unfold_per_dilation():
+    """The reference itself against torch's own im2col, which is how the released code gathers neighbours."""
+    x, weights = _inputs((5, 6), 4)
+    planes = x.permute(0, 3, 1, 2)
+    branches = [planes]
+    for dilation in (1, 2, 3):
+        columns = torch.nn.functional.unfold(planes, 3, dilation=dilation, padding=dilation)
+        branches.append(columns.view(2, 3, 9, 5, 6).mean(2))
+    expected = sum(branch * weights[..., k].unsqueeze(1) for k, branch in enumerate(branches)).permute(0, 2, 3, 1)
+    torch.testing.assert_close(weighted_avg_pool_reference(x, weights, dilated_windows(4)), expected)
+
+
+def test_gradcheck():
+    x, weights = _inputs((4, 3), 4)
+    assert torch.autograd.gradcheck(lambda x, w: weighted_avg_pool(x, w, dilated_windows(4)), (x, weights))
+
+
+def test_keeps_dtype_of_tokens():
+    x, weights = _inputs((4, 4), 3, torch.float32)
+    assert weighted_avg_pool(x.bfloat16(), weights, dilated_windows(3)).dtype == torch.bfloat16
