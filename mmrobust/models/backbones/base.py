@@ -83,10 +83,7 @@ class AttentionBackbone(BaseModule):
         path = self.init_cfg['checkpoint']
         loaded = CheckpointLoader.load_checkpoint(path, map_location='cpu')
         state_dict = self.adapt_state_dict(loaded.get('state_dict', loaded.get('model', loaded)))
-        try:
-            check_state_dict(self, state_dict)
-        except ValueError as error:
-            raise ValueError(f'{path} does not hold weights of this backbone: {error}') from None
+        check_state_dict(self.state_dict(), state_dict, path)
         self.load_state_dict(state_dict)
         self._is_init = True
 

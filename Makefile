@@ -1,0 +1,35 @@
+# Everything here works in a fresh clone: the first target that needs the environment makes it.
+PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
+# The pinned versions are for Python 3.11; `make CONSTRAINTS= test` takes whatever is newest on another Python.
+CONSTRAINTS ?= -c constraints.txt
+VENV := .venv
+STAMP := $(VENV)/.mmrobust-installed
+
+.PHONY: help demo test test-slow lint clean
+
+help:  ## print this list (default)
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(STAMP): setup.py constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "mmrobust needs Python 3.10 or newer, but there is no '$(PYTHON)': run 'make PYTHON=/path/to/python3.11'." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "mmrobust needs Python 3.10 or newer, but $(PYTHON) is " + sys.version.split()[0] + ": run make PYTHON=/path/to/python3.11.")'
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --disable-pip-version-check $(CONSTRAINTS) -e '.[onedl,timm,dev]'
+	@touch $@
+
+demo: $(STAMP)  ## train and test a tiny model on drawn pictures, on a CPU, in minutes
+	$(VENV)/bin/python tools/demo.py
+
+test: $(STAMP)  ## run the tests that take seconds
+	$(VENV)/bin/python -m pytest -m 'not slow'
+
+test-slow: $(STAMP)  ## run the tests that take minutes
+	$(VENV)/bin/python -m pytest -m slow
+
+lint: $(STAMP)  ## check style and format
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+clean:  ## remove the environment and everything that was generated
+	rm -rf $(VENV) build dist mmrobust.egg-info mmrobust/.mim .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,72 @@
+"""Cityscapes, and every dataset in its format, with errors that say what to do."""
+
+import os.path as osp
+
+from mmengine import fileio
+from mmseg.datasets import CityscapesDataset as MMSegCityscapesDataset
+
+from mmrobust.datasets.seeded_sampling import SeededSampling
+from mmrobust.registry import DATASETS
+
+__all__ = ['CityscapesDataset']
+
+
+@DATASETS.register_module()
+class CityscapesDataset(SeededSampling, MMSegCityscapesDataset):
+    """Cityscapes for semantic segmentation: 2048 x 1024 pictures, 19 classes, 255 is ignored.
+
+    Each sample also carries ``num_classes`` (of the label files) and ``ignore_index``, from which
+    ``mmrobust.LoadAnnotations`` knows the values that a label may have.
+
+    Args:
+        **kwargs: As in ``mmseg.CityscapesDataset``. Without ``seg_map_path`` in ``data_prefix`` (the test set, whose
+            labels are not public) no labels are looked for.
+
+    Raises:
+        FileNotFoundError: There is no folder ``data_root``, or there are pictures without a label.
+        ValueError: There is no picture.
+    """
+
+    def load_data_list(self) -> list[dict]:
+        """Return one dict per picture: those of MMSegmentation with num_classes and ignore_index."""
+        root = self.data_root or self.data_prefix['img_path']
+        if not fileio.exists(root, backend_args=self.backend_args):
+            raise FileNotFoundError(
+                f'There is no Cityscapes in {_absolute(root)}: unzip leftImg8bit_trainvaltest.zip and '
+                'gtFine_trainvaltest.zip from https://www.cityscapes-dataset.com there, or draw MiniCity, a small '
+                'stand-in, with `python tools/dataset_converters/minicity.py` (`make demo` does it for you).'
+            )
+        images = self.data_prefix['img_path']
+        data_list = super().load_data_list() if fileio.exists(images, backend_args=self.backend_args) else []
+        if not data_list:
+            raise ValueError(
+                f'There is no picture {_absolute(images)}/**/*{self.img_suffix}: check data_root and '
+                'data_prefix, and that leftImg8bit_trainvaltest.zip is unzipped there.'
+            )
+        if 'seg_map_path' in self.data_prefix:
+            self._check_labels(data_list)
+        for sample in data_list:
+            sample.update(num_classes=len(self.METAINFO['classes']), ignore_index=self.ignore_index)
+        return data_list
+
+    def _check_labels(self, data_list: list[dict]) -> None:
+        """Refuse pictures without a label; one listing instead of one look-up per file, which matters remotely."""
+        folder = self.data_prefix['seg_map_path']
+        present = set()
+        if fileio.exists(folder, backend_args=self.backend_args):
+            files = fileio.list_dir_or_file(folder, list_dir=False, recursive=True, backend_args=self.backend_args)
+            present = {osp.join(folder, name) for name in files}
+        missing = [sample['seg_map_path'] for sample in data_list if sample['seg_map_path'] not in present]
+        if not missing:
+            return
+        label_ids = [path.replace('_labelTrainIds.png', '_labelIds.png') for path in missing]
+        if any(path in present for path in label_ids):
+            remedy = f'make them with `python tools/dataset_converters/cityscapes.py {self.data_root or folder}`.'
+        else:
+            remedy = f'check that gtFine_trainvaltest.zip is unzipped in {_absolute(self.data_root or folder)}.'
+        shown = ', '.join(missing[:3]) + (', ...' if len(missing) > 3 else '')
+        raise FileNotFoundError(f'{len(missing)} of {len(data_list)} pictures have no label ({shown}): {remedy}')
+
+
+def _absolute(path: str) -> str:
+    return path if '://' in path else osp.abspath(path)

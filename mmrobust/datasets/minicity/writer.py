@@ -1,0 +1,152 @@
+"""Write MiniCity to disk in the folder layouts of Cityscapes and ACDC.
+
+<root>/leftImg8bit/{train,val}/<city>/<city>_<scene>_000019_leftImg8bit.png
+<root>/gtFine/{train,val}/<city>/<city>_<scene>_000019_gtFine_{labelTrainIds,labelIds,color}.png
+<root>/acdc/rgb_anon/{fog,night,rain,snow}/{train,val}/<sequence>/<sequence>_frame_<frame>_rgb_anon.png
+<root>/acdc/rgb_anon/{fog,night,rain,snow}/{train_ref,val_ref}/<sequence>/<sequence>_frame_<frame>_rgb_ref_anon.png
+<root>/acdc/gt/{fog,night,rain,snow}/{train,val}/<sequence>/<sequence>_frame_<frame>_gt_{labelTrainIds,labelIds}.png
+<root>/minicity.json
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+
+import cv2
+import numpy as np
+
+from .labels import to_color, to_label_ids
+from .layout import SPLITS, lay_out
+from .scene import draw_scene
+from .weather import CONDITIONS, label_map, render
+
+VERSION = 1  # raise it whenever the same parameters give other pictures
+PARAMETER_FILE = 'minicity.json'
+CITIES = {'train': ('ostermoor', 'brennwald', 'fairhaven', 'lindenmoor'), 'val': ('kielbruck', 'talheim')}
+_MIN_SIZE = (64, 32)
+
+
+@dataclass(frozen=True)
+class MiniCityParams:
+    """What decides every byte of a MiniCity folder.
+
+    Attributes:
+        num_train: streets of the training split.
+        num_val: streets of the validation split; none of them occurs in training.
+        num_acdc: the first so many streets of each split are also drawn in fog, at night, in rain and in snow.
+        size: width and height of every picture in pixels.
+        seed: another seed gives other streets.
+
+    Raises:
+        ValueError: for a number out of range.
+    """
+
+    num_train: int = 160
+    num_val: int = 40
+    num_acdc: int = 20
+    size: tuple[int, int] = (512, 256)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ('num_train', 'num_val'):
+            if getattr(self, name) < 1:
+                raise ValueError(f'{name} must be 1 or more, got {getattr(self, name)}')
+        if not 0 <= self.num_acdc <= min(self.num_train, self.num_val):
+            most = min(self.num_train, self.num_val)
+            raise ValueError(f'num_acdc must lie in 0..{most} (the streets of the smaller split), got {self.num_acdc}')
+        if len(self.size) != 2 or self.size[0] < _MIN_SIZE[0] or self.size[1] < _MIN_SIZE[1]:
+            raise ValueError(f'size must be (width, height) of at least {_MIN_SIZE}, got {tuple(self.size)}')
+        if self.seed < 0:
+            raise ValueError(f'seed must be 0 or more, got {self.seed}')
+
+    def as_json(self) -> dict:
+        """What `minicity.json` holds."""
+        return {'version': VERSION, **asdict(self), 'size': list(self.size)}
+
+
+def write_minicity(
+    root: str | Path,
+    params: MiniCityParams | None = None,
+    overwrite: bool = False,
+    track: Callable[..., Iterable[int]] | None = None,
+) -> bool:
+    """Write a whole data set, or nothing.
+
+    Args:
+        root: the folder to create.
+        params: what to draw; the defaults when None.
+        overwrite: replace a MiniCity that was written with other parameters.
+        track: called as ``track(range(n), description=...)`` around each split, to show progress.
+
+    Returns:
+        True when the data set was written, False when the same one was there already.
+
+    Raises:
+        ValueError: when ``root`` holds another MiniCity and ``overwrite`` is False, or holds something else.
+    """
+    root, params = Path(root), params or MiniCityParams()
+    if _is_there(root, params, overwrite):
+        return False
+    root.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(mkdtemp(prefix=f'.{root.name}-partial-', dir=root.parent))
+    partial.chmod(0o755)
+    try:
+        for split, count in zip(SPLITS, (params.num_train, params.num_val), strict=True):
+            indices = range(count)
+            for index in track(indices, description=split) if track else indices:
+                _write_street(partial, params, split, index)
+        (partial / PARAMETER_FILE).write_text(json.dumps(params.as_json(), indent=2) + '\n')
+        if root.exists():
+            shutil.rmtree(root)
+        partial.rename(root)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return True
+
+
+def _is_there(root: Path, params: MiniCityParams, overwrite: bool) -> bool:
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return False
+    file = root / PARAMETER_FILE
+    if not file.is_file():
+        raise ValueError(f'{root} must be a MiniCity folder, an empty one or a new one; it has no {PARAMETER_FILE}')
+    found = json.loads(file.read_text())
+    if found == params.as_json():
+        return True
+    if not overwrite:
+        differing = [f'{key}={found.get(key)} (asked for {value})' for key, value in params.as_json().items()
+                     if found.get(key) != value]  # fmt: skip
+        raise ValueError(f'{root} holds another MiniCity, with {", ".join(differing)}: pass --overwrite to replace it')
+    return False
+
+
+def _write_street(root: Path, params: MiniCityParams, split: str, index: int) -> None:
+    street = lay_out(params.seed, split, index)
+    canvas = draw_scene(street, *params.size)
+    labels = label_map(canvas)
+    clear = render(canvas, street)
+    city = CITIES[split][index % len(CITIES[split])]
+    stem = f'{split}/{city}/{city}_{index:06d}_000019'
+    _save(root / f'leftImg8bit/{stem}_leftImg8bit.png', clear)
+    _save(root / f'gtFine/{stem}_gtFine_labelTrainIds.png', labels)
+    _save(root / f'gtFine/{stem}_gtFine_labelIds.png', to_label_ids(labels))
+    _save(root / f'gtFine/{stem}_gtFine_color.png', to_color(labels))
+    if index >= params.num_acdc:
+        return
+    sequence = f'GOPR{index // 10 + 1:04d}'
+    name = f'{sequence}/{sequence}_frame_{index % 10 + 1:06d}'
+    for condition in CONDITIONS:
+        _save(root / f'acdc/rgb_anon/{condition}/{split}/{name}_rgb_anon.png', render(canvas, street, condition))
+        _save(root / f'acdc/rgb_anon/{condition}/{split}_ref/{name}_rgb_ref_anon.png', clear)
+        _save(root / f'acdc/gt/{condition}/{split}/{name}_gt_labelTrainIds.png', labels)
+        _save(root / f'acdc/gt/{condition}/{split}/{name}_gt_labelIds.png', to_label_ids(labels))
+
+
+def _save(path: Path, picture: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done, png = cv2.imencode('.png', picture[..., ::-1] if picture.ndim == 3 else picture)
+    assert done, 'OpenCV could not encode a PNG'
+    path.write_bytes(png.tobytes())

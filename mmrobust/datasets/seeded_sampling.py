@@ -1,0 +1,91 @@
+"""Augmentations that depend on the seed of the run and the position in the stream of samples, and on nothing else.
+
+MMEngine seeds a worker once, when it starts: what a sample looks like then depends on the number of workers and on all
+samples before it, and a resumed run sees other pictures than the undisturbed one.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, NamedTuple
+
+from mmengine.dataset import InfiniteSampler
+
+from mmrobust.randomness import derive_seed, seeded
+from mmrobust.registry import DATA_SAMPLERS
+
+__all__ = ['SeededIndex', 'SeededInfiniteSampler', 'SeededSampling']
+
+
+class SeededIndex(NamedTuple):
+    """Which sample, and the seed of everything random that is done to it."""
+
+    index: int
+    seed: int
+
+
+class SeededSampling:
+    """Dataset mix-in, left of the dataset class: a ``SeededIndex`` seeds all that ``__getitem__`` draws.
+
+    A plain integer does what it does without the mix-in. The caller's random states are not touched, so without worker
+    processes the model's own randomness does not depend on the augmentations.
+    """
+
+    def __getitem__(self, idx: int | SeededIndex) -> Any:
+        if not isinstance(idx, SeededIndex):
+            return super().__getitem__(idx)
+        with seeded(idx.seed):
+            return super().__getitem__(idx.index)
+
+
+@DATA_SAMPLERS.register_module()
+class SeededInfiniteSampler(InfiniteSampler):
+    """MMEngine's ``InfiniteSampler`` that yields ``SeededIndex`` instead of integers, in the same order.
+
+    The stream is counted over all ranks (rank r of w sees the positions r, r + w, r + 2w, ...) and never restarts.
+
+    Args:
+        dataset: A dataset with the mix-in ``SeededSampling``.
+        shuffle: Whether every pass over the dataset is a new permutation.
+        seed: Seed of permutations and augmentations, the same on every rank; None draws one.
+
+    Raises:
+        TypeError: The dataset does not understand a ``SeededIndex``.
+    """
+
+    def __init__(self, dataset: SeededSampling, shuffle: bool = True, seed: int | None = None) -> None:
+        if not isinstance(dataset, SeededSampling):
+            raise TypeError(
+                'SeededInfiniteSampler needs a dataset with the mix-in mmrobust.datasets.SeededSampling, '
+                f'but got {type(dataset).__name__}.'
+            )
+        super().__init__(dataset, shuffle, seed)
+        self.started = False
+
+    def _indices_of_rank(self, skipped: int = 0) -> Iterator[SeededIndex]:
+        self.started = True
+        stream = enumerate(self._infinite_indices())
+        for position, index in islice(stream, self.rank + skipped * self.world_size, None, self.world_size):
+            yield SeededIndex(index, derive_seed(self.seed, position))
+
+    def skip(self, num_samples: int) -> None:
+        """Continue after the first ``num_samples`` samples of this rank; official MMEngine 0.10.7 has no such method.
+
+        Raises:
+            ValueError: ``num_samples`` is negative.
+        """
+        if num_samples < 0:
+            raise ValueError(f'The number of samples to skip must be 0 or more, but got {num_samples}.')
+        self.indices = self._indices_of_rank(num_samples)
+
+    def reseed(self, seed: int) -> None:
+        """Take the seed of the run that is resumed, which MMEngine learns only after it has built the sampler.
+
+        Raises:
+            RuntimeError: Samples have been drawn with another seed (official MMEngine 0.10.7 prefetches early).
+        """
+        if self.started and seed != self.seed:
+            raise RuntimeError(
+                f'The data stream has started with seed {self.seed}, but the run that is resumed has seed {seed}: '
+                f'set randomness=dict(seed={seed}) in the configuration.'
+            )
+        self.seed = seed

@@ -1,0 +1,9 @@
+"""Hooks: what happens around the iterations of a run."""
+
+from mmrobust.engine.atomic_backend import AtomicLocalBackend
+from mmrobust.engine.checkpoint_hook import CheckpointHook
+from mmrobust.engine.nonfinite_loss import StopOnNonFiniteLossHook
+from mmrobust.engine.seeded_iterations import SeedIterationHook
+from mmrobust.engine.strict_load import StrictLoadHook
+
+__all__ = ['AtomicLocalBackend', 'CheckpointHook', 'SeedIterationHook', 'StopOnNonFiniteLossHook', 'StrictLoadHook']

@@ -1,0 +1,43 @@
+"""Files that are there completely or not at all."""
+
+import os
+from pathlib import Path
+
+from mmengine.fileio import LocalBackend, register_backend
+
+__all__ = ['AtomicLocalBackend']
+
+
+@register_backend('mmrobust_atomic')
+class AtomicLocalBackend(LocalBackend):
+    """MMEngine's local backend, but a file keeps its old content until all of the new one is on the disk.
+
+    Use it as ``backend_args=dict(backend='mmrobust_atomic')``. The new content is written beside the file under the
+    name with ``.tmp`` appended, which an error removes; what a killed process leaves there, the next try overwrites.
+    """
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write bytes, making the folder if need be.
+
+        Raises:
+            OSError: The disk is full or refuses; the file is what it was before.
+        """
+        target = Path(filepath)
+        temporary = target.with_name(f'{target.name}.tmp')
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, 'wb') as file:
+                file.write(obj)
+                file.flush()
+                os.fsync(file.fileno())  # otherwise a power cut can leave the new name with no content
+            os.replace(temporary, target)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise OSError(error.errno, f'{error.strerror}, nothing was changed', str(target)) from error
+        except BaseException:  # Ctrl-C
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
+        """Write text; otherwise as ``put``."""
+        self.put(obj.encode(encoding), filepath)

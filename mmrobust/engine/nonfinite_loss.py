@@ -1,0 +1,62 @@
+"""Training that stops at the first NaN instead of going on for days, and keeps the last good checkpoint."""
+
+import math
+
+import torch
+from mmengine.dist import all_reduce
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner, find_latest_checkpoint
+
+from mmrobust.registry import HOOKS
+
+__all__ = ['StopOnNonFiniteLossHook']
+
+
+@HOOKS.register_module()
+class StopOnNonFiniteLossHook(Hook):
+    """Stop all ranks when a loss of any of them is NaN or infinite, before anything is logged or saved.
+
+    Raises:
+        FloatingPointError: A loss term is not finite, or a checkpoint with parameters that are not was to be written.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | tuple | list | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        terms = {name: torch.as_tensor(value).item() for name, value in (outputs or {}).items()}
+        broken = torch.tensor(int(not all(map(math.isfinite, terms.values()))))
+        all_reduce(broken, op='max')  # one rank alone would leave the others waiting for its gradients
+        if broken:
+            listed = ', '.join(f'{name}={value:.6g}' for name, value in terms.items())
+            raise FloatingPointError(
+                f'Iteration {runner.iter + 1} has a loss that is not finite ({listed} on rank {runner.rank}): '
+                f'training stops, {_last_good(runner)}.'
+            )
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Refuse a checkpoint that resuming could only continue with NaN: a finite loss may have infinite gradients."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        parameters = dict(model.named_parameters())  # a buffer may hold -inf, such as a mask
+        broken = [
+            name
+            for name, value in checkpoint['state_dict'].items()
+            if torch.is_tensor(value) and (value.isnan() | (value.isinf() & (name in parameters))).any()
+        ]
+        if broken:
+            raise FloatingPointError(
+                f'{len(broken)} of {len(checkpoint["state_dict"])} weights are not finite at iteration '
+                f'{runner.iter + 1} (first {broken[0]}): no checkpoint is written, training stops, '
+                f'{_last_good(runner)}.'
+            )
+
+
+def _last_good(runner: Runner) -> str:
+    path = find_latest_checkpoint(runner.work_dir)
+    return f'the last good checkpoint is {path}' if path else 'and there is no checkpoint yet'

@@ -1,0 +1,155 @@
+"""Checkpoints are read without running them, and what is wrong with one is said in a sentence."""
+
+import argparse
+import os
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import nn
+
+from mmrobust.checkpoint import check_state_dict, compare_state_dicts, load_checkpoint_file, register_safe_loader
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
+    register_safe_loader()
+    register_safe_loader()  # import mmrobust may have done it before
+
+
+class Payload:
+    """Unpickled by an unrestricted loader, it calls ``function(*arguments)``."""
+
+    def __init__(self, function, *arguments) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple:
+        return self.call
+
+
+def malicious(folder, zipped: bool = True) -> tuple[str, str]:
+    path, trace = str(folder / 'malicious.pth'), str(folder / 'trace')
+    torch.save({'state_dict': Payload(os.mkdir, trace)}, path, _use_new_zipfile_serialization=zipped)
+    return path, trace
+
+
+def test_mmengine_checkpoints_are_read_whole(tmp_path):
+    hub = MessageHub.get_instance('test_mmengine_checkpoints_are_read_whole')
+    for value in (1.0, 3.0):
+        hub.update_scalar('train/loss', value)
+    hub.update_info('best_score', np.float64(0.5))
+    hub.update_info('meta', {'palette': np.zeros((2, 3), np.uint8), 'names': np.array(['road'])})
+    torch.save({'message_hub': hub.state_dict(), 'state_dict': {'w': torch.ones(2)}}, tmp_path / 'a.pth')
+
+    hub = load_checkpoint_file(tmp_path / 'a.pth')['message_hub']
+
+    assert hub['log_scalars']['train/loss'].statistics('mean') == 2
+    assert hub['runtime_info']['best_score'] == 0.5
+    assert hub['runtime_info']['meta']['names'].tolist() == ['road']
+
+
+def test_timm_checkpoints_with_a_namespace_are_read(tmp_path):
+    torch.save({'model': {}, 'args': argparse.Namespace(lr=0.1)}, tmp_path / 'a.pth')
+    assert load_checkpoint_file(tmp_path / 'a.pth')['args'].lr == 0.1
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+def test_pickled_calls_are_refused_and_not_run(tmp_path, zipped):
+    path, trace = malicious(tmp_path, zipped)
+    with pytest.raises(ValueError, match=r'malicious\.pth holds posix\.mkdir, .* not loaded'):
+        load_checkpoint_file(path)
+    assert not os.path.exists(trace)
+    torch.load(path, weights_only=False)
+    assert os.path.exists(trace), 'the payload would not have done anything'
+
+
+@pytest.mark.parametrize(
+    'payload', [Payload(getattr, argparse.Namespace, '__init__'), Payload(getattr, HistoryBuffer, '__init__')]
+)
+def test_allowed_names_are_no_way_around(tmp_path, payload):
+    torch.save({'state_dict': payload}, tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match=r'holds builtins\.getattr'):
+        load_checkpoint_file(tmp_path / 'a.pth')
+
+
+def test_missing_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=f'^There is no checkpoint {tmp_path}/nowhere.pth'):
+        load_checkpoint_file('nowhere.pth')
+
+
+@pytest.mark.parametrize('zipped', [True, False])
+@pytest.mark.parametrize('part', [0, 0.1, 0.5, 0.9, 0.999])
+def test_truncated_checkpoint(tmp_path, zipped, part):
+    path = tmp_path / 'a.pth'
+    torch.save({'state_dict': {'w': torch.ones(1000)}}, path, _use_new_zipfile_serialization=zipped)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * part)])
+    with pytest.raises(ValueError, match=r'a\.pth \(\d+ bytes\) is truncated or no PyTorch checkpoint'):
+        load_checkpoint_file(path)
+
+
+@pytest.mark.parametrize('content', [b'version https://git-lfs.github.com/spec/v1\n', b'<html>', bytes(range(256))])
+def test_something_else_than_a_checkpoint(tmp_path, content):
+    path = tmp_path / 'a.pth'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match='is truncated or no PyTorch checkpoint'):
+        load_checkpoint_file(path)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='needs a machine without a GPU')
+def test_a_whole_file_is_not_called_truncated(tmp_path):
+    torch.save({'w': torch.ones(1)}, tmp_path / 'a.pth')
+    with pytest.raises(RuntimeError, match='CUDA'):
+        load_checkpoint_file(tmp_path / 'a.pth', map_location='cuda')
+
+
+def test_mmengine_uses_the_safe_loader(tmp_path, registered):
+    path, trace = malicious(tmp_path)
+    with pytest.raises(ValueError, match=r'posix\.mkdir'):
+        CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    torch.save({'w': torch.ones(1)}, tmp_path / 'good.pth')
+    assert CheckpointLoader.load_checkpoint(str(tmp_path / 'good.pth'))['w'] == 1
+    assert not os.path.exists(trace)
+
+
+@pytest.mark.parametrize('address', ['https://host/malicious.pth', 'torchvision://evil'])
+def test_downloads_are_not_run_either(tmp_path, monkeypatch, registered, address):
+    path, trace = malicious(tmp_path)
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', lambda url, target, **_: os.link(path, target))
+    monkeypatch.setattr(
+        'mmengine.runner.checkpoint.get_torchvision_models', lambda: {'evil': 'https://host/malicious.pth'}
+    )
+    with pytest.raises(ValueError, match=r'hub/checkpoints/malicious\.pth holds posix\.mkdir'):
+        CheckpointLoader.load_checkpoint(address)
+    assert not os.path.exists(trace)
+
+
+def test_subprocess_cannot_be_smuggled_in(tmp_path):
+    torch.save(Payload(subprocess.check_call, ['touch', str(tmp_path / 'trace')]), tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match='check_call'):
+        load_checkpoint_file(tmp_path / 'a.pth')
+    assert not (tmp_path / 'trace').exists()
+
+
+def test_fitting_weights_have_no_difference():
+    model = nn.Linear(2, 3)
+    assert compare_state_dicts(model.state_dict(), model.state_dict()) == ''
+    check_state_dict(model.state_dict(), model.state_dict())
+
+
+def test_every_difference_is_named():
+    expected = {'a': torch.ones(2), 'b': torch.ones(3), 'c': torch.ones(())}
+    got = {'b': torch.ones(4), 'c': torch.ones(()), 'd': torch.ones(1)}
+    with pytest.raises(ValueError, match=r'^x\.pth does not fit the model, keys 1 missing, 1 unexpected') as info:
+        check_state_dict(expected, got, 'x.pth')
+    assert str(info.value).splitlines()[1:] == [
+        '  missing: a (2,)',
+        '  unexpected: d',
+        '  of another shape: b (4,) instead of (3,)',
+    ]

@@ -1,0 +1,109 @@
+"""A sample looks the same whoever draws it, and whatever was drawn before."""
+
+import random
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import BaseDataset, InfiniteSampler
+from torch.utils.data import DataLoader
+
+from mmrobust.datasets import SeededIndex, SeededInfiniteSampler, SeededSampling
+from mmrobust.randomness import derive_seed
+
+
+class Numbers(BaseDataset):
+    """Ten samples of (index, three random numbers); the first look at sample 3 fails, as a broken picture does."""
+
+    def load_data_list(self) -> list[dict]:
+        return [{'value': value} for value in range(10)]
+
+    def prepare_data(self, idx: int):
+        return None if idx == 3 else (idx, random.random(), np.random.rand(), torch.rand(1).item())
+
+
+class SeededNumbers(SeededSampling, Numbers):
+    pass
+
+
+def take(sampler, count: int) -> list[SeededIndex]:
+    return list(islice(iter(sampler), count))
+
+
+def draw(seed_before: int, num_workers: int) -> list:
+    torch.manual_seed(seed_before)
+    random.seed(seed_before)
+    np.random.seed(seed_before)
+    dataset = SeededNumbers()
+    sampler = SeededInfiniteSampler(dataset, seed=1)
+    loader = DataLoader(dataset, batch_size=2, sampler=sampler, num_workers=num_workers, collate_fn=list)
+    return list(islice(loader, 9))
+
+
+def test_samples_depend_on_seed_and_position_only():
+    first = draw(0, num_workers=0)
+    assert first == draw(1, num_workers=0) == draw(1, num_workers=2)
+    assert len({sample[1] for batch in first for sample in batch}) == 18  # the second pass looks different
+    assert all(sample[0] != 3 for batch in first for sample in batch)  # another one was fetched in its place
+
+
+def test_plain_integers_do_what_they_did():
+    random.seed(4)
+    expected = Numbers()[0][1]
+    random.seed(4)
+    assert SeededNumbers()[0][1] == expected
+
+
+def test_the_caller_keeps_its_random_states():
+    def states() -> tuple:
+        return random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()
+
+    before = states()
+    SeededNumbers()[SeededIndex(2, 77)]
+    assert states() == before
+    with pytest.raises(IndexError):
+        SeededNumbers(serialize_data=False, indices=[1], pipeline=[]).get_data_info(SeededIndex(5, 1).index)
+    assert states() == before
+
+
+def test_order_is_that_of_mmengine():
+    ours = take(SeededInfiniteSampler(SeededNumbers(), seed=5), 25)
+    assert [index for index, _ in ours] == take(InfiniteSampler(SeededNumbers(), seed=5), 25)
+    assert [seed for _, seed in ours] == [derive_seed(5, position) for position in range(25)]
+
+
+@pytest.mark.parametrize('world_size', [1, 3])
+def test_ranks_share_the_stream_and_skipping_continues_it(monkeypatch, world_size):
+    whole = take(SeededInfiniteSampler(SeededNumbers(), seed=5), 30)
+    for rank in range(world_size):
+        monkeypatch.setattr('mmengine.dataset.sampler.get_dist_info', lambda rank=rank: (rank, world_size))
+        sampler = SeededInfiniteSampler(SeededNumbers(), seed=5)
+        assert take(sampler, 4) == whole[rank::world_size][:4]
+        sampler = SeededInfiniteSampler(SeededNumbers(), seed=5)
+        sampler.skip(6)
+        assert take(sampler, 4) == whole[rank::world_size][6:10]
+
+
+def test_negative_skip():
+    with pytest.raises(ValueError, match='0 or more, but got -1'):
+        SeededInfiniteSampler(SeededNumbers(), seed=5).skip(-1)
+
+
+def test_dataset_without_the_mixin_is_refused():
+    with pytest.raises(TypeError, match='SeededSampling, but got Numbers'):
+        SeededInfiniteSampler(Numbers(), seed=5)
+
+
+def test_reseed_before_the_first_sample_but_not_after():
+    sampler = SeededInfiniteSampler(SeededNumbers(), seed=5)
+    sampler.reseed(6)
+    assert take(sampler, 3) == take(SeededInfiniteSampler(SeededNumbers(), seed=6), 3)
+    sampler.reseed(6)
+    with pytest.raises(RuntimeError, match=r'started with seed 6, .* set randomness=dict\(seed=7\)'):
+        sampler.reseed(7)
+
+
+def test_seeds_are_the_same_on_every_machine():
+    assert derive_seed(1, 2) == 5142973159532490859
+    assert len({derive_seed(a, b) for a in range(30) for b in range(30)}) == 900

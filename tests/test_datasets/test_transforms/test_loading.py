@@ -1,0 +1,188 @@
+"""Broken pictures and wrong labels never become training samples."""
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mmseg.datasets.transforms import LoadAnnotations as MMSegLoadAnnotations
+from PIL import Image
+
+from mmrobust.datasets.transforms import LoadAnnotations, LoadImageFromFile
+
+HEIGHT, WIDTH = 40, 64
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    return cv2.GaussianBlur(noise, (5, 5), 2)
+
+
+def save(path: Path, array: np.ndarray) -> str:
+    assert cv2.imwrite(str(path), array)
+    return str(path)
+
+
+def load_label(path: str, transform: type = LoadAnnotations, backend: str = 'pillow', **results) -> np.ndarray:
+    sample = {
+        'seg_map_path': path,
+        'seg_fields': [],
+        'ori_shape': (HEIGHT, WIDTH),
+        'num_classes': 19,
+        'ignore_index': 255,
+        'reduce_zero_label': False,
+        'label_map': None,
+    } | results
+    return transform(imdecode_backend=backend)(sample)['gt_seg_map']
+
+
+def labels(*values: int) -> np.ndarray:
+    return np.resize(np.array(values, np.uint8), (HEIGHT, WIDTH))
+
+
+def test_whole_picture(tmp_path, picture):
+    sample = LoadImageFromFile()({'img_path': save(tmp_path / 'a.png', picture)})
+    np.testing.assert_array_equal(sample['img'], picture)
+    assert sample['img_shape'] == sample['ori_shape'] == (HEIGHT, WIDTH)
+    assert LoadImageFromFile(to_float32=True)({'img_path': str(tmp_path / 'a.png')})['img'].dtype == np.float32
+
+
+@pytest.mark.parametrize('backend', ['cv2', 'pillow'])
+@pytest.mark.parametrize('suffix', ['.png', '.jpg'])
+@pytest.mark.parametrize('lost', [0.999, 0.5, 2])
+def test_truncated_picture(tmp_path, picture, suffix, backend, lost):
+    path = tmp_path / f'a{suffix}'
+    save(path, picture)
+    content = path.read_bytes()
+    path.write_bytes(content[: -lost if lost == 2 else int(len(content) * (1 - lost))])
+    with pytest.raises(ValueError, match=rf'^The picture .*a{suffix} \(\d+ bytes\) is broken: ') as info:
+        LoadImageFromFile(imdecode_backend=backend)({'img_path': str(path)})
+    assert '\n' not in str(info.value)
+
+
+def test_thumbnail_does_not_hide_that_the_end_is_missing(tmp_path, picture):
+    """A JPEG in the header has an end marker too."""
+    image, thumbnail = Image.fromarray(picture), io.BytesIO()
+    image.resize((8, 8)).save(thumbnail, 'JPEG')
+    path = tmp_path / 'a.jpg'
+    image.save(path, comment=thumbnail.getvalue())
+    assert LoadImageFromFile()({'img_path': str(path)})['img'].shape == (HEIGHT, WIDTH, 3)
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ValueError, match='it is a JPEG without its end'):
+        LoadImageFromFile()({'img_path': str(path)})
+
+
+@pytest.mark.parametrize('content', [b'', b'no picture'])
+@pytest.mark.parametrize('backend', ['cv2', 'pillow'])
+def test_no_picture_at_all(tmp_path, content, backend):
+    path = tmp_path / 'a.png'
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r'a\.png .* is broken') as info:
+        LoadImageFromFile(imdecode_backend=backend)({'img_path': str(path)})
+    assert '\n' not in str(info.value)
+    assert LoadImageFromFile(imdecode_backend=backend, ignore_empty=True)({'img_path': str(path)}) is None
+
+
+def test_missing_picture(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'a\.png'):
+        LoadImageFromFile()({'img_path': str(tmp_path / 'a.png')})
+
+
+@pytest.mark.parametrize('backend', ['cv2', 'pillow'])
+@pytest.mark.parametrize('kind', ['grey', 'rgba', 'colour 16', 'grey 16'])
+def test_other_depths_and_channels_become_8_bit_colour(tmp_path, picture, kind, backend):
+    deep = picture.astype(np.uint16) * 257
+    variants = {
+        'grey': picture[..., 0],
+        'rgba': np.dstack([picture, np.full((HEIGHT, WIDTH), 200, np.uint8)]),
+        'colour 16': deep,
+        'grey 16': deep[..., 0],
+    }
+    path = save(tmp_path / 'a.png', variants[kind])
+    load = LoadImageFromFile(imdecode_backend=backend)
+    if (kind, backend) == ('grey 16', 'pillow'):
+        with pytest.raises(ValueError, match=r"16-bit .* use imdecode_backend='cv2'"):
+            load({'img_path': path})
+        return
+    expected = np.repeat(picture[..., :1], 3, axis=2) if 'grey' in kind else picture
+    got = load({'img_path': path})['img']
+    assert got.dtype == np.uint8
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_the_backend_is_asked_for_the_bytes(tmp_path, picture):
+    with pytest.raises(KeyError, match='no_such_backend'):
+        LoadImageFromFile(backend_args={'backend': 'no_such_backend'})({'img_path': save(tmp_path / 'a.png', picture)})
+
+
+@pytest.mark.parametrize('backend', ['cv2', 'pillow'])
+def test_good_label(tmp_path, backend):
+    label = labels(*range(19), 255)
+    np.testing.assert_array_equal(load_label(save(tmp_path / 'a.png', label), backend=backend), label)
+
+
+def test_palette_and_one_bit_labels(tmp_path):
+    label = labels(0, 1)
+    image = Image.fromarray(label, mode='P')
+    image.putpalette([0, 0, 0, 200, 100, 0])
+    image.save(tmp_path / 'p.png')
+    Image.fromarray(label.astype(bool)).save(tmp_path / 'b.png')
+    for name in ('p.png', 'b.png'):
+        np.testing.assert_array_equal(load_label(str(tmp_path / name)), label)
+
+
+def test_label_ids_instead_of_train_ids(tmp_path):
+    path = save(tmp_path / 'a.png', labels(7, 26, 33, 0))
+    with pytest.raises(ValueError, match=r'a\.png has the values 26, 33, but only 0 to 18 and 255 .*labelTrainIds'):
+        load_label(path)
+    np.testing.assert_array_equal(load_label(path, num_classes=34), labels(7, 26, 33, 0))
+
+
+def test_many_wrong_values_are_cut_short(tmp_path):
+    with pytest.raises(ValueError, match=r'values 100, .*, 109, \.\.\., but'):
+        load_label(save(tmp_path / 'a.png', labels(*range(100, 150))))
+
+
+def test_16_bit_labels_do_not_wrap_around(tmp_path):
+    instances = labels(0).astype(np.uint16)
+    instances[0] = 26 * 256 + 3  # would be class 3
+    with pytest.raises(ValueError, match='has the values 6659, but'):
+        load_label(save(tmp_path / 'a.png', instances))
+
+
+def test_label_of_another_size(tmp_path):
+    with pytest.raises(ValueError, match=r'shape of its picture, \(40, 64\), but has \(20, 64\)'):
+        load_label(save(tmp_path / 'a.png', labels(0)[:20]))
+
+
+def test_coloured_label(tmp_path, picture):
+    with pytest.raises(ValueError, match=r'but has \(40, 64, 3\)'):
+        load_label(save(tmp_path / 'a.png', picture))
+
+
+@pytest.mark.parametrize('backend', ['cv2', 'pillow'])
+def test_truncated_label(tmp_path, backend):
+    path = Path(save(tmp_path / 'a.png', labels(*range(19))))
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match=r'a\.png .* is broken: it is a PNG without its end'):
+        load_label(str(path), backend=backend)
+
+
+def test_without_the_number_of_classes_values_are_not_judged(tmp_path):
+    sample = {'seg_map_path': save(tmp_path / 'a.png', labels(77)), 'seg_fields': []}
+    assert LoadAnnotations()(sample)['gt_seg_map'].max() == 77
+
+
+@pytest.mark.parametrize(
+    'results',
+    [
+        {'reduce_zero_label': True},
+        {'label_map': {0: 255, 1: 0, 2: 1, 5: 255}},
+        {'reduce_zero_label': True, 'label_map': {0: 4, 4: 0}},
+    ],
+)
+def test_renumbering_is_that_of_mmseg(tmp_path, results):
+    path = save(tmp_path / 'a.png', labels(*range(20), 255) if 'reduce_zero_label' in results else labels(*range(19)))
+    np.testing.assert_array_equal(load_label(path, **results), load_label(path, MMSegLoadAnnotations, **results))

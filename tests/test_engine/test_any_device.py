@@ -1,0 +1,57 @@
+"""Mixed precision and data-parallel training on a machine without CUDA."""
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from torch import distributed, nn
+
+from mmrobust.engine.any_device import AnyDeviceDataParallel, BFloat16OptimWrapper, init_cpu_group
+
+
+def test_bfloat16_wrapper_computes_in_bfloat16_and_trains_in_float32():
+    model = nn.Linear(4, 2).to(get_device())
+    before = model.weight.detach().clone()
+    wrapper = BFloat16OptimWrapper(optimizer=torch.optim.SGD(model.parameters(), lr=1.0))
+    with wrapper.optim_context(model):
+        output = model(torch.ones(3, 4, device=get_device()))
+    assert output.dtype == torch.bfloat16
+    wrapper.update_params(output.float().sum())
+    assert model.weight.dtype == torch.float32
+    torch.testing.assert_close(model.weight, before - 3.0)
+
+
+@pytest.fixture
+def group(tmp_path):
+    """A process group of this process alone."""
+    distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/store', rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()
+
+
+def test_data_parallel_takes_a_model_on_the_cpu(group):
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.SyncBatchNorm(4))
+    wrapped = AnyDeviceDataParallel(model, device_ids=[0], broadcast_buffers=False)
+    wrapped(torch.randn(2, 3, 5, 5)).mean().backward()
+    assert wrapped.module[0].weight.grad is not None
+
+
+class TestInitCpuGroup:
+    @pytest.fixture(autouse=True)
+    def no_cuda(self, monkeypatch):
+        monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+        monkeypatch.delenv('RANK', raising=False)
+
+    def test_no_launcher_changes_nothing(self):
+        config = Config({'launcher': 'none'})
+        init_cpu_group(config)
+        assert 'model_wrapper_cfg' not in config
+        assert not distributed.is_initialized()
+
+    def test_other_launcher_is_refused(self):
+        with pytest.raises(ValueError, match="'none' or 'pytorch', but got 'slurm'"):
+            init_cpu_group(Config({'launcher': 'slurm'}))
+
+    def test_process_not_started_by_torchrun_is_refused(self):
+        with pytest.raises(ValueError, match='torchrun'):
+            init_cpu_group(Config({'launcher': 'pytorch'}))

@@ -1,0 +1,156 @@
+"""At every moment there is a checkpoint that resuming finds and can read."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.hooks import Hook
+from mmengine.runner import find_latest_checkpoint
+from tiny_run import Pictures, make_runner
+
+from mmrobust.checkpoint import load_checkpoint_file
+from mmrobust.engine import AtomicLocalBackend, CheckpointHook
+
+
+def checkpoints(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_file() and '.pth' in path.name)
+
+
+def fail_third_write(monkeypatch, error: BaseException) -> None:
+    """Let the content of checkpoint 4 and of last_checkpoint through, and not that of checkpoint 8."""
+    real_fsync, calls = os.fsync, []
+
+    def fsync(file: int) -> None:
+        calls.append(file)
+        if len(calls) == 3:
+            raise error
+        real_fsync(file)
+
+    monkeypatch.setattr(os, 'fsync', fsync)
+
+
+@pytest.mark.parametrize('error', [OSError(errno.ENOSPC, 'No space left on device'), KeyboardInterrupt()])
+def test_failed_saving_leaves_the_checkpoint_before(tmp_path, monkeypatch, error):
+    fail_third_write(monkeypatch, error)
+    with pytest.raises(type(error)) as info:
+        make_runner(tmp_path).train()
+    if isinstance(error, OSError):
+        assert 'No space left on device, nothing was changed' in str(info.value) and 'iter_8.pth' in str(info.value)
+    assert checkpoints(tmp_path) == ['iter_4.pth']
+    latest = find_latest_checkpoint(str(tmp_path))
+    assert load_checkpoint_file(latest)['meta']['iter'] == 4
+
+
+def test_old_checkpoints_are_removed_after_the_new_one_is_there(tmp_path):
+    seen = []
+
+    class Watch(Hook):
+        def before_save_checkpoint(self, runner, checkpoint):
+            seen.append(checkpoints(tmp_path))
+
+    make_runner(tmp_path, Watch()).train()
+    assert seen == [[], ['iter_4.pth'], ['iter_8.pth']]
+    assert checkpoints(tmp_path) == ['iter_10.pth']
+
+
+def test_number_of_kept_checkpoints_survives_a_resume(tmp_path):
+    keep_two = {'max_keep_ckpts': 2}
+    make_runner(tmp_path, iters=8, checkpoint=keep_two).train()
+    make_runner(tmp_path, iters=16, checkpoint=keep_two, resume=True).train()
+    assert checkpoints(tmp_path) == ['iter_12.pth', 'iter_16.pth']
+
+
+class ScriptedScores(BaseMetric):
+    """0.5, 0.4, 0.6 for one validation after the other, and a second metric that never improves."""
+
+    scores = (0.5, 0.4, 0.6)
+
+    def process(self, data_batch, data_samples) -> None:
+        self.results.append(0)
+
+    def compute_metrics(self, results: list) -> dict:
+        self.done = getattr(self, 'done', 0) + 1
+        return {'score': self.scores[self.done - 1], 'other': 1.0}
+
+
+@pytest.mark.parametrize('save_best', ['score', ['score', 'other'], 'auto'])
+def test_best_checkpoint_is_replaced_after_the_new_one_is_there(tmp_path, save_best):
+    seen = []
+
+    class Watch(Hook):
+        def before_save_checkpoint(self, runner, checkpoint):
+            if 'optimizer' not in checkpoint:
+                seen.append([name for name in checkpoints(tmp_path) if 'best' in name])
+
+    make_runner(
+        tmp_path,
+        Watch(),
+        checkpoint={'save_best': save_best, 'rule': 'greater'},
+        train_cfg={'by_epoch': False, 'max_iters': 6, 'val_interval': 2},
+        val_dataloader={
+            'batch_size': 5,
+            'dataset': Pictures(),
+            'sampler': {'type': 'DefaultSampler'},
+            'collate_fn': {'type': 'default_collate'},
+        },
+        val_cfg={},
+        val_evaluator=Evaluator(ScriptedScores()),
+    ).train()
+    other = ['best_other_iter_2.pth'] if 'other' in save_best else []
+    assert seen[-1] == [*other, 'best_score_iter_2.pth']
+    assert checkpoints(tmp_path) == [*other, 'best_score_iter_6.pth', 'iter_6.pth']
+    assert load_checkpoint_file(tmp_path / 'iter_6.pth')['message_hub']['runtime_info'][
+        'best_ckpt_score' if other else 'best_ckpt'
+    ].endswith('best_score_iter_6.pth')
+
+
+def test_resume_takes_the_checkpoint_before_a_truncated_one(tmp_path):
+    make_runner(tmp_path, iters=8, checkpoint={'max_keep_ckpts': 2}).train()
+    damaged = tmp_path / 'iter_8.pth'
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    runner = make_runner(tmp_path, iters=8, resume=True)
+    iterations = []
+    hook = Hook()
+    hook.before_train_iter = lambda runner, **_: iterations.append(runner.iter)
+    runner.register_hook(hook)
+    runner.train()
+    assert iterations == [4, 5, 6, 7]
+    text = '\n'.join(path.read_text() for path in tmp_path.glob('*/*.log'))
+    assert f'{damaged} is truncated or gone: resuming from {tmp_path}/iter_4.pth' in text
+
+
+def test_resume_with_nothing_but_a_truncated_checkpoint(tmp_path):
+    make_runner(tmp_path, iters=4).train()
+    (tmp_path / 'iter_4.pth').write_bytes(b'PK\x03\x04')
+    with pytest.raises(ValueError, match=r'iter_4\.pth is truncated or gone, and there is no whole one'):
+        make_runner(tmp_path, resume=True).train()
+
+
+def test_the_user_chooses_the_backend(tmp_path):
+    assert CheckpointHook().backend_args == {'backend': 'mmrobust_atomic'}
+    assert CheckpointHook(backend_args={'backend': 'local'}).backend_args == {'backend': 'local'}
+    assert CheckpointHook(out_dir='s3://bucket').backend_args is None
+
+
+def test_backend_writes_bytes_and_text(tmp_path):
+    target = tmp_path / 'new' / 'file'
+    AtomicLocalBackend().put(b'one', target)
+    AtomicLocalBackend().put_text('zwölf', str(target))
+    assert target.read_text(encoding='utf-8') == 'zwölf'
+    assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize('error', [OSError(errno.ENOSPC, 'No space left on device'), KeyboardInterrupt()])
+def test_backend_keeps_the_old_content_until_the_new_one_is_complete(tmp_path, monkeypatch, error):
+    def fsync(file: int) -> None:
+        raise error
+
+    target = tmp_path / 'file'
+    AtomicLocalBackend().put(b'old', target)
+    monkeypatch.setattr(os, 'fsync', fsync)
+    with pytest.raises(type(error)):
+        AtomicLocalBackend().put(b'new', target)
+    assert target.read_bytes() == b'old'
+    assert list(tmp_path.iterdir()) == [target]

@@ -1,0 +1,53 @@
+"""What a model draws depends on seed, rank and iteration only."""
+
+import random
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from mmrobust.engine import SeedIterationHook
+
+
+def draw(seed: int, iteration: int) -> tuple:
+    sampler = SimpleNamespace()
+    runner = SimpleNamespace(seed=seed, iter=iteration, train_dataloader=SimpleNamespace(sampler=sampler))
+    hook = SeedIterationHook()
+    hook.before_train(runner)
+    torch.rand(random.randrange(9))  # what happened before
+    hook.before_train_iter(runner, 0)
+    return random.random(), np.random.rand(), torch.rand(1).item()
+
+
+def test_same_iteration_same_numbers():
+    assert draw(1, 5) == draw(1, 5)
+
+
+@pytest.mark.parametrize('other', [(1, 6), (2, 5)])
+def test_other_iteration_or_seed_other_numbers(other):
+    assert all(a != b for a, b in zip(draw(1, 5), draw(*other), strict=True))
+
+
+def test_rank_matters(monkeypatch):
+    first = draw(1, 5)
+    monkeypatch.setattr('mmrobust.engine.seeded_iterations.get_rank', lambda: 1)
+    assert draw(1, 5) != first
+
+
+def test_configured_seed_wins_and_reaches_the_sampler():
+    given = []
+    sampler = SimpleNamespace(reseed=given.append)
+    runner = SimpleNamespace(seed=1, train_dataloader=SimpleNamespace(sampler=sampler))
+    SeedIterationHook(seed=9).before_train(runner)
+    SeedIterationHook().before_train(runner)
+    assert given == [9, 1]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+def test_gpu_is_seeded():
+    def draw_gpu() -> float:
+        draw(1, 5)
+        return torch.rand(1, device='cuda').item()
+
+    assert draw_gpu() == draw_gpu()

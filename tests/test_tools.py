@@ -1,0 +1,276 @@
+"""The command line tools, called in this process; only the distributed run needs processes of its own."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
+from mmseg.visualization import SegLocalVisualizer
+from torch import nn
+
+ROOT = Path(__file__).resolve().parents[1]
+TOOLS = [
+    'train.py',
+    'test.py',
+    'image_demo.py',
+    'misc/print_config.py',
+    'misc/browse_dataset.py',
+    'analysis_tools/get_flops.py',
+]
+
+CONFIG = """
+default_scope = 'mmseg'
+crop_size = (32, 32)
+model = dict(
+    type='EncoderDecoder',
+    data_preprocessor=dict(type='SegDataPreProcessor', size=crop_size, pad_val=0, seg_pad_val=255),
+    backbone=dict(
+        type='MixVisionTransformer', embed_dims=8, num_stages=1, num_layers=[1], num_heads=[1], patch_sizes=[7],
+        strides=[4], sr_ratios=[4], out_indices=(0,)),
+    decode_head=dict(
+        type='SegformerHead', in_channels=[8], in_index=[0], channels=8, num_classes=19,
+        norm_cfg=dict(type='SyncBN'), align_corners=False),
+    train_cfg=dict(), test_cfg=dict(mode='whole'))
+load = [dict(type='mmrobust.LoadImageFromFile'), dict(type='mmrobust.LoadAnnotations')]
+train_dataloader = dict(
+    batch_size=2, num_workers=0, sampler=dict(type='InfiniteSampler'),
+    dataset=dict(
+        type='CityscapesDataset', data_root=DATA_ROOT, data_prefix=dict(img_path='images', seg_map_path='labels'),
+        pipeline=[*load, dict(type='RandomCrop', crop_size=crop_size), dict(type='PackSegInputs')]))
+val_dataloader = dict(
+    batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='CityscapesDataset', data_root=DATA_ROOT, data_prefix=dict(img_path='images', seg_map_path='labels'),
+        pipeline=[*load, dict(type='PackSegInputs')]))
+test_dataloader = val_dataloader
+val_evaluator = test_evaluator = dict(type='IoUMetric')
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=2, val_interval=100)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01))
+default_hooks = dict(
+    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=2),
+    visualization=dict(type='SegVisualizationHook'))
+visualizer = dict(type='SegLocalVisualizer', name='visualizer', vis_backends=[dict(type='LocalVisBackend')])
+"""
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f'tool_{Path(name).stem}', ROOT / 'tools' / name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def forget_instances():
+    """MMEngine keeps loggers, message hubs and visualizers by name, and a name by the second: one process, one run."""
+    yield
+    forget()
+
+
+def forget() -> None:
+    for kind in (DefaultScope, MessageHub, MMLogger, SegLocalVisualizer):
+        kind._instance_dict.clear()
+
+
+@pytest.fixture(scope='module')
+def config(tmp_path_factory) -> str:
+    """The path of a tiny segmentation config, with three pictures of 32 x 64 pixels in Cityscapes' form."""
+    folder = tmp_path_factory.mktemp('toy')
+    labels = np.zeros((32, 64), np.uint8)
+    labels[16:], labels[:, 48:], labels[:2] = 1, 13, 255
+    for index in range(3):
+        for kind, suffix, picture in (
+            ('images', 'leftImg8bit', np.dstack([labels * 9] * 3)),
+            ('labels', 'gtFine_labelTrainIds', labels),
+        ):
+            (folder / kind).mkdir(exist_ok=True)
+            cv2.imwrite(str(folder / kind / f'toy_{index}_{suffix}.png'), picture)
+    path = folder / 'toy.py'
+    path.write_text(CONFIG.replace('DATA_ROOT', repr(str(folder))))
+    return str(path)
+
+
+@pytest.fixture(scope='module')
+def checkpoint(config, tmp_path_factory) -> str:
+    """A checkpoint of two iterations on one process."""
+    folder = tmp_path_factory.mktemp('run')
+    load('train.py').main([config, '--work-dir', str(folder), '--no-validate'])
+    forget()
+    return str(folder / 'iter_2.pth')
+
+
+@pytest.mark.parametrize('name', TOOLS)
+def test_help(name, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        load(name).parse_args(['--help'])
+    assert exit_.value.code == 0
+    assert 'usage' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('name', 'argv', 'sentence'),
+    [
+        ('train.py', ['none.py'], "There is no config file 'none.py'."),
+        ('test.py', ['none.py', 'none.pth'], "There is no config file 'none.py'."),
+        ('test.py', ['CONFIG', 'none.pth'], "There is no checkpoint 'none.pth'."),
+        ('train.py', ['CONFIG', '--resume', 'none.pth'], "There is no checkpoint 'none.pth'."),
+        ('train.py', ['CONFIG', '--cfg-options', 'key'], "--cfg-options takes key=value pairs, but got 'key'."),
+        ('train.py', ['CONFIG', '--cfg-options', 'model.backbone.type=None1'], 'None1 is not in the mmseg::model'),
+        ('train.py', ['CONFIG', '--auto-scale-lr'], 'needs auto_scale_lr.base_batch_size'),
+        ('train.py', ['CONFIG', '--amp', '--cfg-options', 'optim_wrapper.type=Other'], "but got 'Other'"),
+        ('train.py', ['CONFIG', '--cfg-options', 'train_dataloader.dataset.data_root=/none'], "'/none/images'"),
+        ('test.py', ['CONFIG', 'CONFIG', '--tta'], 'needs tta_model and tta_pipeline'),
+        ('test.py', ['CONFIG', 'CONFIG'], 'no PyTorch checkpoint'),
+        ('image_demo.py', ['none.png', 'CONFIG', 'none.pth'], "There is no picture or folder 'none.png'."),
+        ('image_demo.py', ['CONFIG', 'CONFIG', 'none.pth'], 'toy.py'),
+        ('misc/print_config.py', ['none.py'], "There is no config file 'none.py'."),
+        ('misc/browse_dataset.py', ['CONFIG'], 'give --output-dir, --show or both.'),
+        ('analysis_tools/get_flops.py', ['CONFIG', '--shape', '0'], '--shape takes one or two positive numbers'),
+    ],
+)
+def test_mistake_is_one_sentence(name, argv, sentence, config, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as exit_:
+        load(name).main([config if argument == 'CONFIG' else argument for argument in argv])
+    assert exit_.value.code == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert 'error: ' in last
+    assert sentence in last
+
+
+def test_print_config_merges_options(config, capsys):
+    load('misc/print_config.py').main([config, '--cfg-options', 'train_cfg.max_iters=7', 'model.new.key=[1,2]'])
+    printed = Config.fromstring(capsys.readouterr().out, '.py')
+    assert printed.train_cfg.max_iters == 7
+    assert printed.model.new.key == [1, 2]
+
+
+def test_resume_continues_or_starts(config, checkpoint, tmp_path):
+    train = load('train.py')
+    options = ['--no-validate', '--cfg-options', 'train_cfg.max_iters=4']
+    # nothing there yet: start, and keep the config's own load_from
+    fresh = Config.fromfile(config)
+    fresh.load_from = checkpoint
+    train.merge_args(fresh, train.parse_args([config, '--work-dir', str(tmp_path), '--resume']))
+    assert not fresh.get('resume')
+    assert fresh.load_from == checkpoint
+
+    work_dir = Path(checkpoint).parent
+    train.main([config, '--work-dir', str(work_dir), '--resume', *options])
+    assert torch.load(work_dir / 'iter_4.pth', weights_only=False)['meta']['iter'] == 4
+    assert Config.fromfile(work_dir / 'toy.py').load_from == checkpoint
+
+
+def test_amp_depends_on_the_machine(config, monkeypatch):
+    train = load('train.py')
+    args = train.parse_args([config, '--amp'])
+    for cuda, kind in ((True, 'AmpOptimWrapper'), (False, 'BFloat16OptimWrapper')):
+        monkeypatch.setattr(torch.cuda, 'is_available', lambda cuda=cuda: cuda)
+        merged = Config.fromfile(config)
+        train.merge_args(merged, args)
+        assert merged.optim_wrapper.type == kind
+        assert merged.optim_wrapper.get('loss_scale') == ('dynamic' if cuda else None)
+
+
+def test_amp_trains(config, tmp_path):
+    load('train.py').main([config, '--work-dir', str(tmp_path), '--amp', '--no-validate'])
+    weights = torch.load(tmp_path / 'iter_2.pth', weights_only=False)['state_dict'].values()
+    assert all(value.isfinite().all() for value in weights)
+
+
+def test_work_dir_defaults_to_the_config_name(config):
+    train = load('train.py')
+    merged = Config.fromfile(config)
+    train.merge_args(merged, train.parse_args([config]))
+    assert Path(merged.work_dir) == Path('work_dirs/toy')
+
+
+@pytest.mark.parametrize('out', ['metrics.json', 'predictions.pkl', 'labels'])
+def test_outputs_of_a_test(config, checkpoint, tmp_path, out):
+    load('test.py').main([config, checkpoint, '--work-dir', str(tmp_path / 'run'), '--out', str(tmp_path / out)])
+    if out == 'metrics.json':
+        assert 0 <= json.loads((tmp_path / out).read_text())['mIoU'] <= 100
+    elif out == 'labels':
+        assert len(list((tmp_path / out).glob('*.png'))) == 3
+    else:
+        assert (tmp_path / out).stat().st_size > 0
+
+
+def test_drawings(config, checkpoint, tmp_path):
+    load('test.py').main([config, checkpoint, '--work-dir', str(tmp_path), '--show-dir', str(tmp_path / 'drawn')])
+    assert len(list((tmp_path / 'drawn').rglob('*.png'))) == 3
+    load('misc/browse_dataset.py').main([config, '--output-dir', str(tmp_path / 'browse'), '--number', '2'])
+    pictures = sorted((tmp_path / 'browse').glob('*.png'))
+    assert len(pictures) == 2
+    assert cv2.imread(str(pictures[0])).shape == (32, 32, 3)
+    images = Path(config).parent / 'images'
+    load('image_demo.py').main(
+        [str(images), config, checkpoint, '--out-dir', str(tmp_path / 'demo'), '--device', 'cpu']
+    )
+    assert len(list((tmp_path / 'demo' / 'vis').glob('*.png'))) == 3
+
+
+class Attention(nn.Module):
+    """Two heads over a 4 x 4 grid of tokens; ``head`` is called past its hooks, as MMSegmentation does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(nn.Conv2d(3, 8, 2, stride=2, bias=False))
+        self.qkv = nn.Linear(8, 24, bias=False)
+        self.head = nn.Sequential(nn.Linear(8, 5))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        tokens = self.backbone(inputs).flatten(2).transpose(1, 2)
+        query, key, value = self.qkv(tokens).unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4)
+        mixed = nn.functional.scaled_dot_product_attention(query, key, value)
+        return self.head.forward(mixed.transpose(1, 2).flatten(2))
+
+
+def test_flops_equal_the_hand_count():
+    tokens, channels, heads = 16, 8, 2
+    conv = tokens * channels * 3 * 2 * 2
+    qkv = tokens * channels * 24
+    attention = heads * 2 * tokens * tokens * (channels // heads)
+    head = tokens * channels * 5
+    rows = load('analysis_tools/get_flops.py').count(Attention(), (8, 8))
+    assert rows == {
+        'backbone': (96, conv),
+        'qkv': (192, qkv),
+        'head': (45, head),
+        'whole': (333, conv + qkv + attention + head),
+    }
+
+
+def test_flops_of_a_config(config, capsys):
+    load('analysis_tools/get_flops.py').main([config, '--shape', '32', '64'])
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ('1 x 3 x 32 x 64', 'backbone', 'decode_head', 'whole'))
+
+
+@pytest.mark.slow
+def test_two_processes_on_a_cpu(config, checkpoint, tmp_path):
+    torchrun = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--master_port=29713']
+    train = [str(ROOT / 'tools' / 'train.py'), config, '--launcher', 'pytorch', '--work-dir', str(tmp_path)]
+    test = [str(ROOT / 'tools' / 'test.py'), config, checkpoint, '--work-dir', str(tmp_path), '--out']
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'CUDA_VISIBLE_DEVICES': ''}
+    for command in (
+        [*torchrun, *train],
+        [*torchrun, *test, str(tmp_path / 'two.json'), '--launcher', 'pytorch'],
+        [sys.executable, *test, str(tmp_path / 'one.json')],
+    ):
+        result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        assert result.returncode == 0, result.stderr
+    assert (tmp_path / 'iter_2.pth').exists()
+    assert json.loads((tmp_path / 'two.json').read_text()) == json.loads((tmp_path / 'one.json').read_text())

@@ -1,0 +1,104 @@
+"""Count parameters and multiply-accumulate operations (MACs) of a model and of its parts.
+
+    python tools/analysis_tools/get_flops.py configs/fan_tap_adl_cityscapes.py --shape 1024 2048
+
+One MAC is one multiplication and one addition, that is two FLOPs; papers on vision transformers, this project's among
+them, print MACs under the name FLOPs. Counted are convolutions and matrix products, attention's two included; not
+counted are pooling, normalisation, activations and resizing. PyTorch counts from shapes alone, so nothing is computed.
+"""
+
+import argparse
+import sys
+
+from mmrobust import cli  # first: it checks the OpenMMLab stack, and prepares it for Config.fromfile
+
+# isort: split
+import torch
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, init_default_scope
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Count parameters and multiply-accumulate operations of a model.')
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs='+',
+        metavar='SIZE',
+        help="height and width of the input in pixels, or one number for a square (default: the config's crop_size)",
+    )
+    cli.add_cfg_options(parser)
+    args = parser.parse_args(argv)
+    if args.shape is not None and (len(args.shape) > 2 or min(args.shape) < 1):
+        parser.error(f'--shape takes one or two positive numbers, but got {args.shape}.')
+    return args
+
+
+def input_shape(config: Config, shape: list[int] | None) -> tuple[int, int]:
+    """Return height and width in pixels.
+
+    Raises:
+        ValueError: neither the command line nor the configuration gives them.
+    """
+    shape = shape or config.get('crop_size')
+    if shape is None:
+        raise ValueError('The config has no crop_size, so give --shape HEIGHT WIDTH.')
+    return shape[0], shape[-1]
+
+
+def count(model: nn.Module, shape: tuple[int, int]) -> dict[str, tuple[int, int]]:
+    """Return ``(parameters, MACs)`` of each direct part of a model, and of the ``'whole'``, for one RGB input.
+
+    Args:
+        model (nn.Module): a model whose ``forward`` takes a batch of pictures.
+        shape (tuple[int, int]): height and width in pixels.
+    """
+    model = revert_sync_batchnorm(model).to('meta').eval()
+    # every fused attention kernel has a formula on some devices only; the plain one is two matrix products everywhere
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        model(torch.empty(1, 3, *shape, device='meta'))
+    flops = {name: sum(counts.values()) for name, counts in counter.get_flop_counts().items()}
+
+    def flops_of(module: nn.Module, path: str) -> int:
+        # MMSegmentation calls ``decode_head.forward``, past the hooks that count for a module: sum its parts instead
+        if path in flops:
+            return flops[path]
+        return sum(flops_of(child, f'{path}.{name}') for name, child in module.named_children())
+
+    rows = {}
+    for name, part in model.named_children():
+        rows[name] = parameters_of(part), flops_of(part, f'{type(model).__name__}.{name}') // 2
+    rows['whole'] = parameters_of(model), flops['Global'] // 2
+    return rows
+
+
+def parameters_of(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    with cli.one_sentence():
+        config = cli.load_config(args.config, args.cfg_options)
+        height, width = input_shape(config, args.shape)
+        init_default_scope(config.get('default_scope', 'mmseg'))
+        model = MODELS.build(config.model)
+    table = Table(title=f'input 1 x 3 x {height} x {width}', caption='1 MAC = 2 FLOPs')
+    for column in ('part', 'parameters [M]', 'MACs [G]'):
+        table.add_column(column, justify='left' if column == 'part' else 'right')
+    for name, (parameters, macs) in count(model, (height, width)).items():
+        if parameters or macs:
+            table.add_row(name, f'{parameters / 1e6:.3f}', f'{macs / 1e9:.3f}')
+    Console().print(table)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Write the training labels of Cityscapes (*_labelTrainIds.png) from the published ones (*_labelIds.png).
+
+Files that are there already are left alone, so the command can be interrupted and repeated.
+
+    python tools/dataset_converters/cityscapes.py data/cityscapes
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+from rich.progress import track
+
+from mmrobust.engine import AtomicLocalBackend
+
+# The 19 classes of the benchmark; every other id (void, and classes too rare to evaluate) is ignored.
+TRAIN_IDS = {
+    7: 0,  # road
+    8: 1,  # sidewalk
+    11: 2,  # building
+    12: 3,  # wall
+    13: 4,  # fence
+    17: 5,  # pole
+    19: 6,  # traffic light
+    20: 7,  # traffic sign
+    21: 8,  # vegetation
+    22: 9,  # terrain
+    23: 10,  # sky
+    24: 11,  # person
+    25: 12,  # rider
+    26: 13,  # car
+    27: 14,  # truck
+    28: 15,  # bus
+    31: 16,  # train
+    32: 17,  # motorcycle
+    33: 18,  # bicycle
+}
+IGNORED = 255
+
+
+def convert(label: np.ndarray) -> np.ndarray:
+    """Turn ids (H, W) uint8, 0 to 33 or 255 for a license plate, into train ids (H, W) uint8, 0 to 18 or 255."""
+    table = np.full(256, IGNORED, dtype=np.uint8)
+    for label_id, train_id in TRAIN_IDS.items():
+        table[label_id] = train_id
+    return table[label]
+
+
+def convert_file(source: Path, target: Path) -> None:
+    """Convert one file; a process that is killed leaves no half of it.
+
+    Raises:
+        ValueError: The file is no picture of label ids.
+    """
+    label = cv2.imread(str(source), cv2.IMREAD_UNCHANGED)
+    if label is None or label.ndim != 2 or label.dtype != np.uint8:
+        raise ValueError(f'{source} must be a greyscale 8-bit PNG, but it is broken or something else.')
+    wrong = np.unique(label[(label > 33) & (label != 255)])
+    if len(wrong):
+        raise ValueError(f'{source} must hold label ids, 0 to 33 or 255, but has {", ".join(map(str, wrong))}.')
+    AtomicLocalBackend().put(cv2.imencode('.png', convert(label))[1].tobytes(), target)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('root', type=Path, help='folder with gtFine in it')
+    root = parser.parse_args().root
+    sources = sorted(root.glob('gtFine/**/*_gtFine_labelIds.png'))
+    if not sources:
+        sys.exit(
+            f'There is no {root.resolve()}/gtFine/**/*_gtFine_labelIds.png: unzip gtFine_trainvaltest.zip from '
+            'https://www.cityscapes-dataset.com there.'
+        )
+    targets = {path: path.with_name(path.name.replace('_labelIds.png', '_labelTrainIds.png')) for path in sources}
+    todo = [source for source in sources if not targets[source].exists()]
+    for source in track(todo, description='Converting labels'):
+        try:
+            convert_file(source, targets[source])
+        except (ValueError, OSError) as error:
+            sys.exit(str(error))
+    print(f'{len(todo)} labels written, {len(sources) - len(todo)} were there already.')
+
+
+if __name__ == '__main__':
+    main()

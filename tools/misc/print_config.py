@@ -1,0 +1,28 @@
+"""Print a config with its bases and ``--cfg-options`` merged.
+
+python tools/misc/print_config.py configs/fan_tap_adl_cityscapes.py --cfg-options train_dataloader.batch_size=1
+"""
+
+import argparse
+import sys
+
+from mmrobust import cli  # first: it checks the OpenMMLab stack, and prepares it for Config.fromfile
+
+
+# isort: split
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Print a config with its bases and --cfg-options merged.')
+    parser.add_argument('config', help='config file')
+    cli.add_cfg_options(parser)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    with cli.one_sentence():
+        config = cli.load_config(args.config, args.cfg_options)
+    print(config.pretty_text)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""Train a segmentation or a classification model.
+
+python tools/train.py configs/fan_tap_adl_cityscapes.py --amp
+torchrun --nproc_per_node 8 tools/train.py CONFIG --launcher pytorch
+"""
+
+import argparse
+import sys
+
+from mmrobust import cli  # first: it checks the OpenMMLab stack, and prepares it for Config.fromfile
+
+# isort: split
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner, find_latest_checkpoint
+
+from mmrobust.engine.any_device import init_cpu_group
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Train a segmentation or a classification model.')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='folder of logs and checkpoints (default: work_dirs/<config name>)')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='auto|PATH',
+        help='continue from the latest checkpoint in the working directory, if there is one, or from PATH',
+    )
+    parser.add_argument('--amp', action='store_true', help='mixed precision (bfloat16 on a machine without CUDA)')
+    parser.add_argument('--no-validate', action='store_true', help='do not evaluate during training')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate by the batch size of all processes over auto_scale_lr.base_batch_size',
+    )
+    cli.add_cfg_options(parser)
+    cli.add_launcher(parser)
+    return parser.parse_args(argv)
+
+
+def merge_args(config: Config, args: argparse.Namespace) -> None:
+    """Write the command line into the configuration.
+
+    Raises:
+        ValueError: the configuration does not have what an option needs.
+        FileNotFoundError: there is no checkpoint to resume from at the given path.
+    """
+    cli.set_run(config, args)
+    if args.no_validate:
+        config.val_cfg = config.val_dataloader = config.val_evaluator = None
+    if args.amp:
+        enable_amp(config)
+    if args.auto_scale_lr:
+        if config.get('auto_scale_lr', {}).get('base_batch_size') is None:
+            raise ValueError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config, which has none.')
+        config.auto_scale_lr.enable = True
+    # a first start with --resume keeps the config's own load_from, such as pretrained weights
+    resume = find_latest_checkpoint(config.work_dir) if args.resume == 'auto' else args.resume
+    if resume is not None:
+        cli.require_file(resume, 'checkpoint')
+        config.resume = True
+        config.load_from = resume
+    if config.get('default_scope') == 'mmpretrain':
+        # MMPretrain's own train.py gives this to every loader, and its configs rely on it
+        for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+            if config.get(name) is not None:
+                config[name].setdefault('collate_fn', {'type': 'default_collate'})
+
+
+def enable_amp(config: Config) -> None:
+    """Switch the optimizer wrapper to mixed precision.
+
+    Raises:
+        ValueError: the wrapper is of another kind than ``OptimWrapper`` and ``AmpOptimWrapper``.
+    """
+    wrapper = config.optim_wrapper
+    kind = wrapper.get('type', 'OptimWrapper')
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise ValueError(f"--amp needs optim_wrapper.type 'OptimWrapper' or 'AmpOptimWrapper', but got {kind!r}.")
+    if torch.cuda.is_available():
+        wrapper.type = 'AmpOptimWrapper'
+        wrapper.setdefault('loss_scale', 'dynamic')
+    else:
+        wrapper.type = 'BFloat16OptimWrapper'
+        wrapper.pop('loss_scale', None)
+        wrapper.pop('dtype', None)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    with cli.one_sentence():
+        config = cli.load_config(args.config, args.cfg_options)
+        merge_args(config, args)
+        init_cpu_group(config)
+        runner = Runner.from_cfg(config)
+    with cli.one_sentence((FileNotFoundError, ValueError)):  # data or weights that are not what the config says
+        runner.train()
+
+
+if __name__ == '__main__':
+    sys.exit(main())
