@@ -8,9 +8,11 @@
 <root>/minicity.json
 """
 
+import functools
 import json
 import shutil
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -79,7 +81,7 @@ def write_minicity(
         root: the folder to create.
         params: what to draw; the defaults when None.
         overwrite: replace a MiniCity that was written with other parameters.
-        track: called as ``track(range(n), description=...)`` around each split, to show progress.
+        track: called as ``track(iterable, total=n, description=split)`` around each split, to show progress.
 
     Returns:
         True when the data set was written, False when the same one was there already.
@@ -93,16 +95,18 @@ def write_minicity(
     root.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(mkdtemp(prefix=f'.{root.name}-partial-', dir=root.parent))
     partial.chmod(0o755)
+    pool = ProcessPoolExecutor()  # streets are independent of each other
     try:
         for split, count in zip(SPLITS, (params.num_train, params.num_val), strict=True):
-            indices = range(count)
-            for index in track(indices, description=split) if track else indices:
-                _write_street(partial, params, split, index)
+            streets = pool.map(functools.partial(_write_street, partial, params, split), range(count))
+            for _ in track(streets, total=count, description=split) if track else streets:
+                pass
         (partial / PARAMETER_FILE).write_text(json.dumps(params.as_json(), indent=2) + '\n')
         if root.exists():
             shutil.rmtree(root)
         partial.rename(root)
     finally:
+        pool.shutdown(cancel_futures=True)
         shutil.rmtree(partial, ignore_errors=True)
     return True
 

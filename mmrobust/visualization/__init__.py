@@ -1,0 +1,5 @@
+"""Figures."""
+
+from mmrobust.visualization.segmentation import side_by_side
+
+__all__ = ['side_by_side']

@@ -1,0 +1,211 @@
+"""mmrobust in a quarter of an hour on two CPU cores: draw MiniCity, train with and without TAP and ADL, compare.
+
+Runs the commands that a user would run, shows them, and leaves everything in work_dirs/demo. Started again, it
+continues where it was.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from mmrobust import cli  # it checks the OpenMMLab stack
+
+# isort: split
+from mmengine.config import Config
+from mmseg.datasets import CityscapesDataset
+
+from mmrobust.visualization import side_by_side
+
+MODELS = {'baseline': 'configs/fan_minicity.py', 'TAP + ADL': 'configs/fan_tap_adl_minicity.py'}
+METRICS = ('mIoU', 'mAcc', 'aAcc')
+NUM_OVERVIEW = 8  # streets in the overview picture
+
+console = Console(highlight=False)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Draw MiniCity, train, test and compare.')
+    parser.add_argument('--work-dir', default='work_dirs/demo', help='where everything goes (default: %(default)s)')
+    cli.add_cfg_options(parser)
+    return parser.parse_args()
+
+
+def run(command: list[str], log: Path, watch=lambda: None) -> None:
+    """Run a command of this project, its output in ``log``; ``watch`` is called about every second.
+
+    Raises:
+        SystemExit: the command failed; the end of its output is shown.
+    """
+    console.print(f'[dim]$ {" ".join(["python", *command])}   (output: {log})[/dim]')
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open('w') as output:
+        process = subprocess.Popen([sys.executable, *command], stdout=output, stderr=subprocess.STDOUT)
+        try:
+            while process.poll() is None:
+                time.sleep(1)
+                watch()
+        finally:
+            process.terminate()
+    if process.returncode:
+        console.print(''.join(log.read_text().splitlines(keepends=True)[-15:]), markup=False)
+        raise SystemExit(f'the command above failed with exit code {process.returncode}; all of its output is in {log}')
+
+
+def train(config_path: str, work_dir: Path, options: list[str]) -> None:
+    """Train with ``tools/train.py``, with a line that shows progress, losses and time left."""
+    max_iters = cli.load_config(config_path).train_cfg.max_iters
+    columns = (
+        TextColumn('{task.description}'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn('{task.fields[losses]}'),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task('training', total=max_iters, losses='')
+
+        def watch() -> None:
+            last = last_scalars(work_dir)
+            if last:
+                losses = '  '.join(
+                    f'{name} {last[key]:.3f}'
+                    for name, key in (('CE', 'decode.loss_ce'), ('ADL', 'loss_adl'))
+                    if key in last
+                )
+                progress.update(task, completed=last['step'], losses=losses)
+
+        run(
+            ['tools/train.py', config_path, '--work-dir', str(work_dir), '--resume', *options],
+            work_dir / 'train.log',
+            watch,
+        )
+        watch()
+
+
+def last_scalars(work_dir: Path) -> dict | None:
+    """The last training entry that MMEngine's logger wrote, None before the first."""
+    for file in sorted(work_dir.glob('*/vis_data/scalars.json'), reverse=True):
+        for line in reversed(file.read_text().splitlines()):
+            entry = json.loads(line) if line.endswith('}') else {}
+            if 'loss' in entry:
+                return entry
+    return None
+
+
+def test(config_path: str, work_dir: Path, options: list[str]) -> dict[str, float]:
+    """Test the last checkpoint with ``tools/test.py``; label maps go to ``predictions``. Returns percentages."""
+    checkpoint = (work_dir / 'last_checkpoint').read_text().strip()
+    test_dir = work_dir / 'test'
+    run(
+        [
+            *('tools/test.py', config_path, checkpoint, '--work-dir', str(test_dir)),
+            *('--out', str(work_dir / 'predictions'), *options),
+        ],
+        work_dir / 'test.log',
+    )
+    metrics = json.loads(max(test_dir.glob('*/*.json')).read_text())
+    return {name: metrics[name] for name in METRICS}
+
+
+def constant_class(label_files: list[Path]) -> dict[str, float]:
+    """What a predictor scores, in percent, that gives every pixel the one class that is best for it."""
+    num_classes = len(CityscapesDataset.METAINFO['classes'])
+    counts = sum(np.bincount(cv2.imread(str(file), -1).ravel(), minlength=256) for file in label_files)[:num_classes]
+    share = counts.max() / counts.sum()
+    num_present = np.count_nonzero(counts)
+    return {'mIoU': 100 * share / num_present, 'mAcc': 100 / num_present, 'aAcc': 100 * share}
+
+
+def write_pictures(config: Config, work_dir: Path) -> Path:
+    """Each validation picture beside its ground truth and all predictions, and some of them in one overview."""
+    dataset = config.val_dataloader.dataset
+    images = Path(dataset.data_root) / dataset.data_prefix.img_path
+    folder = work_dir / 'pictures'
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for file in sorted(images.rglob('*_leftImg8bit.png')):
+        name = file.name.replace('_leftImg8bit.png', '')
+        maps = {'ground truth': cv2.imread(str(label_file(config, file)), -1)}
+        for title, config_path in MODELS.items():
+            maps[title] = cv2.imread(str(work_dir / Path(config_path).stem / 'predictions' / file.name), -1)
+        row = side_by_side(cv2.imread(str(file))[..., ::-1], maps, CityscapesDataset.METAINFO['palette'])
+        cv2.imwrite(str(folder / f'{name}.png'), row[..., ::-1])
+        rows.append(row)
+    overview = work_dir / 'overview.png'
+    cv2.imwrite(str(overview), np.vstack(rows[:: max(1, len(rows) // NUM_OVERVIEW)][:NUM_OVERVIEW])[..., ::-1])
+    return overview
+
+
+def label_file(config: Config, image: Path) -> Path:
+    """The training-id label map of a picture in Cityscapes' layout."""
+    prefix = config.val_dataloader.dataset.data_prefix
+    path = str(image).replace(prefix.img_path, prefix.seg_map_path)
+    return Path(path.replace('_leftImg8bit.png', '_gtFine_labelTrainIds.png'))
+
+
+def write_table(results: dict[str, dict[str, float]], work_dir: Path) -> Path:
+    """Show the results, and write them as Markdown and JSON."""
+    table = Table(title='MiniCity validation, percent')
+    lines = [f'| model | {" | ".join(METRICS)} |', '|---' * (len(METRICS) + 1) + '|']
+    for column in ('model', *METRICS):
+        table.add_column(column, justify='left' if column == 'model' else 'right')
+    for name, metrics in results.items():
+        cells = [name, *(f'{metrics[metric]:.2f}' for metric in METRICS)]
+        table.add_row(*cells)
+        lines.append(f'| {" | ".join(cells)} |')
+    console.print(table)
+    path = work_dir / 'results.md'
+    path.write_text('\n'.join(lines) + '\n')
+    path.with_suffix('.json').write_text(json.dumps(results, indent=2) + '\n')
+    return path
+
+
+def main() -> None:
+    args = parse_args()
+    start = time.monotonic()
+    work_dir = Path(args.work_dir)
+    options = ['--cfg-options', *sys.argv[sys.argv.index('--cfg-options') + 1 :]] if args.cfg_options else []
+    config = cli.load_config(MODELS['baseline'], args.cfg_options)
+    data_root = config.val_dataloader.dataset.data_root
+
+    console.rule('1. Draw MiniCity')
+    preview = work_dir / 'minicity.png'
+    subprocess.run(
+        [sys.executable, 'tools/dataset_converters/minicity.py', '--out', data_root, '--preview', str(preview)],
+        check=True,
+    )
+    results = {}
+    for number, (name, config_path) in enumerate(MODELS.items(), start=2):
+        console.rule(f'{number}. Train and test: {name}')
+        model_dir = work_dir / Path(config_path).stem
+        train(config_path, model_dir, options)
+        results[name] = test(config_path, model_dir, options)
+
+    console.rule(f'{len(MODELS) + 2}. Compare')
+    labels = sorted(
+        Path(data_root, config.val_dataloader.dataset.data_prefix.seg_map_path).rglob('*_labelTrainIds.png')
+    )
+    results['constant class'] = constant_class(labels)
+    table = write_table(results, work_dir)
+    overview = write_pictures(config, work_dir)
+    console.print(
+        f'Done in {(time.monotonic() - start) / 60:.1f} minutes. Look at\n'
+        f'  {preview}   what MiniCity is, in all weathers\n'
+        f'  {overview}   predictions beside the ground truth; one file per street in {work_dir / "pictures"}\n'
+        f'  {table}   the table above\n'
+        'Minutes of training from random weights do not say which model is better: that takes real data and several '
+        'seeds.'
+    )
+
+
+if __name__ == '__main__':
+    main()
