@@ -28,7 +28,9 @@ def one_sentence(kinds: tuple[type[Exception], ...] = USER_ERRORS) -> Iterator[N
         if sys.flags.dev_mode:
             raise
         # str(KeyError) is the repr of its message, with quotes around it
-        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+        if message.startswith('Caught '):  # by a DataLoader worker, with its traceback: the error itself is last
+            message = message.rstrip().rpartition(f'\n{type(error).__name__}: ')[2]
         print(f'{Path(sys.argv[0]).name}: error: {message}', file=sys.stderr)
         raise SystemExit(2) from None
 

@@ -1,7 +1,10 @@
 """The main job as a user runs it: tools/train.py on Cityscapes-format data, with TAP and ADL, tiny."""
 
+import importlib.util
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -128,6 +131,21 @@ def test_two_processes_train_without_unused_parameters(config_file, tmp_path):
     assert sorted(_losses(tmp_path / 'work')) == list(range(1, MAX_ITERS + 1))
 
 
+def _tool(name):
+    spec = importlib.util.spec_from_file_location(Path(name).stem, REPO / 'tools' / name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_measured_step(config_file, capsys):
+    _tool('analysis_tools/measure_step.py').main([str(config_file), '--picture', '20', '70'])
+    output = capsys.readouterr().out
+    assert 'training step, 1 x 32 x 64' in output and 'parameters without a gradient: none' in output
+    assert 'labels (1, 20, 70)' in output
+    assert float(re.search(r'norm of its gradient in the first block (\S+)', output)[1]) > 0
+
+
 def _damage_picture(root):
     file = next((root / 'leftImg8bit/train').rglob('*.png'))
     file.write_bytes(file.read_bytes()[:-20])
@@ -152,13 +170,7 @@ def _damage_label(root):
     ids=['crop', 'data_root', 'arch', 'branches', 'tau', 'truncated picture', 'label value'],
 )
 def test_bad_input_is_one_sentence(config_file, tmp_path, data_root, capfd, damage, options, sentence):
-    import importlib.util
-    import re
-    import shutil
-
-    spec = importlib.util.spec_from_file_location('train', REPO / 'tools/train.py')
-    train = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(train)
+    train = _tool('train.py')
     if damage:
         shutil.copytree(data_root, tmp_path / 'damaged')
         damage(tmp_path / 'damaged')

@@ -26,6 +26,8 @@ TOOLS = [
     'misc/print_config.py',
     'misc/browse_dataset.py',
     'analysis_tools/get_flops.py',
+    'analysis_tools/measure_step.py',
+    'model_converters/fan2mmrobust.py',
 ]
 
 CONFIG = """
@@ -220,6 +222,16 @@ def test_drawings(config, checkpoint, tmp_path):
         [str(images), config, checkpoint, '--out-dir', str(tmp_path / 'demo'), '--device', 'cpu']
     )
     assert len(list((tmp_path / 'demo' / 'vis').glob('*.png'))) == 3
+
+
+def test_picture_is_not_drawn_with_weights_of_another_model(config, checkpoint, tmp_path, capsys):
+    other = tmp_path / 'other.py'
+    other.write_text(Path(config).read_text().replace('embed_dims=8', 'embed_dims=16').replace('[8]', '[16]'))
+    images = str(Path(config).parent / 'images')
+    with pytest.raises(SystemExit):
+        load('image_demo.py').main([images, str(other), checkpoint, '--out-dir', str(tmp_path / 'demo')])
+    assert 'does not fit the model' in capsys.readouterr().err
+    assert not (tmp_path / 'demo').exists()
 
 
 class Attention(nn.Module):

@@ -11,8 +11,10 @@ from mmrobust import cli  # first: it checks the OpenMMLab stack, and prepares i
 
 # isort: split
 from mmengine.config import Config
+from mmengine.runner import CheckpointLoader
 from mmseg.apis import MMSegInferencer
 
+from mmrobust.checkpoint import check_state_dict
 from mmrobust.datasets.transforms import LoadImageFromFile
 
 SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
@@ -64,6 +66,9 @@ def main(argv: list[str] | None = None) -> None:
         cli.require_file(args.checkpoint, 'checkpoint')
         use_plain_loaders(config)
         inferencer = MMSegInferencer(config, args.checkpoint, device=args.device)
+        # the inferencer itself only warns of weights that do not fit, and draws all the same
+        weights = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')['state_dict']
+        check_state_dict(inferencer.model.state_dict(), weights, args.checkpoint)
     inferencer.show_progress = False
     for picture in pictures:
         inferencer(picture, out_dir=args.out_dir, opacity=args.opacity)

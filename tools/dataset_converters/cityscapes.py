@@ -6,13 +6,13 @@ Files that are there already are left alone, so the command can be interrupted a
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 from rich.progress import track
 
+from mmrobust import cli
 from mmrobust.engine import AtomicLocalBackend
 
 # The 19 classes of the benchmark; every other id (void, and classes too rare to evaluate) is ignored.
@@ -67,19 +67,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('root', type=Path, help='folder with gtFine in it')
     root = parser.parse_args().root
-    sources = sorted(root.glob('gtFine/**/*_gtFine_labelIds.png'))
-    if not sources:
-        sys.exit(
-            f'There is no {root.resolve()}/gtFine/**/*_gtFine_labelIds.png: unzip gtFine_trainvaltest.zip from '
-            'https://www.cityscapes-dataset.com there.'
-        )
-    targets = {path: path.with_name(path.name.replace('_labelIds.png', '_labelTrainIds.png')) for path in sources}
-    todo = [source for source in sources if not targets[source].exists()]
-    for source in track(todo, description='Converting labels'):
-        try:
+    with cli.one_sentence():
+        sources = sorted(root.glob('gtFine/**/*_gtFine_labelIds.png'))
+        if not sources:
+            raise FileNotFoundError(
+                f'There is no {root.resolve()}/gtFine/**/*_gtFine_labelIds.png: unzip gtFine_trainvaltest.zip from '
+                'https://www.cityscapes-dataset.com there.'
+            )
+        targets = {path: path.with_name(path.name.replace('_labelIds.png', '_labelTrainIds.png')) for path in sources}
+        todo = [source for source in sources if not targets[source].exists()]
+        for source in track(todo, description='Converting labels'):
             convert_file(source, targets[source])
-        except (ValueError, OSError) as error:
-            sys.exit(str(error))
     print(f'{len(todo)} labels written, {len(sources) - len(todo)} were there already.')
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 from rich.progress import track
 
+from mmrobust import cli
 from mmrobust.datasets.minicity import MiniCityParams, overview, write_minicity
 
 
@@ -34,11 +35,9 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    try:
+    with cli.one_sentence():
         params = MiniCityParams(args.num_train, args.num_val, args.num_acdc, tuple(args.size), args.seed)
         written = write_minicity(args.out, params, overwrite=args.overwrite, track=track)
-    except ValueError as error:
-        raise SystemExit(f'error: {error}') from error
     print(f'MiniCity {"is written" if written else "was there already, nothing to do"}: {args.out}')
     print(f'  Cityscapes layout: {args.out}/leftImg8bit and {args.out}/gtFine')
     if params.num_acdc:
@@ -46,8 +45,9 @@ def main() -> None:
     if args.preview:
         preview = Path(args.preview)
         preview.parent.mkdir(parents=True, exist_ok=True)
-        if not cv2.imwrite(str(preview), overview(params.seed, params.size)[..., ::-1]):
-            raise SystemExit(f'error: --preview must name a picture file such as FILE.png, got {args.preview!r}')
+        with cli.one_sentence():
+            if not cv2.imwrite(str(preview), overview(params.seed, params.size)[..., ::-1]):
+                raise ValueError(f'--preview must name a picture file such as FILE.png, got {args.preview!r}')
         print(f'  overview:          {preview}')
 
 
