@@ -4,6 +4,8 @@ Two families of distributions provide the same modules ``mmengine``, ``mmcv``, `
 forks (maintained) and the official OpenMMLab releases. The rest of the project never asks which one is there.
 """
 
+import contextlib
+import importlib
 import importlib.metadata
 import importlib.util
 import sys
@@ -126,3 +128,12 @@ def read_checkpoints_safely() -> None:
     from mmrobust.checkpoint import register_safe_loader
 
     register_safe_loader()
+
+
+def import_quietly(module: str) -> None:
+    """Import a module of the stack without what it prints: the forks print a line for a package that nobody needs.
+
+    They mean it for the debug log, but ``print_log`` without a logger prints whatever the level is.
+    """
+    with contextlib.redirect_stdout(None):
+        importlib.import_module(module)

@@ -1,6 +1,7 @@
 """``mmrobust.compat``: which stacks are accepted, and what the message says about the others."""
 
 import importlib.metadata
+import sys
 
 import pytest
 from mmengine.config.utils import MODULE2PACKAGE
@@ -108,3 +109,11 @@ def test_checkpoints_are_read_safely_after_import():
     from mmrobust.checkpoint import load_from_local
 
     assert CheckpointLoader._get_checkpoint_loader('some.pth') is load_from_local
+
+
+def test_what_a_module_prints_on_import_is_dropped(tmp_path, monkeypatch, capsys):
+    (tmp_path / 'chatty_module.py').write_text("print('Could not import something')\nVALUE = 7\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    compat.import_quietly('chatty_module')
+    assert capsys.readouterr().out == ''
+    assert sys.modules['chatty_module'].VALUE == 7

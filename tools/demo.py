@@ -21,8 +21,8 @@ from mmrobust import cli  # it checks the OpenMMLab stack
 
 # isort: split
 from mmengine.config import Config
-from mmseg.datasets import CityscapesDataset
 
+from mmrobust.datasets import CityscapesDataset
 from mmrobust.visualization import side_by_side
 
 MODELS = {'baseline': 'configs/fan_minicity.py', 'TAP + ADL': 'configs/fan_tap_adl_minicity.py'}
@@ -45,7 +45,7 @@ def run(command: list[str], log: Path, watch=lambda: None) -> None:
     Raises:
         SystemExit: the command failed; the end of its output is shown.
     """
-    console.print(f'[dim]$ {" ".join(["python", *command])}   (output: {log})[/dim]')
+    console.print(f'[dim]$ {" ".join(["python", *command])}   (output: {log})[/dim]', soft_wrap=True)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open('w') as output:
         process = subprocess.Popen([sys.executable, *command], stdout=output, stderr=subprocess.STDOUT)
@@ -89,6 +89,7 @@ def train(config_path: str, work_dir: Path, options: list[str]) -> None:
             watch,
         )
         watch()
+        progress.update(task, completed=max_iters)  # the last iterations may lie between two log entries
 
 
 def last_scalars(work_dir: Path) -> dict | None:
@@ -175,7 +176,7 @@ def main() -> None:
     work_dir = Path(args.work_dir)
     options = ['--cfg-options', *sys.argv[sys.argv.index('--cfg-options') + 1 :]] if args.cfg_options else []
     config = cli.load_config(MODELS['baseline'], args.cfg_options)
-    data_root = config.val_dataloader.dataset.data_root
+    data_root = str(Path(config.val_dataloader.dataset.data_root))  # without a trailing slash
 
     console.rule('1. Draw MiniCity')
     preview = work_dir / 'minicity.png'
@@ -203,7 +204,8 @@ def main() -> None:
         f'  {overview}   predictions beside the ground truth; one file per street in {work_dir / "pictures"}\n'
         f'  {table}   the table above\n'
         'Minutes of training from random weights do not say which model is better: that takes real data and several '
-        'seeds.'
+        'seeds.',
+        soft_wrap=True,
     )
 
 
