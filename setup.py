@@ -63,7 +63,14 @@ setup(
     python_requires='>=3.10',
     # What every stack needs. The OpenMMLab stack itself is an extra, because requirements cannot say "this or that".
     # matplotlib, rich and yapf come with MMEngine, OpenCV with MMCV, prettytable with MMSegmentation.
-    install_requires=['torch>=2.1', 'torchvision>=0.16', 'numpy>=1.24', 'scipy>=1.10', 'packaging'],
+    install_requires=[
+        'torch>=2.1',
+        'torchvision>=0.16',
+        'numpy>=1.24',
+        'scipy>=1.10',
+        'packaging',
+        'imagecorruptions-imaug>=1.1.3',  # for its pictures of frost alone
+    ],
     extras_require={
         'onedl': [
             'onedl-mmengine>=0.10.12,<1',

@@ -9,6 +9,10 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
+from mmrobust.compat import import_quietly
+
+import_quietly('mmseg.datasets')  # every tool needs it, and would print what it prints
+
 # what a wrong path, a wrong value or a wrong name in a configuration raises
 USER_ERRORS = (OSError, ValueError, TypeError, KeyError, SyntaxError, ImportError)
 

@@ -9,6 +9,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import sys
+import warnings
 
 # module -> distribution, and the extra of mmrobust that installs the family
 STACKS = {
@@ -131,9 +132,11 @@ def read_checkpoints_safely() -> None:
 
 
 def import_quietly(module: str) -> None:
-    """Import a module of the stack without what it prints: the forks print a line for a package that nobody needs.
+    """Import a module of the stack without what it prints and warns.
 
-    They mean it for the debug log, but ``print_log`` without a logger prints whatever the level is.
+    The forks print a line for a package that nobody needs (they mean it for the debug log, but ``print_log`` without a
+    logger prints whatever the level is), and MMCV warns that it has no compiled operators, of which none is used.
     """
-    with contextlib.redirect_stdout(None):
+    with contextlib.redirect_stdout(None), warnings.catch_warnings():
+        warnings.simplefilter('ignore')
         importlib.import_module(module)

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import sys
+import warnings
 
 import pytest
 from mmengine.config.utils import MODULE2PACKAGE
@@ -111,9 +112,13 @@ def test_checkpoints_are_read_safely_after_import():
     assert CheckpointLoader._get_checkpoint_loader('some.pth') is load_from_local
 
 
-def test_what_a_module_prints_on_import_is_dropped(tmp_path, monkeypatch, capsys):
-    (tmp_path / 'chatty_module.py').write_text("print('Could not import something')\nVALUE = 7\n")
+def test_what_a_module_prints_and_warns_on_import_is_dropped(tmp_path, monkeypatch, capsys):
+    (tmp_path / 'chatty_module.py').write_text(
+        "import warnings\nprint('Could not import it')\nwarnings.warn('no operators')\nVALUE = 7\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
-    compat.import_quietly('chatty_module')
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        compat.import_quietly('chatty_module')
     assert capsys.readouterr().out == ''
     assert sys.modules['chatty_module'].VALUE == 7

@@ -22,10 +22,12 @@ ROOT = Path(__file__).resolve().parents[1]
 TOOLS = [
     'train.py',
     'test.py',
+    'evaluate_robustness.py',
     'image_demo.py',
     'misc/print_config.py',
     'misc/browse_dataset.py',
     'analysis_tools/get_flops.py',
+    'analysis_tools/compare_robustness.py',
     'analysis_tools/measure_step.py',
     'model_converters/fan2mmrobust.py',
 ]

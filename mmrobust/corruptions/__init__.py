@@ -1,0 +1,126 @@
+"""Common image corruptions, as in ImageNet-C and Cityscapes-C: 15 of the benchmark and 4 extra, severities 1 to 5.
+
+They reproduce imagecorruptions (Michaelis et al., 2019) at any image size. What is random in them comes from a
+generator that is handed in, and nothing else: the same generator state gives the same pixels.
+"""
+
+import numbers
+from collections.abc import Callable
+
+import numpy as np
+
+from .blur import defocus_blur, gaussian_blur, glass_blur, motion_blur, zoom_blur
+from .digital import brightness, contrast, elastic_transform, jpeg_compression, pixelate, saturate
+from .noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
+from .weather import fog, frost, snow, spatter
+
+__all__ = ['CORRUPTIONS', 'EXTRA', 'GROUPS', 'MIN_SIDE', 'PROFILES', 'SEVERITIES', 'check_corruption', 'corrupt']
+
+Corruption = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
+
+#: By name, in the published order: the 15 of the benchmark, then the 4 extra.
+CORRUPTIONS: dict[str, Corruption] = {
+    function.__name__: function
+    for function in (
+        gaussian_noise,
+        shot_noise,
+        impulse_noise,
+        defocus_blur,
+        glass_blur,
+        motion_blur,
+        zoom_blur,
+        snow,
+        frost,
+        fog,
+        brightness,
+        contrast,
+        elastic_transform,
+        pixelate,
+        jpeg_compression,
+        speckle_noise,
+        gaussian_blur,
+        spatter,
+        saturate,
+    )
+}
+
+#: The 15 of the benchmark, by kind.
+GROUPS: dict[str, tuple[str, ...]] = {
+    'noise': ('gaussian_noise', 'shot_noise', 'impulse_noise'),
+    'blur': ('defocus_blur', 'glass_blur', 'motion_blur', 'zoom_blur'),
+    'weather': ('snow', 'frost', 'fog', 'brightness'),
+    'digital': ('contrast', 'elastic_transform', 'pixelate', 'jpeg_compression'),
+}
+
+#: The 4 that ImageNet-C keeps for validation, and the group that each would belong to.
+EXTRA: dict[str, str] = {
+    'speckle_noise': 'noise',
+    'gaussian_blur': 'blur',
+    'spatter': 'weather',
+    'saturate': 'digital',
+}
+
+SEVERITIES = (1, 2, 3, 4, 5)
+MIN_SIDE = 32  # pixels
+PROFILES = ('rgb', 'bgr')
+
+
+def corrupt(image: np.ndarray, name: str, severity: int, rng: np.random.Generator, profile: str = 'rgb') -> np.ndarray:
+    """Corrupt an image.
+
+    Args:
+        image: RGB uint8 ``(H, W, 3)``, both sides at least 32 pixels. It is not changed.
+        name: one of ``CORRUPTIONS``.
+        severity: 1 (slight) to 5.
+        rng: the only source of randomness. Some corruptions draw nothing from it.
+        profile: 'rgb' means each corruption as published. 'bgr' is what the Cityscapes-C of FAN and TAPADL was made
+            with: images read as BGR and given to a library that takes them for RGB, so snow, frost, spatter and JPEG
+            see red and blue exchanged. ``image`` and the result are RGB either way.
+
+    Returns:
+        A new RGB uint8 image of the same shape.
+
+    Raises:
+        ValueError: unknown name, severity or profile; an image that is not ``(H, W, 3)`` or has a side below 32.
+        TypeError: an image that is not a uint8 array, a severity that is not an integer, an ``rng`` that is not a
+            ``numpy.random.Generator``.
+    """
+    check_corruption(name, severity, profile)
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f'rng is a {type(rng).__name__}, expected a numpy.random.Generator')
+    _check_image(image)
+    function = CORRUPTIONS[name]
+    if profile == 'bgr':
+        return np.ascontiguousarray(function(np.ascontiguousarray(image[..., ::-1]), int(severity), rng)[..., ::-1])
+    return function(np.ascontiguousarray(image), int(severity), rng)
+
+
+def check_corruption(name: str, severity: int, profile: str = 'rgb') -> None:
+    """Refuse what :func:`corrupt` does not know.
+
+    Raises:
+        ValueError: unknown name, severity or profile.
+        TypeError: a severity that is not an integer.
+    """
+    if name not in tuple(CORRUPTIONS):
+        raise ValueError(f'unknown corruption {name!r}, expected one of: {", ".join(CORRUPTIONS)}')
+    if isinstance(severity, bool) or not isinstance(severity, numbers.Integral):
+        raise TypeError(f'severity is {severity!r}, expected an integer from 1 to 5')
+    if severity not in SEVERITIES:
+        raise ValueError(f'severity is {severity}, expected an integer from 1 to 5')
+    if profile not in PROFILES:
+        raise ValueError(f'unknown profile {profile!r}, expected one of: {", ".join(PROFILES)}')
+
+
+def _check_image(image: np.ndarray) -> None:
+    if not isinstance(image, np.ndarray):
+        raise TypeError(f'the image is a {type(image).__name__}, expected a numpy array of RGB uint8 (H, W, 3)')
+    if image.dtype != np.uint8:
+        raise TypeError(f'the image holds {image.dtype}, expected uint8 with values from 0 to 255')
+    if image.ndim != 3 or image.shape[2] != 3:
+        channels = 1 if image.ndim == 2 else image.shape[-1]
+        kind = {1: ' (greyscale)', 4: ' (RGBA)'}.get(channels, '')
+        raise ValueError(f'the image has shape {image.shape}{kind}, expected RGB (H, W, 3)')
+    if min(image.shape[:2]) < MIN_SIDE:
+        height, width = image.shape[:2]
+        raise ValueError(f'the image is {width} x {height} pixels (W x H), expected at least {MIN_SIDE} x {MIN_SIDE}')
