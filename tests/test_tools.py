@@ -27,6 +27,7 @@ TOOLS = [
     'misc/print_config.py',
     'misc/browse_dataset.py',
     'analysis_tools/get_flops.py',
+    'analysis_tools/benchmark_corruptions.py',
     'analysis_tools/compare_robustness.py',
     'analysis_tools/measure_step.py',
     'model_converters/fan2mmrobust.py',
