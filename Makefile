@@ -16,7 +16,7 @@ $(STAMP): setup.py constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "mmrobust needs Python 3.10 or newer, but there is no '$(PYTHON)': run 'make PYTHON=/path/to/python3.11'." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "mmrobust needs Python 3.10 or newer, but $(PYTHON) is " + sys.version.split()[0] + ": run make PYTHON=/path/to/python3.11.")'
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --disable-pip-version-check $(CONSTRAINTS) -e '.[onedl,timm,dev]'
+	$(VENV)/bin/python -m pip install --disable-pip-version-check $(CONSTRAINTS) -e '.[onedl,dev]'
 	@# MMCV brings an OpenCV with windows; where the system has no graphics library for it, take the one without
 	@$(VENV)/bin/python -c 'import cv2' 2>/dev/null || $(VENV)/bin/python -m pip install --disable-pip-version-check --no-deps --force-reinstall $(CONSTRAINTS) opencv-python-headless
 	@touch $@

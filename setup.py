@@ -68,7 +68,6 @@ setup(
         'torchvision>=0.16',
         'numpy>=1.24',
         'scipy>=1.10',
-        'packaging',
         'imagecorruptions-imaug>=1.1.3',  # for its pictures of frost alone
     ],
     extras_require={
@@ -88,9 +87,7 @@ setup(
             'setuptools<82',  # MMEngine 0.10.7 imports pkg_resources
         ],
         'timm': ['timm>=1.0'],
-        'attacks': ['foolbox>=3.3.4'],
-        'slurm': ['submitit>=1.5'],
         'tensorboard': ['tensorboard'],
-        'dev': ['hypothesis', 'pre-commit', 'pytest', 'ruff'],
+        'dev': ['pre-commit', 'pytest', 'ruff'],
     },
 )

@@ -72,7 +72,7 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
         raise FileNotFoundError(f'There is no checkpoint {path}.')
     try:
         with torch.serialization.safe_globals(ALLOWED_GLOBALS) if TAKES_ALLOW_LIST else nullcontext():
-            return torch.load(path, map_location=map_location, weights_only=True)
+            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except PermissionError:
         raise
     except Exception as error:  # a damaged file can raise anything, even an OSError of a negative seek
@@ -90,6 +90,9 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
         raise ValueError(
             f'The checkpoint {path} ({osp.getsize(path)} bytes) is truncated or no PyTorch checkpoint ({reason}).'
         ) from None
+    if not isinstance(checkpoint, Mapping):
+        raise ValueError(f'The checkpoint {path} must hold a dict of weights, but holds a {type(checkpoint).__name__}.')
+    return checkpoint
 
 
 def register_safe_loader() -> None:

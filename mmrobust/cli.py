@@ -14,7 +14,8 @@ from mmrobust.compat import import_quietly
 import_quietly('mmseg.datasets')  # every tool needs it, and would print what it prints
 
 # what a wrong path, a wrong value or a wrong name in a configuration raises
-USER_ERRORS = (OSError, ValueError, TypeError, KeyError, SyntaxError, ImportError)
+# (OpenMMLab's own modules check their arguments with assert)
+USER_ERRORS = (OSError, ValueError, TypeError, KeyError, SyntaxError, ImportError, AssertionError)
 
 
 @contextmanager

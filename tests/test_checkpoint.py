@@ -153,3 +153,9 @@ def test_every_difference_is_named():
         '  unexpected: d',
         '  of another shape: b (4,) instead of (3,)',
     ]
+
+
+def test_a_checkpoint_that_is_no_dict(tmp_path):
+    torch.save([1, 2], tmp_path / 'list.pth')
+    with pytest.raises(ValueError, match='must hold a dict of weights, but holds a list'):
+        load_checkpoint_file(tmp_path / 'list.pth')

@@ -146,6 +146,31 @@ def test_measured_step(config_file, capsys):
     assert float(re.search(r'norm of its gradient in the first block (\S+)', output)[1]) > 0
 
 
+def test_damaged_last_checkpoint(config_file, tmp_path):
+    """--resume takes the checkpoint before a damaged one, also after the run's folder has moved."""
+    work = tmp_path / 'work'
+    code, output = _finish(_start(config_file, work, '--no-validate', '--cfg-options', 'train_cfg.max_iters=4'))
+    assert code == 0, output[-3000:]
+    damaged = work / 'iter_4.pth'
+    damaged.write_bytes(damaged.read_bytes()[:5000])
+    moved = work.rename(tmp_path / 'moved')
+    code, output = _finish(_start(config_file, moved, '--no-validate', '--resume'))
+    assert code == 0, output[-3000:]
+    assert 'resuming from' in output and 'iter_2.pth' in output
+    assert sorted(_losses(moved))[-1] == MAX_ITERS
+
+    command = ['tools/test.py', str(config_file), str(moved / f'iter_{MAX_ITERS}.pth'), '--tta', '--work-dir']
+    result = subprocess.run([sys.executable, *command, str(tmp_path)], cwd=REPO, capture_output=True, text=True)
+    assert result.returncode == 0 and 'mIoU' in result.stdout, result.stderr[-3000:]
+
+
+def test_loss_that_is_not_finite_is_one_sentence(config_file, tmp_path):
+    options = ['optim_wrapper.optimizer.lr=1e30', 'param_scheduler=None', 'optim_wrapper.clip_grad=None']
+    code, output = _finish(_start(config_file, tmp_path, '--no-validate', '--cfg-options', *options))
+    assert code == 2
+    assert re.search(r'train.py: error: .*loss', output) and 'Traceback' not in output, output[-3000:]
+
+
 def _damage_picture(root):
     file = next((root / 'leftImg8bit/train').rglob('*.png'))
     file.write_bytes(file.read_bytes()[:-20])

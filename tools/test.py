@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> None:
         merge_args(config, args)
         init_cpu_group(config)
         runner = Runner.from_cfg(config)
-    with cli.one_sentence((FileNotFoundError, ValueError)):  # data or weights that are not what the config says
+    with cli.one_sentence((OSError, ValueError)):  # data or weights that are not what the config says
         if args.out and args.out.endswith('.pkl'):
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
         metrics = runner.test()

@@ -57,11 +57,14 @@ def merge_args(config: Config, args: argparse.Namespace) -> None:
             raise ValueError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config, which has none.')
         config.auto_scale_lr.enable = True
     # a first start with --resume keeps the config's own load_from, such as pretrained weights
-    resume = find_latest_checkpoint(config.work_dir) if args.resume == 'auto' else args.resume
-    if resume is not None:
-        cli.require_file(resume, 'checkpoint')
+    if args.resume == 'auto':
+        if find_latest_checkpoint(config.work_dir) is not None:
+            config.resume = True
+            config.load_from = None  # the runner finds it again, and the checkpoint hook sees whether it is whole
+    elif args.resume is not None:
+        cli.require_file(args.resume, 'checkpoint')
         config.resume = True
-        config.load_from = resume
+        config.load_from = args.resume
     if config.get('default_scope') == 'mmpretrain':
         # MMPretrain's own train.py gives this to every loader, and its configs rely on it
         for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
@@ -95,7 +98,8 @@ def main(argv: list[str] | None = None) -> None:
         merge_args(config, args)
         init_cpu_group(config)
         runner = Runner.from_cfg(config)
-    with cli.one_sentence((FileNotFoundError, ValueError)):  # data or weights that are not what the config says
+    # data or weights that are not what the config says, a full disk, a loss that is not finite
+    with cli.one_sentence((OSError, ValueError, FloatingPointError)):
         runner.train()
 
 

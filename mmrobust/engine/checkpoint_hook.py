@@ -44,15 +44,19 @@ class CheckpointHook(MMEngineCheckpointHook):
         if not runner._resume or runner._load_from is not None:
             return
         named = find_latest_checkpoint(runner.work_dir)
-        before = None if named is None or '://' in named or zipfile.is_zipfile(named) else self._newest_whole(named)
+        if named is None or '://' in named or zipfile.is_zipfile(named):
+            before = None
+        else:  # damaged, or the run's folder has moved since
+            folder = osp.dirname(named) if osp.isdir(osp.dirname(named)) else runner.work_dir
+            before = self._newest_whole(named, folder)
         barrier()  # no rank may find it repaired and not come here
         if before and is_main_process():
             runner.logger.warning(f'The checkpoint {named} is truncated or gone: resuming from {before} instead.')
             self._name_last_checkpoint(runner, before)
         barrier()
 
-    def _newest_whole(self, named: str) -> str:
-        """Return the checkpoint with the highest step beside ``named`` that is complete.
+    def _newest_whole(self, named: str, folder: str) -> str:
+        """Return the checkpoint with the highest step in ``folder`` that is complete, in place of ``named``.
 
         A zip archive, which a checkpoint is, has its table of contents at the end: without it, it was cut off.
 
@@ -60,9 +64,9 @@ class CheckpointHook(MMEngineCheckpointHook):
             ValueError: There is none.
         """
         name = re.compile(re.escape(self.filename_tmpl).replace(r'\{\}', r'(\d+)'))
-        matches = (name.fullmatch(path) for path in os.listdir(osp.dirname(named)))
+        matches = (name.fullmatch(path) for path in os.listdir(folder))
         for match in sorted(filter(None, matches), key=lambda match: int(match[1]), reverse=True):
-            path = osp.join(osp.dirname(named), match[0])
+            path = osp.join(folder, match[0])
             if zipfile.is_zipfile(path):
                 return path
         raise ValueError(f'The checkpoint {named} is truncated or gone, and there is no whole one beside it to resume.')

@@ -184,6 +184,9 @@ class _AttentionDiversification(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            # it would miss, silently, how the sums of the forward pass depend on the inputs
+            raise RuntimeError('ADL has no second derivative, but one was asked for with create_graph=True')
         query, key, gate, bias, mean, direction_sum = ctx.saved_tensors
         tau, mode, per_head, block_entries = ctx.options
         batch, heads, num_queries, _ = query.shape

@@ -86,8 +86,9 @@ class _WeightedAvgPool(torch.autograd.Function):
         for weight, window in zip(weights.split(1, dim=-1), ctx.windows, strict=True):
             # windows are symmetric, so an average is its own adjoint
             grad_x += _window_mean(grad_out * weight, window)
-            grad_weights.append((grad_out * _window_mean(x, window)).sum(-1, keepdim=True))
-        return grad_x, torch.cat(grad_weights, dim=-1), None
+            grad_weights.append((grad_out * _window_mean(x, window)).sum(-1))
+        # stacked: inductor's CPU code for a concatenation of keepdim sums writes out of bounds (torch 2.14)
+        return grad_x, torch.stack(grad_weights, dim=-1), None
 
 
 def _window_mean(x: Tensor, window: Window) -> Tensor:

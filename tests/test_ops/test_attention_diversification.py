@@ -143,3 +143,9 @@ def test_memory_does_not_hold_the_map():
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor.numel()), lambda _: None):
         attention_diversification(query, key)
     assert sum(saved) < 8 * 2 * 256 * 4
+
+
+def test_a_second_derivative_is_refused():
+    query, key, _, _ = _view()
+    with pytest.raises(RuntimeError, match='no second derivative'):
+        torch.autograd.grad(attention_diversification(query, key), query, create_graph=True)

@@ -1,3 +1,8 @@
+import os
+import shutil
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -49,3 +54,27 @@ def test_gradcheck():
 def test_keeps_dtype_of_tokens():
     x, weights = _inputs((4, 4), 3, torch.float32)
     assert weighted_avg_pool(x.bfloat16(), weights, dilated_windows(3)).dtype == torch.bfloat16
+
+
+COMPILED = """
+import torch
+from mmrobust.models.layers import TokenAwareAvgPool
+
+torch.manual_seed(0)
+layer = TokenAwareAvgPool(32)
+grads = []
+for function in (layer, torch.compile(layer)):
+    x = torch.linspace(-1, 1, 2 * 24 * 32).view(2, 24, 32).requires_grad_()
+    function(x, (4, 6)).sin().square().mean().backward()
+    grads.append(x.grad)
+torch.testing.assert_close(grads[0], grads[1])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which('g++') is None, reason='inductor needs a C++ compiler')
+def test_compiled_by_inductor():
+    """In a process of its own: what inductor made of a concatenation here wrote out of bounds."""
+    env = os.environ | {'MALLOC_CHECK_': '3'}
+    result = subprocess.run([sys.executable, '-c', COMPILED], env=env, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr[-2000:]

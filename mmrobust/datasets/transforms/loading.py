@@ -18,8 +18,9 @@ JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8\xff', b'\xff\xda', b'\xff\xd9'
 class LoadImageFromFile(MMCVLoadImageFromFile):
     """Load ``results['img_path']`` into ``results['img']``, (H, W, 3) BGR uint8, or float32 with ``to_float32``.
 
-    Greyscale, 16-bit and RGBA files become 8-bit colour ones. A truncated or corrupt file is an error, where OpenCV
-    fills the rest of a JPEG with grey and MMCV fails an assertion on a PNG.
+    Greyscale, 16-bit and RGBA files become 8-bit colour ones. A truncated file or a corrupt PNG is an error, where
+    OpenCV fills the rest of a JPEG with grey and MMCV fails an assertion on a PNG. A JPEG that lacks bytes in its
+    middle cannot be told from a whole one.
 
     Args:
         to_float32: Whether the picture becomes float32, in the same range 0 to 255.

@@ -29,7 +29,8 @@ class AttentionBackbone(BaseModule):
     A block is called as ``block(x, hw_shape, observe)`` and returns ``(x, aux)``.
 
     Args:
-        frozen_stages: -1 freezes nothing, 0 the patch embedding, k the first k blocks too.
+        frozen_stages: -1 freezes nothing, 0 the patch and position embeddings, k the first k blocks too. A subclass
+            calls ``self.train()`` at the end of its ``__init__``, so that what is frozen is so from the start.
         norm_eval: keep batch norms in evaluation mode while training.
         with_cp: recompute the blocks' activations in the backward pass instead of keeping them.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads strictly: every tensor of the backbone must be there

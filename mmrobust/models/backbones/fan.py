@@ -109,8 +109,8 @@ class FAN(AttentionBackbone):
     - ViT: the tokens after three blocks, and after the class-attention blocks, all at stride 16.
 
     Class-attention blocks do not mix patch tokens, so the last map carries what the third does, scaled and normed. Only
-    the part of them that patch tokens pass is built here, so every parameter has a gradient; the released segmentation
-    code computes and drops the rest.
+    the part of them that patch tokens pass is built here, so with all four stages every parameter has a gradient; the
+    released segmentation code computes and drops the rest.
 
     With ``out_type='cls_token'`` the result is ``(cls_token,)``, ``(B, C)`` after the final norm, as
     ``mmpretrain.LinearClsHead`` expects.
@@ -128,7 +128,7 @@ class FAN(AttentionBackbone):
         drop_rate: dropout, in [0, 1].
         attn_drop_rate: dropout of attention probabilities, in [0, 1].
         drop_path_rate: stochastic depth, in [0, 1], the same for all blocks as in the released code.
-        frozen_stages: -1 freezes nothing, 0 the patch embedding, k the first k blocks too.
+        frozen_stages: -1 freezes nothing, 0 the patch and position embeddings, k the first k blocks too.
         norm_eval: keep batch norms in evaluation mode while training.
         with_cp: recompute the blocks' activations in the backward pass instead of keeping them.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` takes checkpoints of this project and released FAN ones.
@@ -193,6 +193,7 @@ class FAN(AttentionBackbone):
             num_paths = NUM_CLASS_BLOCKS if 3 in self.out_indices else 0
             self.cls_attn_blocks = nn.ModuleList(PatchTokenPath(dims[-1]) for _ in range(num_paths))
         self.apply(_init_linear)
+        self.train()  # freezes, before anyone wraps the model for distributed training
 
     def forward(
         self, images: Tensor, observe: Observe | None = None

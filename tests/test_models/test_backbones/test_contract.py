@@ -142,7 +142,10 @@ def test_compiles_without_graph_break(name, with_cp):
 @every_backbone
 @pytest.mark.parametrize('frozen_stages', [0, 1])
 def test_frozen_stages(name, frozen_stages):
-    backbone = _build(name, frozen_stages=frozen_stages).train()
+    backbone = _build(name, frozen_stages=frozen_stages)
+    # from the start: DDP is told which parameters have a gradient before the first call of train()
+    assert not any(parameter.requires_grad for parameter in backbone.patch_embed.parameters())
+    backbone.train()
     _, grads = _step(backbone, _images(), True)
     frozen = {key for key, _ in backbone.named_parameters()} - set(grads)
     prefixes = ('patch_embed.', 'pos_embed.', *(f'blocks.{index}.' for index in range(frozen_stages)))
