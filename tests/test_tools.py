@@ -175,7 +175,9 @@ def test_resume_continues_or_starts(config, checkpoint, tmp_path):
     work_dir = Path(checkpoint).parent
     train.main([config, '--work-dir', str(work_dir), '--resume', *options])
     assert torch.load(work_dir / 'iter_4.pth', weights_only=False)['meta']['iter'] == 4
-    assert Config.fromfile(work_dir / 'toy.py').load_from == checkpoint
+    assert Config.fromfile(work_dir / 'toy.py').resume
+    logs = ''.join(log.read_text() for log in work_dir.rglob('*.log'))
+    assert f'Load checkpoint from {checkpoint}' in logs and 'resumed epoch: 0, iter: 2' in logs
 
 
 def test_amp_depends_on_the_machine(config, monkeypatch):
