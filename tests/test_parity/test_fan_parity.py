@@ -21,7 +21,7 @@ from .conftest import golden_folder
 from .seeded import image, state_dict
 
 NAME = re.compile(r'^(seg_)?(tap_)?fan_(tiny|small|base|large|xlarge)_\d+_(p4_hybrid|p16_224)', re.IGNORECASE)
-GOLDENS = sorted(path.stem for path in golden_folder().glob('*fan_*.json'))
+GOLDENS = sorted(path.stem for path in golden_folder().glob('*.json') if NAME.match(path.stem))
 TOLERANCE = dict(rtol=1e-4, atol=1e-4)
 
 
