@@ -60,9 +60,8 @@ def run(command: list[str], log: Path, watch=lambda: None) -> None:
         raise SystemExit(f'the command above failed with exit code {process.returncode}; all of its output is in {log}')
 
 
-def train(config_path: str, work_dir: Path, options: list[str]) -> None:
+def train(config_path: str, work_dir: Path, options: list[str], max_iters: int) -> None:
     """Train with ``tools/train.py``, with a line that shows progress, losses and time left."""
-    max_iters = cli.load_config(config_path).train_cfg.max_iters
     columns = (
         TextColumn('{task.description}'),
         BarColumn(),
@@ -188,7 +187,7 @@ def main() -> None:
     for number, (name, config_path) in enumerate(MODELS.items(), start=2):
         console.rule(f'{number}. Train and test: {name}')
         model_dir = work_dir / Path(config_path).stem
-        train(config_path, model_dir, options)
+        train(config_path, model_dir, options, config.train_cfg.max_iters)
         results[name] = test(config_path, model_dir, options)
 
     console.rule(f'{len(MODELS) + 2}. Compare')
