@@ -114,7 +114,7 @@ def write_summary(benchmark: SegmentationBenchmark, store: CellStore, cells: lis
         'config': args.config,
         'checkpoint': args.checkpoint,
         'protocol': {'benchmark': args.benchmark, 'preset': args.preset, 'cells': [cell.name for cell in cells]},
-        **benchmark.identity(),
+        **benchmark.identity,
         'versions': {
             'mmrobust': __version__,
             'torch': torch.__version__,
@@ -153,7 +153,7 @@ def main(argv: list[str] | None = None) -> None:
             args.batch_size,
         )
         out = args.out or Path('work_dirs/robustness') / Path(args.config).stem
-        store = CellStore(out, benchmark.identity())
+        store = CellStore(out, benchmark.identity)
     with cli.one_sentence((ValueError, OSError)):  # broken pictures, damaged cells, a full disk
         run(benchmark, store, mine)
         missing = [cell.name for cell in (CLEAN, *cells) if not store.has(cell)]

@@ -8,9 +8,8 @@ checkpoint=...)` of any FAN; that of a segmentor is for tools/test.py and the Ci
 """
 
 import argparse
-import os
+import io
 from collections.abc import Mapping
-from pathlib import Path
 
 from mmrobust import cli  # first: it checks the OpenMMLab stack
 
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mmrobust.checkpoint import check_state_dict, load_checkpoint_file
+from mmrobust.engine import AtomicLocalBackend
 from mmrobust.models import FAN, FANSegformerHead
 from mmrobust.models.backbones.fan import ARCHS
 from mmrobust.models.backbones.fan_checkpoint import convert_fan_classifier, convert_fan_segmentor, is_released_fan
@@ -98,13 +98,9 @@ def convert(src: str, dst: str, ema: bool = False) -> str:
         raise ValueError(f'{src} has no head: {missing} missing after conversion')
     arch, num_branches = find_arch(weights)
     check_state_dict(expected(weights, arch, num_branches, is_segmentor), weights, src)
-    partial = Path(f'{dst}.partial')
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        torch.save({'meta': dict(arch=arch, num_branches=num_branches), 'state_dict': weights}, partial)
-        os.replace(partial, dst)
-    finally:
-        partial.unlink(missing_ok=True)
+    content = io.BytesIO()
+    torch.save({'meta': dict(arch=arch, num_branches=num_branches), 'state_dict': weights}, content)
+    AtomicLocalBackend().put(content.getvalue(), dst)
     kind = 'segmentor' if is_segmentor else 'classifier'
     tap = 'without TAP' if num_branches is None else f'with TAP, num_branches={num_branches}'
     return f'{kind}, arch={arch!r}, {tap}, {len(weights)} tensors'

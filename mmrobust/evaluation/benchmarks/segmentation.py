@@ -1,6 +1,7 @@
 """Runs cells with any MMSegmentation model: the model is loaded once, and only the pictures change."""
 
 import copy
+import functools
 import hashlib
 import os.path as osp
 from collections.abc import Iterator
@@ -75,6 +76,7 @@ class SegmentationBenchmark:
         self.config = config
         self.model = self._load_model(device)
 
+    @functools.cached_property  # it reads the whole checkpoint
     def identity(self) -> dict[str, str | int]:
         """What decides the numbers: two runs of one identity give the same counts."""
         return {

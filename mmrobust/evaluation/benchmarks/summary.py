@@ -13,6 +13,7 @@ from mmrobust.evaluation.benchmarks.published import TABLE_IV
 from mmrobust.evaluation.functional import (
     bootstrap_interval,
     class_iou,
+    iou_of_areas,
     mean_iou,
     mean_over_corruptions,
     mean_over_severities,
@@ -44,6 +45,8 @@ def summarize(store: CellStore, cells: Sequence[Cell], groups: dict[str, tuple[s
         group: [by_corruption[name] for name in names if name in by_corruption] for group, names in groups.items()
     }
     severities = sorted({cell.severity for cell in cells})
+    clean_classes = class_iou(clean.confusion)
+    corrupted_classes = np.stack([class_iou(result.confusion) for result in results.values()])
     return {
         'clean_mIoU': clean_miou,
         'clean_mIoU_interval': _interval(clean),
@@ -58,11 +61,9 @@ def summarize(store: CellStore, cells: Sequence[Cell], groups: dict[str, tuple[s
         'cells': {cell.name: {'mIoU': miou[cell], 'mIoU_interval': _interval(results[cell])} for cell in cells},
         'classes': {
             name: {
-                'clean': _number(class_iou(clean.confusion)[index]),
+                'clean': _number(clean_classes[index]),
                 'corrupted': _number(
-                    np.nanmean([class_iou(result.confusion)[index] for result in results.values()])
-                    if clean.confusion[index].any()
-                    else np.nan
+                    np.nanmean(corrupted_classes[:, index]) if clean.confusion[index].any() else np.nan
                 ),
             }
             for index, name in enumerate(class_names)
@@ -125,10 +126,7 @@ def _interval(result: CellResult) -> list[float]:
 
 def _mean_iou_of_counts(counts: np.ndarray) -> float:
     """mIoU from ``(3, K)`` intersection, prediction and label."""
-    intersection, prediction, label = counts
-    union = prediction + label - intersection
-    with np.errstate(invalid='ignore'):
-        return float(np.nanmean(100 * intersection / np.where(union, union, np.nan)))
+    return float(np.nanmean(iou_of_areas(*counts)))
 
 
 def _number(value: float) -> float | None:

@@ -7,13 +7,14 @@ from mmrobust.evaluation.functional.corruption_iou import (
     mean_over_severities,
     retention,
 )
-from mmrobust.evaluation.functional.iou import class_iou, confusion_matrix, mean_iou
+from mmrobust.evaluation.functional.iou import class_iou, confusion_matrix, iou_of_areas, mean_iou
 
 __all__ = [
     'bootstrap_interval',
     'class_iou',
     'confusion_matrix',
     'corruption_degradation',
+    'iou_of_areas',
     'mean_iou',
     'mean_over_corruptions',
     'mean_over_severities',

@@ -33,8 +33,12 @@ def confusion_matrix(
 
 def class_iou(confusion: np.ndarray) -> np.ndarray:
     """IoU of each class in percent: ``(..., K, K)`` counts to ``(..., K)``, NaN for a class that is nowhere."""
-    intersection = np.diagonal(confusion, axis1=-2, axis2=-1)
-    union = confusion.sum(-1) + confusion.sum(-2) - intersection
+    return iou_of_areas(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-2), confusion.sum(-1))
+
+
+def iou_of_areas(intersection: np.ndarray, prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """IoU in percent from pixel counts of one shape, NaN where there is neither prediction nor label."""
+    union = prediction + label - intersection
     with np.errstate(invalid='ignore'):
         return 100 * intersection / np.where(union, union, np.nan)
 
