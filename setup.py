@@ -86,8 +86,9 @@ setup(
             'regex',
             'setuptools<82',  # MMEngine 0.10.7 imports pkg_resources
         ],
-        'timm': ['timm>=1.0'],
+        'timm': ['timm>=1.0.31'],  # for TimmViT and DeiT
+        'digits': ['scikit-learn'],  # its digits are the small data set for classification
         'tensorboard': ['tensorboard'],
-        'dev': ['pre-commit', 'pytest', 'ruff'],
+        'dev': ['pre-commit', 'pytest', 'ruff', 'scikit-learn', 'timm>=1.0.31'],
     },
 )

@@ -11,7 +11,9 @@ from mmengine.config import Config, DictAction
 
 from mmrobust.compat import import_quietly
 
-import_quietly('mmseg.datasets')  # every tool needs it, and would print what it prints
+# some tool needs each of them, and would print what it prints
+for module in ('mmseg.datasets', 'mmseg.apis', 'mmpretrain.models'):
+    import_quietly(module)
 
 # what a wrong path, a wrong value or a wrong name in a configuration raises
 # (OpenMMLab's own modules check their arguments with assert)

@@ -1,3 +1,4 @@
+import gc
 import warnings
 
 import pytest
@@ -23,6 +24,12 @@ def _scope():
 @pytest.fixture(scope='session', autouse=True)
 def _quiet():
     warnings.filterwarnings('ignore', message='.*starts from random weights.*')
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _fast_garbage_collection():
+    """MMEngine collects garbage whenever it builds a dataset: 0.3 s with all that OpenMMLab has imported."""
+    gc.freeze()
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmrobust.evaluation.benchmarks import CLEAN, CellResult, CellStore, preset_groups, select_cells, summarize
+from mmrobust.evaluation.benchmarks import select_cells
 
 TOOL = Path(__file__).parents[1] / 'tools/analysis_tools/compare_robustness.py'
+JPEG, PNG = b'\xff\xd8\xff\xe0 and so on', b'\x89PNG\r\n\x1a\n and so on'
 
 
 @pytest.fixture
@@ -22,25 +23,80 @@ def tool():
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes what a run over a preset writes, from random counts of three classes, one of them nowhere."""
+    """Writes what a run on Cityscapes-C writes, with random numbers."""
 
     def write_run(folder, draw=0, preset='kamann', **identity):
-        identity = dict(num_images=2, seed=0, profile='rgb') | identity
-        store = CellStore(tmp_path / folder, identity)
-        rng = np.random.default_rng(draw)
+        identity = dict(num_images=2, seed=0, profile='rgb', checkpoint_sha256='abc') | identity
         cells = select_cells(preset)
-        for cell in (CLEAN, *cells):
-            matrices = np.pad(
-                rng.integers(50, 100, (2, 2, 2)) + 200 * np.eye(2, dtype=np.int64), ((0, 0), (0, 1), (0, 1))
-            )
-            images = {f'{i}.png': np.stack([np.diagonal(m), m.sum(0), m.sum(1)]) for i, m in enumerate(matrices)}
-            store.write(cell, CellResult(matrices.sum(0), images))
-        summary = summarize(store, cells, preset_groups(preset), ('road', '<script>', 'train'))
-        content = {'provenance': {'config': f'{folder}.py', **identity}, 'results': summary}
-        (store.folder / 'results.json').write_text(json.dumps(content))
-        return str(store.folder)
+        miou = dict(zip(cells, np.random.default_rng(draw).uniform(20, 80, len(cells)).tolist(), strict=True))
+        corruptions = {
+            name: float(np.mean([value for cell, value in miou.items() if cell.corruption == name]))
+            for name in dict.fromkeys(cell.corruption for cell in cells)
+        }
+        mpc = float(np.mean(list(corruptions.values())))
+        results = {
+            'clean_mIoU': 81.25,
+            'mPC': mpc,
+            'retention': 100 * mpc / 81.25,
+            'corruptions': corruptions,
+            'cells': {cell.name: {'mIoU': value} for cell, value in miou.items()},
+            'classes': {'road': {'clean': 98.0, 'corrupted': 90.0}, '<script>': {'clean': None, 'corrupted': None}},
+        }
+        return save(tmp_path / folder, 'cityscapes-c', identity, results)
 
     return write_run
+
+
+@pytest.fixture
+def write_acdc(tmp_path):
+    """Writes what a run on ACDC writes."""
+
+    def write_run(folder, conditions=('fog', 'night'), **identity):
+        identity = dict(num_images=6, split='val', checkpoint_sha256='abc') | identity
+        results = {
+            'conditions': {name: {'mIoU': 50.0} for name in conditions},
+            'mean_mIoU': 50.0,
+            'pooled_mIoU': 51.75,
+            'classes': {'road': {**dict.fromkeys(conditions, 90.0), 'pooled': 91.5}},
+        }
+        return save(tmp_path / folder, 'acdc', identity, results)
+
+    return write_run
+
+
+ERRORS = {
+    'clean_error': 18.25,
+    'mean_error': 30.5,
+    'mCE': 47.75,
+    'relative_mCE': 60.5,
+    'normalised_by': 'AlexNet',
+    'corruptions': {'fog': {'error': 30.5, 'CE': 47.75, 'relative_CE': 60.5, 'extra': False}},
+    'cells': {'fog_1': {'error': 30.5}},
+}
+CLASSIFICATION = {
+    'imagenet-c': ERRORS,
+    'imagenet-variants': {'cells': {'imagenet-a': {'error': 61.125}}},
+    'adversarial': {'cells': {'pgd': {'error': 71.125}}},
+    'imagenet-p': {'perturbations': {'tilt': {'flip_probability': 5.125}}, 'mFR': None},
+}
+
+
+@pytest.fixture
+def write_classification(tmp_path):
+    """Writes what a run on a benchmark of classifiers writes."""
+
+    def write_run(folder, benchmark, **identity):
+        identity = dict(num_images=6, corrupted='official', checkpoint_sha256='abc') | identity
+        return save(tmp_path / folder, benchmark, identity, CLASSIFICATION[benchmark])
+
+    return write_run
+
+
+def save(folder, benchmark, identity, results):
+    provenance = {'config': f'{folder.name}.py', 'protocol': {'benchmark': benchmark}, **identity}
+    folder.mkdir(parents=True)
+    (folder / 'results.json').write_text(json.dumps({'provenance': provenance, 'results': results}))
+    return str(folder)
 
 
 def stopped(tool, capsys, *arguments):
@@ -95,8 +151,157 @@ def test_different_protocols(tool, write, tmp_path, capsys, change, phrase):
     assert f'These runs differ in {phrase}.' in out.read_text()
 
 
+def keys_of(page):
+    """Names of the runs on a page."""
+    return {text.split('</span>')[0].strip() for text in page.split('</svg>')[1:] if '</span>' in text}
+
+
+@pytest.mark.parametrize(
+    'given',
+    [
+        ['a', 'b'],
+        ['a/cityscapes-c', 'a/acdc', 'b/acdc'],
+        ['a/cityscapes-c/results.json', 'a/acdc/results.json', 'b'],
+    ],
+)
+def test_both_benchmarks_come_together_by_name(tool, write, write_acdc, tmp_path, given):
+    write('a/cityscapes-c'), write_acdc('a/acdc'), write_acdc('b/acdc')
+    out = tmp_path / 'page.html'
+    tool.main([*(str(tmp_path / path) for path in given), '--reference', 'a', '--out', str(out)])
+    page = out.read_text()
+    assert '<h2>Cityscapes-C</h2>' in page and '<h2>ACDC</h2>' in page
+    assert '51.75' in page and '(published)' in page
+    assert keys_of(page) >= {'a', 'b'} and not keys_of(page) & {'acdc', 'cityscapes-c'}
+
+
+def test_one_benchmark_below_the_folder(tool, write_acdc, tmp_path):
+    write_acdc('a/acdc')
+    out = tmp_path / 'page.html'
+    tool.main([str(tmp_path / 'a'), '--out', str(out)])
+    assert 'Cityscapes-C' not in out.read_text() and ' a</span>' in out.read_text()
+
+
+def test_a_run_from_before_there_was_acdc(tool, write, tmp_path):
+    path = Path(write('a'), 'results.json')
+    content = json.loads(path.read_text())
+    del content['provenance']['protocol']
+    path.write_text(json.dumps(content))
+    out = tmp_path / 'page.html'
+    tool.main([str(path), '--out', str(out)])
+    assert '<h2>Cityscapes-C</h2>' in out.read_text()
+
+
+def test_a_name_once_for_each_benchmark(tool, write, write_acdc, tmp_path, capsys):
+    paths = [write('one'), write_acdc('two')]
+    out = ['--out', str(tmp_path / 'page.html')]
+    tool.main([*paths, *out, '--names', 'A', 'A'])
+    assert ' A</span>' in (tmp_path / 'page.html').read_text()
+    sentence = stopped(tool, capsys, *paths, paths[1], *out, '--names', 'A', 'A', 'A')
+    assert "two runs on acdc are called 'A': --names takes different names" in sentence
+
+
+@pytest.mark.parametrize(
+    ('change', 'phrase'),
+    [
+        (dict(split='train'), 'ACDC split (val in a, train in b)'),
+        (dict(num_images=9), 'ACDC num_images (6 in a, 9 in b)'),
+        (dict(conditions=('all',)), 'ACDC conditions (2 in a, 1 in b, 0 in common)'),
+        (dict(checkpoint_sha256='other'), 'checkpoint of b (abc on Cityscapes-C, other on ACDC)'),
+    ],
+)
+def test_different_protocols_of_acdc(tool, write, write_acdc, tmp_path, capsys, change, phrase):
+    write('b/cityscapes-c'), write_acdc('a/acdc'), write_acdc('b/acdc', **change)
+    arguments = [str(tmp_path / 'a'), str(tmp_path / 'b'), '--out', str(tmp_path / 'page.html')]
+    assert phrase in stopped(tool, capsys, *arguments)
+    tool.main([*arguments, '--allow-differences'])
+    assert f'These runs differ in {phrase}.' in (tmp_path / 'page.html').read_text()
+
+
+@pytest.mark.parametrize('given', [['a', 'b'], ['a/imagenet-c', 'a/adversarial', 'a/imagenet-p/results.json', 'b']])
+def test_classification_comes_together_by_name(tool, write_classification, tmp_path, given):
+    for benchmark in CLASSIFICATION:
+        write_classification(f'b/{benchmark}', benchmark)
+    for benchmark in ('imagenet-c', 'adversarial', 'imagenet-p'):
+        write_classification(f'a/{benchmark}', benchmark)
+    out = tmp_path / 'page.html'
+    tool.main([*(str(tmp_path / path) for path in given), '--reference', 'a', '--out', str(out)])
+    page = out.read_text()
+    headings = [part.split('</h2>')[0] for part in page.split('<h2>')[1:]]
+    assert headings == ['ImageNet-C', 'ImageNet variants', 'Attacks', 'ImageNet-P', 'Protocol and provenance']
+    assert '<h1>Classification robustness</h1>' in page and 'Change against a' in page
+    assert all(value in page for value in ('18.25', '61.12', '71.12', '5.12'))
+    assert keys_of(page) >= {'a', 'b'} and not keys_of(page) & set(CLASSIFICATION)
+
+
+def test_one_benchmark_of_classification(tool, write_classification, tmp_path):
+    out = tmp_path / 'page.html'
+    tool.main([write_classification('a/imagenet-p', 'imagenet-p'), '--out', str(out), '--title', 'Steady?'])
+    page = out.read_text()
+    assert '<h1>Steady?</h1>' in page and 'ImageNet-C' not in page and ' a</span>' in page
+
+
+def test_table_3_only_beside_all_its_cells(tool, write_classification, tmp_path):
+    path, out = Path(write_classification('a', 'imagenet-c'), 'results.json'), tmp_path / 'page.html'
+    tool.main([str(path), '--out', str(out)])
+    assert '(published)' not in out.read_text()
+    content = json.loads(path.read_text())
+    content['results']['cells'] = {cell.name: {'error': 30.5} for cell in select_cells('michaelis')}
+    path.write_text(json.dumps(content))
+    tool.main([str(path), '--out', str(out)])
+    assert '+ TAP &amp; ADL (published)' in out.read_text()
+
+
+def test_segmentation_and_classification_are_two_pages(tool, write, write_classification, tmp_path, capsys):
+    paths = [write('a/cityscapes-c'), write_classification('a/imagenet-c', 'imagenet-c')]
+    for given in (paths, [tmp_path / 'a']):
+        sentence = stopped(tool, capsys, *given, '--out', tmp_path / 'page.html')
+        assert 'of segmentation or of classification, not of both, got cityscapes-c and imagenet-c' in sentence
+    assert not (tmp_path / 'page.html').exists()
+
+
+@pytest.mark.parametrize(
+    ('change', 'phrase'),
+    [
+        (dict(num_images=9), 'ImageNet-C num_images (6 in a, 9 in b)'),
+        (dict(corrupted='on the fly'), 'ImageNet-C corrupted (official in a, on the fly in b)'),
+        (dict(checkpoint_sha256='other'), 'checkpoint of b (other on ImageNet-C, abc on Attacks)'),
+    ],
+)
+def test_different_protocols_of_classification(tool, write_classification, tmp_path, capsys, change, phrase):
+    write_classification('a/imagenet-c', 'imagenet-c'), write_classification('b/adversarial', 'adversarial')
+    write_classification('b/imagenet-c', 'imagenet-c', **change)
+    arguments = [str(tmp_path / 'a'), str(tmp_path / 'b'), '--out', str(tmp_path / 'page.html')]
+    assert phrase in stopped(tool, capsys, *arguments)
+    tool.main([*arguments, '--allow-differences'])
+    assert f'These runs differ in {phrase}.' in (tmp_path / 'page.html').read_text()
+
+
+def test_worst_pictures_are_read_by_their_place(tool, write, tmp_path, capsys):
+    path = Path(write('one'), 'results.json')
+    evil = "../'<script>"
+    cases = [{'picture': evil, 'cell': evil, 'mIoU': 3.25}, {'picture': 'later.png', 'cell': 'fog_5', 'mIoU': 4.0}]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {'worst': cases}))
+    (path.parent / 'worst').mkdir()
+    (path.parent / 'worst' / '0_clean.jpg').write_bytes(JPEG)
+    (path.parent / 'worst' / '0_truth.png').write_bytes(PNG)
+    out = tmp_path / 'page.html'
+    tool.main([str(path), '--out', str(out)])
+    page = out.read_text()
+    assert page.count('<img ') == 2 and 'data:image/jpeg' in page and '<script' not in page
+    assert 'later.png' in page and 'motorcycle</li>' in page  # listed without pictures; the colours of the 19 classes
+    (path.parent / 'worst' / '1_prediction.png').write_text('no picture')
+    assert '1_prediction.png must be a JPEG or PNG file' in stopped(tool, capsys, path, '--out', out)
+
+
 def test_bad_input_is_one_sentence(tool, write, tmp_path, capsys):
     good = write('one')
+    for name, content in (
+        ('acdc', {'results': {'mean_mIoU': 1}, 'provenance': {'protocol': {'benchmark': 'acdc'}}}),
+        ('errors', {'results': {'cells': {}}, 'provenance': {'protocol': {'benchmark': 'imagenet-c'}}}),
+        ('foreign', {'results': {}, 'provenance': {'protocol': {'benchmark': 'cifar-c'}}}),
+        ('worst', json.loads(Path(good, 'results.json').read_text()) | {'worst': 'all'}),
+    ):
+        (tmp_path / f'{name}.json').write_text(json.dumps(content))
     (tmp_path / 'broken.json').write_text('{"results"')
     (tmp_path / 'list.json').write_text('[]')
     (tmp_path / 'other.json').write_text('{"results": {"mPC": 1}}')
@@ -107,8 +312,15 @@ def test_bad_input_is_one_sentence(tool, write, tmp_path, capsys):
         ([tmp_path / 'broken.json'], 'broken.json is not the results.json'),
         ([tmp_path / 'list.json'], 'list.json is not the results.json'),
         ([tmp_path / 'other.json'], 'it lacks clean_mIoU, retention, corruptions, cells'),
-        ([good, good], '--names takes 2 different names, one for each run, got one, one'),
-        ([good, '--names', 'A', 'B'], '--names takes 1 different names'),
+        ([tmp_path / 'errors.json'], 'it lacks clean_error, mean_error, mCE, relative_mCE, normalised_by, corruptions'),
+        ([tmp_path / 'acdc.json'], 'it lacks conditions, pooled_mIoU, classes'),
+        (
+            [tmp_path / 'foreign.json'],
+            "of the benchmark 'cifar-c': only cityscapes-c, acdc, imagenet-c, imagenet-variants, adversarial",
+        ),
+        ([tmp_path / 'worst.json'], "worst must be a list of cases with picture, cell and mIoU, got 'all'"),
+        ([good, good], "two runs on cityscapes-c are called 'one': --names takes different names"),
+        ([good, '--names', 'A', 'B'], '--names takes 1 names, one for each path, got A, B'),
         ([good, '--reference', 'B'], "the reference must be one of one, got 'B'"),
         ([good, '--out', tmp_path / 'broken.json' / 'page.html'], 'broken.json'),
     ):

@@ -4,10 +4,12 @@ import csv
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -19,7 +21,7 @@ from mmseg.evaluation import IoUMetric
 from mmseg.registry import MODELS
 
 from mmrobust.datasets.minicity import MiniCityParams, write_minicity
-from mmrobust.evaluation.benchmarks import CellResult
+from mmrobust.evaluation.benchmarks import ConfusionResult
 from mmrobust.evaluation.functional import mean_iou
 
 REPO = Path(__file__).parents[1]
@@ -51,7 +53,7 @@ CELLS = ['--corruptions', 'gaussian_noise', 'contrast', '--severities', '2', '5'
 def files(tmp_path_factory):
     """A config, a checkpoint of it, and the data that it names."""
     folder = tmp_path_factory.mktemp('robustness')
-    write_minicity(folder / 'minicity', MiniCityParams(num_train=1, num_val=4, num_acdc=0, size=(64, 32)))
+    write_minicity(folder / 'minicity', MiniCityParams(num_train=2, num_val=4, num_acdc=2, size=(64, 32)))
     config = folder / 'toy.py'
     config.write_text(CONFIG.replace('DATA', str(folder / 'minicity')))
     torch.manual_seed(0)
@@ -89,7 +91,7 @@ def whole(files, tmp_path_factory):
     return out
 
 
-@pytest.mark.parametrize('options', [['--num-workers', '2'], ['--batch-size', '3']], ids=['workers', 'batches'])
+@pytest.mark.parametrize('options', [['--num-workers', '4'], ['--batch-size', '3']], ids=['workers', 'batches'])
 def test_nothing_depends_on_workers_and_batches(files, tool, whole, tmp_path, options):
     tool.main(_arguments(files, tmp_path, *options))
     assert _contents(tmp_path) == _contents(whole)
@@ -100,6 +102,14 @@ def test_shards_merge_exactly(files, tool, whole, tmp_path, capsys):
         assert not (tmp_path / 'results.json').exists()
         tool.main(_arguments(files, tmp_path, '--shard', f'{index}/3'))
     assert 'left to other processes' in capsys.readouterr().out
+    assert _contents(tmp_path) == _contents(whole)
+
+
+def test_two_processes_of_torchrun(files, whole, tmp_path):
+    launcher = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2']
+    command = [*launcher, 'tools/evaluate_robustness.py', *_arguments(files, tmp_path)]
+    result = subprocess.run(command, cwd=REPO, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
     assert _contents(tmp_path) == _contents(whole)
 
 
@@ -135,7 +145,7 @@ def test_a_cell_equals_mmsegs_own_metric(files, whole):
         results.append(IoUMetric.intersect_and_union(prediction, torch.from_numpy(label), 19, 255))
     metric = IoUMetric()
     metric.dataset_meta = dict(classes=tuple(range(19)))
-    cell = CellResult.from_json((whole / 'cells/contrast_5.json').read_text())
+    cell = ConfusionResult.from_json((whole / 'cells/contrast_5.json').read_text())
     assert round(mean_iou(cell.confusion), 2) == pytest.approx(metric.compute_metrics(results)['mIoU'], abs=1e-9)
     assert json.loads((whole / 'results.json').read_text())['results']['cells']['contrast_5']['mIoU'] == mean_iou(
         cell.confusion
@@ -158,9 +168,122 @@ def test_summary_is_the_mean_of_its_cells(whole):
 
 def test_part_of_the_pictures(files, tool, tmp_path):
     tool.main(_arguments(files, tmp_path, '--max-images', '2'))
-    cell = CellResult.from_json((tmp_path / 'cells/clean.json').read_text())
+    cell = ConfusionResult.from_json((tmp_path / 'cells/clean.json').read_text())
     assert len(cell.images) == 2
     assert json.loads((tmp_path / 'results.json').read_text())['provenance']['num_images'] == 2
+
+
+def test_a_copy_on_disk_gives_the_same_counts(files, tool, whole, tmp_path):
+    copy = tmp_path / 'copy'
+    command = [sys.executable, 'tools/dataset_converters/cityscapes_c.py', str(files / 'minicity'), str(copy), *CELLS]
+    result = subprocess.run([*command, '--num-workers', '0'], cwd=REPO, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
+    tool.main(_arguments(files, tmp_path / 'out', '--corrupted-root', str(copy)))
+    for name in ('identity.json', 'results.csv', 'cells/gaussian_noise_5.json', 'worst/0_corrupted.jpg'):
+        assert (tmp_path / 'out' / name).read_bytes() == (whole / name).read_bytes()
+    next(copy.rglob('*contrast/5/**/*.png')).unlink()
+    with pytest.raises(SystemExit):
+        tool.main(_arguments(files, tmp_path / 'other', '--corrupted-root', str(copy)))
+
+
+def test_worst_pictures_are_shown(whole):
+    content = json.loads((whole / 'results.json').read_text())
+    first = content['worst'][0]
+    cell = ConfusionResult.from_json((whole / f'cells/{first["cell"]}.json').read_text())
+    ious = {
+        name: np.nanmean(100 * i / np.where(p + t - i, p + t - i, np.nan)) for name, (i, p, t) in cell.images.items()
+    }
+    assert min(ious, key=ious.get) == first['picture'] and first['mIoU'] == pytest.approx(min(ious.values()))
+    panels = {path.name for path in (whole / 'worst').glob('0_*')}
+    assert panels == {'0_clean.jpg', '0_corrupted.jpg', '0_truth.png', '0_prediction.png'}
+    clean, corrupted = (cv2.imread(str(whole / f'worst/0_{kind}.jpg')).astype(int) for kind in ('clean', 'corrupted'))
+    original = cv2.imread(str(next((whole.parents[1]).glob(f'robustness*/minicity/{first["picture"]}')))).astype(int)
+    assert np.abs(clean - original).mean() < 12 < np.abs(corrupted - original).mean()
+    assert (whole / 'results.html').read_text().count('data:image/') >= 4 * len(content['worst'])
+
+
+ACDC = ['--benchmark', 'acdc', '--num-workers', '0', '--device', 'cpu']
+
+
+def _acdc_arguments(files, out, *options):
+    data = ['--data-root', str(files / 'minicity/acdc'), '--out', str(out)]
+    return [str(files / 'toy.py'), str(files / 'toy.pth'), *ACDC, *data, *options]
+
+
+def test_acdc(files, tool, tmp_path, capsys):
+    for index in (1, 0):
+        tool.main(_acdc_arguments(files, tmp_path, '--shard', f'{index}/2'))
+    assert '| fog | night | rain | snow | mean | pooled |' in capsys.readouterr().out
+    results = json.loads((tmp_path / 'results.json').read_text())['results']
+    cells = {
+        name: ConfusionResult.from_json((tmp_path / f'cells/{name}.json').read_text()) for name in results['conditions']
+    }
+    assert list(cells) == ['fog', 'night', 'rain', 'snow']
+    for name, cell in cells.items():
+        assert len(cell.images) == 2 and all(f'/{name}/val/' in picture for picture in cell.images)
+        assert results['conditions'][name]['mIoU'] == mean_iou(cell.confusion)
+    assert results['pooled_mIoU'] == mean_iou(sum(cell.confusion for cell in cells.values()))
+    assert {path.name for path in (tmp_path / 'worst').glob('0_*')} == {
+        '0_picture.jpg',
+        '0_truth.png',
+        '0_prediction.png',
+    }
+    tool.main(_acdc_arguments(files, tmp_path / 'two', '--conditions', 'rain', '--max-images', '1'))
+    assert len(ConfusionResult.from_json((tmp_path / 'two/cells/rain.json').read_text()).images) == 1
+
+
+def test_acdc_test_split_becomes_a_zip_for_the_server(files, tool, tmp_path, capsys):
+    root = tmp_path / 'acdc'
+    shutil.copytree(files / 'minicity/acdc/rgb_anon', root / 'rgb_anon')
+    for folder in root.glob('rgb_anon/*/val'):
+        folder.rename(folder.with_name('test'))  # and there are no labels
+    tool.main(_acdc_arguments(files, tmp_path / 'out', '--data-root', str(root), '--split', 'test'))
+    assert 'acdc_test.zip: 8 predictions' in capsys.readouterr().out
+    names = {path.name for path in root.glob('rgb_anon/*/test/*/*.png')}
+    with zipfile.ZipFile(tmp_path / 'out/acdc_test.zip') as archive:
+        assert set(archive.namelist()) == {f'labelTrainIds/{name}' for name in names}
+        png = cv2.imdecode(np.frombuffer(archive.read(archive.namelist()[0]), np.uint8), -1)
+    assert png.shape == (32, 64) and png.max() <= 18
+    assert not (tmp_path / 'out/results.json').exists()
+    # a prediction that is gone is made again, and the zip is the same
+    before = (tmp_path / 'out/acdc_test.zip').read_bytes()
+    (tmp_path / 'out/labelTrainIds' / min(names)).unlink()
+    tool.main(_acdc_arguments(files, tmp_path / 'out', '--data-root', str(root), '--split', 'test'))
+    assert (tmp_path / 'out/acdc_test.zip').read_bytes() == before
+
+
+HEADS = {
+    'deeplabv3plus': """dict(
+        type='DepthwiseSeparableASPPHead', in_channels=16, in_index=3, channels=8, dilations=(1, 2),
+        c1_in_channels=2, c1_channels=4, num_classes=19, norm_cfg=dict(type='SyncBN'), align_corners=False)""",
+    'pspnet': """dict(
+        type='PSPHead', in_channels=16, in_index=3, channels=8, pool_scales=(1, 2), num_classes=19,
+        norm_cfg=dict(type='SyncBN'), align_corners=False)""",
+}
+CONVOLUTIONAL = """
+_base_ = './toy.py'
+model = dict(
+    backbone=dict(
+        _delete_=True, type='ResNetV1c', depth=18, base_channels=2, stem_channels=4, norm_cfg=dict(type='SyncBN'),
+        strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4), out_indices=(0, 1, 2, 3), contract_dilation=True),
+    decode_head=dict(_delete_=True, **HEAD),
+    auxiliary_head=dict(
+        type='FCNHead', in_channels=8, in_index=2, channels=4, num_convs=1, num_classes=19,
+        norm_cfg=dict(type='SyncBN'), align_corners=False),
+    test_cfg=dict(mode='slide', crop_size=(32, 32), stride=(24, 24)))
+"""
+
+
+@pytest.mark.parametrize('name', HEADS)
+def test_other_models_of_mmsegmentation(files, tool, tmp_path, name):
+    config = files / f'{name}.py'
+    config.write_text(CONVOLUTIONAL.replace('HEAD', HEADS[name]))
+    model = MODELS.build(Config.fromfile(config).model | dict(_scope_='mmseg'))
+    torch.save(model.state_dict(), tmp_path / 'weights.pth')
+    arguments = _arguments(files, tmp_path / 'out')
+    arguments[:2] = [str(config), str(tmp_path / 'weights.pth')]
+    tool.main(arguments)
+    assert 0 <= json.loads((tmp_path / 'out/results.json').read_text())['results']['mPC'] < 50
 
 
 @pytest.mark.parametrize(
@@ -172,6 +295,8 @@ def test_part_of_the_pictures(files, tool, tmp_path):
         (['--shard', '3/3'], 'got 3/3'),
         (['--shard', 'one'], "--shard takes I/N such as 0/3, got 'one'"),
         (['--max-images', '0'], 'max_images must be 1 or more, got 0'),
+        (['--split', 'val'], '--split is for --benchmark acdc, not cityscapes-c'),
+        (['--corrupted-root', '/nowhere'], '/nowhere'),
         (['--cfg-options', 'test_dataloader.dataset.data_root=/nowhere'], '/nowhere'),
     ],
 )
@@ -197,11 +322,102 @@ def test_results_of_another_checkpoint_are_refused_with_both_hashes(files, tool,
     assert _contents(whole) == before
 
 
-def test_small_picture_is_named(files, tool, tmp_path, capsys):
-    root = tmp_path / 'small'
+@pytest.fixture
+def street(tmp_path):
+    """A data root of one street, and a function that replaces its picture or label."""
+    root = tmp_path / 'street'
     write_minicity(root, MiniCityParams(num_train=1, num_val=1, num_acdc=0, size=(64, 32)))
-    for file in root.rglob('*val*/**/*.png'):
-        cv2.imwrite(str(file), cv2.imread(str(file), -1)[:20, :40])
+
+    def replace(kind, change):
+        file = next(root.glob(f'{kind}/val/*/*{"_labelTrainIds" if kind == "gtFine" else ""}.png'))
+        cv2.imwrite(str(file), change(cv2.imread(str(file), -1)))
+        return file
+
+    return root, replace
+
+
+def _on(files, root, out, *options):
+    return _arguments(files, out, '--cfg-options', f'test_dataloader.dataset.data_root={root}', *options)
+
+
+def test_small_picture_is_named(files, tool, street, tmp_path, capsys):
+    root, replace = street
+    file = replace('leftImg8bit', lambda picture: picture[:20, :40])
+    replace('gtFine', lambda label: label[:20, :40])
     with pytest.raises(SystemExit):
-        tool.main(_arguments(files, tmp_path / 'out', '--cfg-options', f'test_dataloader.dataset.data_root={root}'))
-    assert '40 x 20' in capsys.readouterr().err
+        tool.main(_on(files, root, tmp_path / 'out'))
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert '40 x 20' in error and file.name in error
+    assert (tmp_path / 'out/cells/clean.json').exists(), 'the clean cell was finished and must stay'
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda picture: cv2.cvtColor(picture, cv2.COLOR_BGR2BGRA),
+        lambda picture: picture.astype(np.uint16) * 257,
+        lambda picture: picture,
+    ],
+    ids=['RGBA', '16-bit', 'as it is'],
+)
+def test_other_kinds_of_png_are_loaded_as_the_picture_that_they_show(files, tool, street, tmp_path, change):
+    root, replace = street
+    tool.main(_on(files, root, tmp_path / 'plain'))
+    replace('leftImg8bit', change)
+    tool.main(_on(files, root, tmp_path / 'other'))
+    for name in ('clean', 'contrast_5', 'gaussian_noise_2'):
+        assert (tmp_path / f'plain/cells/{name}.json').read_text() == (
+            tmp_path / f'other/cells/{name}.json'
+        ).read_text()
+
+
+def test_greyscale_is_loaded_as_grey_colours(files, tool, street, tmp_path):
+    root, replace = street
+    replace('leftImg8bit', lambda picture: cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR))
+    tool.main(_on(files, root, tmp_path / 'plain'))
+    replace('leftImg8bit', lambda picture: picture[..., 0])
+    tool.main(_on(files, root, tmp_path / 'other'))
+    for name in ('clean', 'contrast_5'):
+        assert (tmp_path / f'plain/cells/{name}.json').read_text() == (
+            tmp_path / f'other/cells/{name}.json'
+        ).read_text()
+
+
+@pytest.mark.parametrize('workers', ['0', '2'])
+def test_missing_label_is_named(files, tool, street, tmp_path, capsys, workers):
+    root, replace = street
+    file = replace('gtFine', lambda label: label)
+    file.unlink()
+    with pytest.raises(SystemExit) as stopped:
+        tool.main(_on(files, root, tmp_path / 'out', '--num-workers', workers))
+    assert stopped.value.code == 2
+    assert file.name in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_folder_that_cannot_be_written(files, tool, tmp_path, capsys):
+    (tmp_path / 'file').touch()
+    with pytest.raises(SystemExit) as stopped:
+        tool.main(_arguments(files, tmp_path / 'file/out'))
+    assert stopped.value.code == 2 and str(tmp_path / 'file') in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_full_disk_keeps_finished_cells(files, tool, whole, tmp_path, capsys, monkeypatch):
+    """The disk is full when the second corruption is written; when there is room again the run ends as usual."""
+    replace = os.replace
+
+    def full(source, target):
+        if Path(target).name == 'contrast_2.json':
+            raise OSError(28, 'No space left on device')
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, 'replace', full)
+        with pytest.raises(SystemExit) as stopped:
+            tool.main(_arguments(files, tmp_path))
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert 'No space left on device, nothing was changed' in error and 'contrast_2.json' in error
+    kept = {path.name for path in (tmp_path / 'cells').iterdir()}
+    assert kept == {'clean.json', 'gaussian_noise_2.json', 'gaussian_noise_5.json'}
+    tool.main(_arguments(files, tmp_path))
+    assert _contents(tmp_path) == _contents(whole)

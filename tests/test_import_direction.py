@@ -13,6 +13,7 @@ ALLOWED = {
     'mmrobust.ops': (),
     'mmrobust.corruptions': (),
     'mmrobust.randomness': (),
+    'mmrobust.attacks': ('mmrobust.randomness',),
     'mmrobust.evaluation.functional': (),
     'mmrobust.datasets.minicity': (),
     'mmrobust.datasets.transforms': ('mmrobust.corruptions', 'mmrobust.randomness', 'mmrobust.registry'),
@@ -26,8 +27,9 @@ ALLOWED = {
         'mmrobust.registry',
     ),
     # task models get backbone and loss from the registry
-    'mmrobust.models.segmentors': ('mmrobust.registry',),
-    'mmrobust.models.classifiers': ('mmrobust.registry',),
+    'mmrobust.models.segmentors': ('mmrobust.models.attention_loss', 'mmrobust.registry'),
+    'mmrobust.models.classifiers': ('mmrobust.models.attention_loss', 'mmrobust.registry'),
+    'mmrobust.models.attention_loss': ('mmrobust.registry',),
 }
 
 # What a room, with all the rooms in it, must not import.

@@ -28,9 +28,13 @@ TOOLS = [
     'misc/browse_dataset.py',
     'analysis_tools/get_flops.py',
     'analysis_tools/benchmark_corruptions.py',
+    'analysis_tools/check_acdc_submission.py',
     'analysis_tools/compare_robustness.py',
     'analysis_tools/measure_step.py',
+    'dataset_converters/cityscapes_c.py',
+    'dataset_converters/digits.py',
     'model_converters/fan2mmrobust.py',
+    'model_converters/rvt2mmrobust.py',
 ]
 
 CONFIG = """
@@ -80,6 +84,7 @@ def load(name: str) -> ModuleType:
 @pytest.fixture(autouse=True)
 def forget_instances():
     """MMEngine keeps loggers, message hubs and visualizers by name, and a name by the second: one process, one run."""
+    forget()
     yield
     forget()
 
@@ -119,7 +124,7 @@ def checkpoint(config, tmp_path_factory) -> str:
 @pytest.mark.parametrize('name', TOOLS)
 def test_help(name, capsys):
     with pytest.raises(SystemExit) as exit_:
-        load(name).parse_args(['--help'])
+        load(name).main(['--help'])
     assert exit_.value.code == 0
     assert 'usage' in capsys.readouterr().out
 

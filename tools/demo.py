@@ -1,4 +1,5 @@
-"""mmrobust in a quarter of an hour on two CPU cores: draw MiniCity, train with and without TAP and ADL, compare.
+"""mmrobust in a quarter of an hour on two CPU cores: draw MiniCity, train with and without TAP and ADL, compare both
+on clean pictures, under corruptions and in bad weather.
 
 Runs the commands that a user would run, shows them, and leaves everything in work_dirs/demo. Started again, it
 continues where it was.
@@ -6,9 +7,11 @@ continues where it was.
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -28,6 +31,11 @@ from mmrobust.visualization import side_by_side
 MODELS = {'baseline': 'configs/fan_minicity.py', 'TAP + ADL': 'configs/fan_tap_adl_minicity.py'}
 METRICS = ('mIoU', 'mAcc', 'aAcc')
 NUM_OVERVIEW = 8  # streets in the overview picture
+# enough to see how robustness is measured; a verdict takes the preset kamann and all pictures
+ROBUSTNESS = {
+    'cityscapes-c': ('--preset', 'severity5', '--severities', '3', '--max-images', '20'),
+    'acdc': (),
+}
 
 console = Console(highlight=False)
 
@@ -45,7 +53,7 @@ def run(command: list[str], log: Path, watch=lambda: None) -> None:
     Raises:
         SystemExit: the command failed; the end of its output is shown.
     """
-    console.print(f'[dim]$ {" ".join(["python", *command])}   (output: {log})[/dim]', soft_wrap=True)
+    console.print(f'[dim]$ {shlex.join(["python", *command])}   (output: {log})[/dim]', soft_wrap=True)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open('w') as output:
         process = subprocess.Popen([sys.executable, *command], stdout=output, stderr=subprocess.STDOUT)
@@ -116,6 +124,58 @@ def test(config_path: str, work_dir: Path, options: list[str]) -> dict[str, floa
     return {name: metrics[name] for name in METRICS}
 
 
+def evaluate_robustness(config_path: str, work_dir: Path, data_root: str, options: list[str]) -> dict[str, dict]:
+    """Cityscapes-C and ACDC of the last checkpoint, with ``tools/evaluate_robustness.py``. Returns both results."""
+    checkpoint = (work_dir / 'last_checkpoint').read_text().strip()
+    results = {}
+    for benchmark, arguments in ROBUSTNESS.items():
+        out = work_dir / 'robustness' / benchmark
+        where = ('--data-root', f'{data_root}/acdc') if benchmark == 'acdc' else ()
+        run(
+            [
+                *('tools/evaluate_robustness.py', config_path, checkpoint, '--benchmark', benchmark),
+                *(*arguments, *where, '--out', str(out), *options),
+            ],
+            work_dir / f'{benchmark}.log',
+        )
+        results[benchmark] = json.loads((out / 'results.json').read_text())['results']
+    return results
+
+
+def show(title: str, columns: Sequence[str], rows: Mapping[str, Iterable[float]]) -> None:
+    """Print numbers of each model as a table."""
+    table = Table('model', title=title)
+    for column in columns:
+        table.add_column(column, justify='right')
+    for name, values in rows.items():
+        table.add_row(name, *(f'{value:.2f}' for value in values))
+    console.print(table)
+
+
+def write_robustness(results: dict[str, dict[str, dict]], work_dir: Path) -> Path:
+    """Show the headlines, and write the page that compares the models."""
+    headline = ('clean_mIoU', 'mPC', 'retention')
+    corrupted = {name: [of['cityscapes-c'][key] for key in headline] for name, of in results.items()}
+    show('MiniCity, 16 corruptions, percent', ('clean', 'mPC', 'retention'), corrupted)
+    conditions = list(next(iter(results.values()))['acdc']['conditions'])
+    weather = {
+        name: [of['acdc']['conditions'][condition]['mIoU'] for condition in conditions] + [of['acdc']['pooled_mIoU']]
+        for name, of in results.items()
+    }
+    show('MiniCity in bad weather, mIoU in percent', (*conditions, 'pooled'), weather)
+    page = work_dir / 'robustness.html'
+    folders = [str(work_dir / Path(config).stem / 'robustness') for config in MODELS.values()]
+    run(
+        [
+            *('tools/analysis_tools/compare_robustness.py', *folders, '--names', *MODELS),
+            *('--reference', next(iter(MODELS)), '--title', 'MiniCity in noise, blur and bad weather'),
+            *('--out', str(page)),
+        ],
+        work_dir / 'compare.log',
+    )
+    return page
+
+
 def constant_class(label_files: list[Path]) -> dict[str, float]:
     """What a predictor scores, in percent, that gives every pixel the one class that is best for it."""
     num_classes = len(CityscapesDataset.METAINFO['classes'])
@@ -154,15 +214,10 @@ def label_file(config: Config, image: Path) -> Path:
 
 def write_table(results: dict[str, dict[str, float]], work_dir: Path) -> Path:
     """Show the results, and write them as Markdown and JSON."""
-    table = Table(title='MiniCity validation, percent')
     lines = [f'| model | {" | ".join(METRICS)} |', '|---' * (len(METRICS) + 1) + '|']
-    for column in ('model', *METRICS):
-        table.add_column(column, justify='left' if column == 'model' else 'right')
-    for name, metrics in results.items():
-        cells = [name, *(f'{metrics[metric]:.2f}' for metric in METRICS)]
-        table.add_row(*cells)
-        lines.append(f'| {" | ".join(cells)} |')
-    console.print(table)
+    rows = {name: [metrics[metric] for metric in METRICS] for name, metrics in results.items()}
+    lines += [f'| {name} | {" | ".join(f"{value:.2f}" for value in row)} |' for name, row in rows.items()]
+    show('MiniCity validation, percent', METRICS, rows)
     path = work_dir / 'results.md'
     path.write_text('\n'.join(lines) + '\n')
     path.with_suffix('.json').write_text(json.dumps(results, indent=2) + '\n')
@@ -183,12 +238,13 @@ def main() -> None:
         [sys.executable, 'tools/dataset_converters/minicity.py', '--out', data_root, '--preview', str(preview)],
         check=True,
     )
-    results = {}
+    results, robustness = {}, {}
     for number, (name, config_path) in enumerate(MODELS.items(), start=2):
-        console.rule(f'{number}. Train and test: {name}')
+        console.rule(f'{number}. Train, test and disturb: {name}')
         model_dir = work_dir / Path(config_path).stem
         train(config_path, model_dir, options, config.train_cfg.max_iters)
         results[name] = test(config_path, model_dir, options)
+        robustness[name] = evaluate_robustness(config_path, model_dir, data_root, options)
 
     console.rule(f'{len(MODELS) + 2}. Compare')
     labels = sorted(
@@ -197,11 +253,13 @@ def main() -> None:
     results['constant class'] = constant_class(labels)
     table = write_table(results, work_dir)
     overview = write_pictures(config, work_dir)
+    page = write_robustness(robustness, work_dir)
     console.print(
         f'Done in {(time.monotonic() - start) / 60:.1f} minutes. Look at\n'
         f'  {preview}   what MiniCity is, in all weathers\n'
         f'  {overview}   predictions beside the ground truth; one file per street in {work_dir / "pictures"}\n'
-        f'  {table}   the table above\n'
+        f'  {table}   the first table\n'
+        f'  {page}   Cityscapes-C and ACDC, both models side by side, with the worst pictures\n'
         'Minutes of training from random weights do not say which model is better: that takes real data and several '
         'seeds.',
         soft_wrap=True,

@@ -1,7 +1,26 @@
 """Datasets, their transforms and samplers."""
 
 from mmrobust.datasets import transforms
+from mmrobust.datasets.acdc import ACDCDataset
 from mmrobust.datasets.cityscapes import CityscapesDataset
+from mmrobust.datasets.corrupted import corrupted_dataset
+from mmrobust.datasets.image_folder import ImageFolder
+from mmrobust.datasets.imagenet_p import ImageNetP
+from mmrobust.datasets.imagenet_variants import ImageNetVariant
+from mmrobust.datasets.seeded_epochs import SeededEpochSampler, SeededRepeatAugSampler
 from mmrobust.datasets.seeded_sampling import SeededIndex, SeededInfiniteSampler, SeededSampling
 
-__all__ = ['CityscapesDataset', 'SeededIndex', 'SeededInfiniteSampler', 'SeededSampling', 'transforms']
+__all__ = [
+    'ACDCDataset',
+    'CityscapesDataset',
+    'ImageFolder',
+    'ImageNetP',
+    'ImageNetVariant',
+    'SeededEpochSampler',
+    'SeededIndex',
+    'SeededInfiniteSampler',
+    'SeededRepeatAugSampler',
+    'SeededSampling',
+    'corrupted_dataset',
+    'transforms',
+]

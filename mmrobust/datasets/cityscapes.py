@@ -32,7 +32,7 @@ class CityscapesDataset(SeededSampling, MMSegCityscapesDataset):
         root = self.data_root or self.data_prefix['img_path']
         if not fileio.exists(root, backend_args=self.backend_args):
             raise FileNotFoundError(
-                f'There is no Cityscapes in {_absolute(root)}: unzip leftImg8bit_trainvaltest.zip and '
+                f'There is no Cityscapes in {absolute(root)}: unzip leftImg8bit_trainvaltest.zip and '
                 'gtFine_trainvaltest.zip from https://www.cityscapes-dataset.com there, or draw MiniCity, a small '
                 'stand-in, with `python tools/dataset_converters/minicity.py` (`make demo` does it for you).'
             )
@@ -40,7 +40,7 @@ class CityscapesDataset(SeededSampling, MMSegCityscapesDataset):
         data_list = super().load_data_list() if fileio.exists(images, backend_args=self.backend_args) else []
         if not data_list:
             raise ValueError(
-                f'There is no picture {_absolute(images)}/**/*{self.img_suffix}: check data_root and '
+                f'There is no picture {absolute(images)}/**/*{self.img_suffix}: check data_root and '
                 'data_prefix, and that leftImg8bit_trainvaltest.zip is unzipped there.'
             )
         if 'seg_map_path' in self.data_prefix:
@@ -52,10 +52,7 @@ class CityscapesDataset(SeededSampling, MMSegCityscapesDataset):
     def _check_labels(self, data_list: list[dict]) -> None:
         """Refuse pictures without a label; one listing instead of one look-up per file, which matters remotely."""
         folder = self.data_prefix['seg_map_path']
-        present = set()
-        if fileio.exists(folder, backend_args=self.backend_args):
-            files = fileio.list_dir_or_file(folder, list_dir=False, recursive=True, backend_args=self.backend_args)
-            present = {osp.join(folder, name) for name in files}
+        present = {osp.join(folder, name) for name in files_below(folder, self.backend_args)}
         missing = [sample['seg_map_path'] for sample in data_list if sample['seg_map_path'] not in present]
         if not missing:
             return
@@ -63,10 +60,23 @@ class CityscapesDataset(SeededSampling, MMSegCityscapesDataset):
         if any(path in present for path in label_ids):
             remedy = f'make them with `python tools/dataset_converters/cityscapes.py {self.data_root or folder}`.'
         else:
-            remedy = f'check that gtFine_trainvaltest.zip is unzipped in {_absolute(self.data_root or folder)}.'
-        shown = ', '.join(missing[:3]) + (', ...' if len(missing) > 3 else '')
-        raise FileNotFoundError(f'{len(missing)} of {len(data_list)} pictures have no label ({shown}): {remedy}')
+            remedy = f'check that gtFine_trainvaltest.zip is unzipped in {absolute(self.data_root or folder)}.'
+        raise labels_missing(missing, len(data_list), remedy)
 
 
-def _absolute(path: str) -> str:
+def files_below(folder: str, backend_args: dict | None) -> list[str]:
+    """List all files below a folder, as paths relative to it; none if there is no such folder."""
+    if not fileio.exists(folder, backend_args=backend_args):
+        return []
+    return list(fileio.list_dir_or_file(folder, list_dir=False, recursive=True, backend_args=backend_args))
+
+
+def labels_missing(missing: list[str], total: int, remedy: str) -> FileNotFoundError:
+    """Make the error for ``total`` pictures of which some have no label."""
+    shown = ', '.join(missing[:3]) + (', ...' if len(missing) > 3 else '')
+    return FileNotFoundError(f'{len(missing)} of {total} pictures have no label ({shown}): {remedy}')
+
+
+def absolute(path: str) -> str:
+    """Make a local path absolute, for messages; an address such as ``s3://...`` stays."""
     return path if '://' in path else osp.abspath(path)

@@ -1,9 +1,10 @@
-"""Files that are there completely or not at all."""
+"""MMEngine's file backend with files that are there completely or not at all."""
 
-import os
 from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
+
+from mmrobust.files import write_whole
 
 __all__ = ['AtomicLocalBackend']
 
@@ -22,21 +23,7 @@ class AtomicLocalBackend(LocalBackend):
         Raises:
             OSError: The disk is full or refuses; the file is what it was before.
         """
-        target = Path(filepath)
-        temporary = target.with_name(f'{target.name}.tmp')
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, 'wb') as file:
-                file.write(obj)
-                file.flush()
-                os.fsync(file.fileno())  # otherwise a power cut can leave the new name with no content
-            os.replace(temporary, target)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise OSError(error.errno, f'{error.strerror}, nothing was changed', str(target)) from error
-        except BaseException:  # Ctrl-C
-            temporary.unlink(missing_ok=True)
-            raise
+        write_whole(filepath, obj, temporary=f'{filepath}.tmp')
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
         """Write text; otherwise as ``put``."""

@@ -1,8 +1,20 @@
 """Models: bricks, backbones, losses, and the task models in which they meet."""
 
-from mmrobust.models.backbones import FAN, AttentionBackbone
+from mmrobust.models.backbones import FAN, RVT, AttentionBackbone, DeiT, Swin, TimmViT
+from mmrobust.models.classifiers import RobustImageClassifier
 from mmrobust.models.decode_heads import FANSegformerHead
 from mmrobust.models.losses import AttentionDiversificationLoss
 from mmrobust.models.segmentors import RobustEncoderDecoder
 
-__all__ = ['FAN', 'AttentionBackbone', 'AttentionDiversificationLoss', 'FANSegformerHead', 'RobustEncoderDecoder']
+__all__ = [
+    'FAN',
+    'RVT',
+    'AttentionBackbone',
+    'AttentionDiversificationLoss',
+    'DeiT',
+    'FANSegformerHead',
+    'RobustEncoderDecoder',
+    'RobustImageClassifier',
+    'Swin',
+    'TimmViT',
+]

@@ -6,6 +6,7 @@ from mmrobust.ops.attention_diversification import (
     attention_diversification_reference,
 )
 from mmrobust.ops.attention_probs import attention_probs
+from mmrobust.ops.contiguous_gradient import contiguous_gradient
 from mmrobust.ops.token_pooling import (
     dilated_windows,
     kernel_windows,
@@ -18,6 +19,7 @@ __all__ = [
     'attention_diversification',
     'attention_diversification_reference',
     'attention_probs',
+    'contiguous_gradient',
     'dilated_windows',
     'kernel_windows',
     'weighted_avg_pool',

@@ -2,6 +2,8 @@
 
 # B batch, H heads, Nq query tokens, Nk key tokens, D channels per head
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor
 
@@ -18,7 +20,9 @@ def attention_probs(query: Tensor, key: Tensor, gate: Tensor | None = None, bias
     Returns:
         ``(B, H, Nq, Nk)``, rows sum to 1, ``float64`` for a ``float64`` query and ``float32`` otherwise.
     """
-    with torch.autocast(query.device.type, enabled=False):
+    device = query.device.type
+    # the meta device, on which models are counted, has no autocast
+    with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
         dtype = torch.promote_types(query.dtype, torch.float32)
         scores = query.to(dtype) @ key.to(dtype).transpose(-2, -1)
         if gate is not None:

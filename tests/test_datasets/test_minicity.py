@@ -172,15 +172,15 @@ def test_pictures_are_stored_as_rgb(dataset):
 def test_acdc_layout(dataset):
     for split in SPLITS:
         original = next((dataset / 'gtFine' / split).rglob('*_000000_000019_gtFine_labelTrainIds.png'))
-        for condition in CONDITIONS:
+        for sequence, condition in zip(('GOPR0101', 'GOPR0201', 'GOPR0301', 'GOPR0401'), CONDITIONS, strict=True):
             pictures = sorted((dataset / 'acdc/rgb_anon' / condition / split).rglob('*.png'))
-            assert [path.name for path in pictures] == ['GOPR0001_frame_000001_rgb_anon.png']
-            assert pictures[0].parent.name == 'GOPR0001'
-            reference = dataset / f'acdc/rgb_anon/{condition}/{split}_ref/GOPR0001'
-            assert [path.name for path in reference.iterdir()] == ['GOPR0001_frame_000001_rgb_ref_anon.png']
-            gt = dataset / f'acdc/gt/{condition}/{split}/GOPR0001/GOPR0001_frame_000001_gt_labelTrainIds.png'
+            assert [path.name for path in pictures] == [f'{sequence}_frame_000001_rgb_anon.png']
+            assert pictures[0].parent.name == sequence
+            reference = dataset / f'acdc/rgb_anon/{condition}/{split}_ref/{sequence}'
+            assert [path.name for path in reference.iterdir()] == [f'{sequence}_frame_000001_rgb_ref_anon.png']
+            gt = dataset / f'acdc/gt/{condition}/{split}/{sequence}/{sequence}_frame_000001_gt_labelTrainIds.png'
             assert gt.read_bytes() == original.read_bytes()
-            ids = read(gt.with_name('GOPR0001_frame_000001_gt_labelIds.png'))
+            ids = read(gt.with_name(f'{sequence}_frame_000001_gt_labelIds.png'))
             np.testing.assert_array_equal(ids, to_label_ids(read(gt)))
 
 

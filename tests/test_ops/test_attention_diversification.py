@@ -128,6 +128,96 @@ def test_float32_island_inside_autocast():
     torch.testing.assert_close(loss.double(), attention_diversification(query, key), rtol=3e-2, atol=0)
 
 
+def _windows(mask=-math.inf, padding=True, batch=3, num_tokens=9):
+    """A view of windows that a mask cuts into up to three regions, each in its own way, with padding in some."""
+    torch.manual_seed(0)
+    query, key = (torch.randn(batch, 2, num_tokens, 4, dtype=torch.float64) * 1.5 for _ in range(2))
+    region = torch.randint(0, 3, (batch, num_tokens))
+    region[0] = 0  # not cut
+    key_regions = region.unsqueeze(1) == torch.arange(3).view(1, 3, 1)
+    query_regions = key_regions.clone()
+    if padding:
+        query_regions[1:, :, -2:] = False
+        query_regions[1, 1] = False  # a region of nothing but padding
+    apart = region.unsqueeze(-1) != region.unsqueeze(-2)
+    relative = torch.randn(2, num_tokens, num_tokens, dtype=torch.float64, requires_grad=True)
+    bias = relative + torch.zeros(apart.shape, dtype=torch.float64).masked_fill(apart, mask).unsqueeze(1)
+    return [query.requires_grad_(), key.requires_grad_()], relative, bias, (query_regions, key_regions)
+
+
+@pytest.mark.parametrize('mode', MODES)
+@pytest.mark.parametrize('per_head', [False, True])
+@pytest.mark.parametrize('mask', [-math.inf, -100.0])
+@pytest.mark.parametrize('in_regions', ['no', 'yes', 'padded'])
+def test_windows(mode, per_head, mask, in_regions):
+    """Each window has a mask of its own; told of the regions or not, and of padding."""
+    inputs, relative, bias, regions = _windows(mask, in_regions == 'padded')
+    regions = (None, None) if in_regions == 'no' else regions
+    options = dict(tau=1.2, mode=mode, per_head=per_head)
+    ours = attention_diversification(*inputs, None, bias, *regions, **options, block_entries=50)
+    probs = attention_probs(*inputs, None, bias)
+    reference = attention_diversification_reference(probs, **options, query_regions=regions[0], key_regions=regions[1])
+    torch.testing.assert_close(ours, reference, rtol=1e-10, atol=0)
+    assert 0.05 < ours < 1
+    wanted = torch.autograd.grad(reference, (*inputs, relative), retain_graph=True)
+    for got, want in zip(torch.autograd.grad(ours, (*inputs, relative)), wanted, strict=True):
+        assert want.abs().max() > 1e-3
+        torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-16 + 1e-10 * want.abs().max().item())
+
+
+@pytest.mark.parametrize('mode', MODES)
+def test_a_region_counts_as_a_window_of_its_own(mode):
+    """The same tokens, cut apart by a mask or by hand."""
+    query, key, _, _ = _view(1, 2, 9, 9)
+    parts = [torch.tensor([0, 3, 4, 8]), torch.tensor([1, 2, 5, 6, 7])]
+    regions = torch.zeros(1, 2, 9, dtype=torch.bool)
+    for index, part in enumerate(parts):
+        regions[0, index, part] = True
+    together = (regions.unsqueeze(-1) & regions.unsqueeze(-2)).any(1)
+    bias = torch.zeros(1, 1, 9, 9, dtype=torch.float64).masked_fill(~together, -math.inf)
+    whole = attention_diversification(query, key, None, bias, regions, regions, mode=mode, tau=1.0)
+    alone = [attention_diversification(query[:, :, part], key[:, :, part], mode=mode, tau=1.0) for part in parts]
+    torch.testing.assert_close(whole, (4 * alone[0] + 5 * alone[1]) / 9)
+    assert alone[0] > 0 and alone[1] > 0
+
+
+def test_uniform_attention_in_a_small_region_is_below_the_threshold():
+    """Its entries, 1/2, are above 2/9: told of the region, ADL is 0, not told it is not."""
+    regions = torch.zeros(1, 2, 9, dtype=torch.bool)
+    regions[:, 0, :2] = regions[:, 1, 2:] = True
+    together = (regions.unsqueeze(-1) & regions.unsqueeze(-2)).any(1)
+    bias = torch.zeros(1, 1, 9, 9).masked_fill(~together, -math.inf)
+    zeros = torch.zeros(1, 2, 9, 4)
+    assert attention_diversification(zeros, zeros, None, bias, regions, regions) == 0
+    assert attention_diversification(zeros, zeros, None, bias) > 0
+
+
+def test_padding_takes_no_part():
+    """What queries of padding are changes neither the value nor a gradient."""
+    inputs, _, bias, regions = _windows()
+    (query, key), padding = inputs, ~regions[0].any(1)[:, None, :, None]
+    other = torch.where(padding, 10 * torch.randn_like(query), query.detach()).requires_grad_()
+    losses = [attention_diversification(q, key, None, bias.detach(), *regions, tau=1.0) for q in (query, other)]
+    assert losses[0] == losses[1] > 0
+    grads = [torch.autograd.grad(loss, (q, key)) for loss, q in zip(losses, (query, other), strict=True)]
+    for got, want in zip(grads[1], grads[0], strict=True):
+        torch.testing.assert_close(got, want)
+    assert not grads[0][0][padding.expand_as(query)].any()
+
+
+def test_nothing_but_padding():
+    inputs, _, bias, (query_regions, key_regions) = _windows()
+    loss = attention_diversification(*inputs, None, bias, torch.zeros_like(query_regions), key_regions)
+    assert loss == 0
+    assert not any(grad.any() for grad in torch.autograd.grad(loss, inputs))
+
+
+def test_regions_of_queries_and_keys_come_together():
+    inputs, _, bias, regions = _windows()
+    with pytest.raises(ValueError, match='must be given together'):
+        attention_diversification(*inputs, None, bias, regions[0])
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
 def test_cuda_equals_cpu():
     query, key, _, _ = _view()

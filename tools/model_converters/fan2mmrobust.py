@@ -7,44 +7,24 @@ The result of a classifier is for `mmpretrain.ImageClassifier`, and for `init_cf
 checkpoint=...)` of any FAN; that of a segmentor is for tools/test.py and the Cityscapes configs.
 """
 
-import argparse
-import io
 from collections.abc import Mapping
 
-from mmrobust import cli  # first: it checks the OpenMMLab stack
+from mmrobust import conversion  # first: it checks the OpenMMLab stack
 
 # isort: split
 import torch
 from torch import Tensor, nn
 
-from mmrobust.checkpoint import check_state_dict, load_checkpoint_file
-from mmrobust.engine import AtomicLocalBackend
+from mmrobust.checkpoint import check_state_dict
 from mmrobust.models import FAN, FANSegformerHead
 from mmrobust.models.backbones.fan import ARCHS
 from mmrobust.models.backbones.fan_checkpoint import convert_fan_classifier, convert_fan_segmentor, is_released_fan
+from mmrobust.models.backbones.rvt_checkpoint import is_released_rvt
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Convert released FAN and TAP-FAN weights.')
-    parser.add_argument('src', help='released checkpoint')
-    parser.add_argument('dst', help='converted checkpoint to write')
-    parser.add_argument('--ema', action='store_true', help="take the classifier's averaged weights (state_dict_ema)")
-    return parser.parse_args(argv)
-
-
-def weights_of(checkpoint: Mapping, ema: bool, source: str) -> Mapping[str, Tensor]:
-    """The state_dict in a checkpoint of timm, of OpenMMLab, or without a frame.
-
-    Raises:
-        ValueError: there is none, or it is not that of a released FAN.
-    """
-    key = 'state_dict_ema' if ema else 'state_dict'
-    if ema and key not in checkpoint:
-        raise ValueError(f'{source} holds no state_dict_ema, only {sorted(map(str, checkpoint))[:8]}')
-    state_dict = checkpoint.get(key, checkpoint)
-    if not isinstance(state_dict, Mapping) or not is_released_fan(state_dict):
-        raise ValueError(f'{source} is not a released FAN: its keys begin {list(state_dict)[:3]}')
-    return state_dict
+def is_fan(state_dict: Mapping[str, Tensor]) -> bool:
+    """Whether these are names of a released FAN, and not of RVT, whose stem has names of a FAN-ViT's."""
+    return is_released_fan(state_dict) and not is_released_rvt(state_dict)
 
 
 def find_arch(weights: Mapping[str, Tensor]) -> tuple[str, int | None]:
@@ -89,7 +69,7 @@ def expected(weights: Mapping[str, Tensor], arch: str, num_branches: int | None,
 
 def convert(src: str, dst: str, ema: bool = False) -> str:
     """Convert ``src`` to ``dst``; the file appears when it is whole. Returns what it holds, in words."""
-    released = weights_of(load_checkpoint_file(src), ema, src)
+    released = conversion.read_released(src, ema, 'FAN', is_fan)
     is_segmentor = any(key.removeprefix('module.').startswith('decode_head.') for key in released)
     weights = (convert_fan_segmentor if is_segmentor else convert_fan_classifier)(released)
     needed = ('decode_head.linear_c1.weight', 'decode_head.conv_seg.weight') if is_segmentor else ('head.fc.bias',)
@@ -98,18 +78,14 @@ def convert(src: str, dst: str, ema: bool = False) -> str:
         raise ValueError(f'{src} has no head: {missing} missing after conversion')
     arch, num_branches = find_arch(weights)
     check_state_dict(expected(weights, arch, num_branches, is_segmentor), weights, src)
-    content = io.BytesIO()
-    torch.save({'meta': dict(arch=arch, num_branches=num_branches), 'state_dict': weights}, content)
-    AtomicLocalBackend().put(content.getvalue(), dst)
+    conversion.write_converted(weights, dict(arch=arch, num_branches=num_branches), dst)
     kind = 'segmentor' if is_segmentor else 'classifier'
     tap = 'without TAP' if num_branches is None else f'with TAP, num_branches={num_branches}'
     return f'{kind}, arch={arch!r}, {tap}, {len(weights)} tensors'
 
 
 def main(argv: list[str] | None = None) -> None:
-    args = parse_args(argv)
-    with cli.one_sentence():
-        print(f'{args.dst}: {convert(args.src, args.dst, args.ema)}')
+    conversion.run('FAN and TAP-FAN', convert, argv)
 
 
 if __name__ == '__main__':

@@ -25,7 +25,7 @@ from .layout import SPLITS, lay_out
 from .scene import draw_scene
 from .weather import CONDITIONS, label_map, render
 
-VERSION = 1  # raise it whenever the same parameters give other pictures
+VERSION = 2  # raise it whenever the same parameters give other files
 PARAMETER_FILE = 'minicity.json'
 CITIES = {'train': ('ostermoor', 'brennwald', 'fairhaven', 'lindenmoor'), 'val': ('kielbruck', 'talheim')}
 _MIN_SIZE = (64, 32)
@@ -140,9 +140,9 @@ def _write_street(root: Path, params: MiniCityParams, split: str, index: int) ->
     _save(root / f'gtFine/{stem}_gtFine_color.png', to_color(labels))
     if index >= params.num_acdc:
         return
-    sequence = f'GOPR{index // 10 + 1:04d}'
-    name = f'{sequence}/{sequence}_frame_{index % 10 + 1:06d}'
-    for condition in CONDITIONS:
+    for number, condition in enumerate(CONDITIONS, start=1):
+        sequence = f'GOPR{100 * number + index // 10 + 1:04d}'  # as in ACDC, a sequence is of one condition
+        name = f'{sequence}/{sequence}_frame_{index % 10 + 1:06d}'
         _save(root / f'acdc/rgb_anon/{condition}/{split}/{name}_rgb_anon.png', render(canvas, street, condition))
         _save(root / f'acdc/rgb_anon/{condition}/{split}_ref/{name}_rgb_ref_anon.png', clear)
         _save(root / f'acdc/gt/{condition}/{split}/{name}_gt_labelTrainIds.png', labels)

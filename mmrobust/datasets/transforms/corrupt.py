@@ -9,6 +9,8 @@ from mmrobust.corruptions import check_corruption, corrupt
 from mmrobust.randomness import derive_seed
 from mmrobust.registry import TRANSFORMS
 
+__all__ = ['Corrupt', 'corrupt_loaded', 'name_below']
+
 
 @TRANSFORMS.register_module()
 class Corrupt(BaseTransform):
@@ -25,8 +27,8 @@ class Corrupt(BaseTransform):
         profile: ``'rgb'``, or ``'bgr'`` for what the released evaluation of FAN and TAP-FAN fed in.
 
     Raises:
-        ValueError: the corruption, severity or profile is not allowed, or the picture is too small.
-        TypeError: the picture is not 8-bit RGB.
+        ValueError: the corruption, severity or profile is not allowed; a picture is too small, greyscale or RGBA.
+        TypeError: the severity is not an integer, or a picture is not 8-bit.
     """
 
     def __init__(
@@ -34,21 +36,16 @@ class Corrupt(BaseTransform):
     ) -> None:
         check_corruption(corruption, severity, profile)
         self.corruption = corruption
-        self.severity = severity
+        self.severity = int(severity)  # the draws of a NumPy integer are those of the integer
         self.data_root = data_root
         self.seed = seed
         self.profile = profile
 
     def transform(self, results: dict) -> dict:
         """Replace the picture; nothing else changes."""
-        name = results['img_path']
-        if self.data_root is not None:
-            name = osp.relpath(name, self.data_root)
-        name = name.replace(osp.sep, '/')
+        name = name_below(self.data_root, results['img_path'])
         rng = np.random.default_rng(derive_seed(self.seed, self.corruption, self.severity, name))
-        image = np.ascontiguousarray(results['img'][..., ::-1])
-        corrupted = corrupt(image, self.corruption, self.severity, rng, self.profile)
-        results['img'] = np.ascontiguousarray(corrupted[..., ::-1])
+        results['img'] = corrupt_loaded(results, self.corruption, self.severity, rng, self.profile)
         return results
 
     def __repr__(self) -> str:
@@ -56,3 +53,21 @@ class Corrupt(BaseTransform):
             f'{type(self).__name__}(corruption={self.corruption!r}, severity={self.severity}, seed={self.seed}, '
             f'profile={self.profile!r})'
         )
+
+
+def name_below(data_root: str | None, path: str) -> str:
+    """Return the name of a file below ``data_root``, with ``/``; the whole path if that is None."""
+    return (path if data_root is None else osp.relpath(path, data_root)).replace(osp.sep, '/')
+
+
+def corrupt_loaded(results: dict, corruption: str, severity: int, rng: np.random.Generator, profile: str) -> np.ndarray:
+    """Return the loaded picture ``results['img']`` corrupted, BGR as it was; ``results`` does not change.
+
+    Raises:
+        ValueError, TypeError: those of :func:`mmrobust.corruptions.corrupt`, with the file's name before them.
+    """
+    try:
+        image = np.ascontiguousarray(results['img'][..., ::-1])
+        return np.ascontiguousarray(corrupt(image, corruption, severity, rng, profile)[..., ::-1])
+    except (ValueError, TypeError) as error:
+        raise type(error)(f'{results.get("img_path")}: {error}') from error

@@ -1,23 +1,50 @@
 """Benchmarks: what is run, how it is kept, and how it is averaged."""
 
-from mmrobust.evaluation.benchmarks.cell_store import CellResult, CellStore, write_whole
+from mmrobust.evaluation.benchmarks.acdc import ACDC
+from mmrobust.evaluation.benchmarks.adversarial import ATTACKS, Adversarial
+from mmrobust.evaluation.benchmarks.benchmark import Benchmark
+from mmrobust.evaluation.benchmarks.cell_store import CellStore
+from mmrobust.evaluation.benchmarks.cityscapes_c import CityscapesC
+from mmrobust.evaluation.benchmarks.cityscapes_c_summary import is_table_iv
+from mmrobust.evaluation.benchmarks.class_result import ClassResult
+from mmrobust.evaluation.benchmarks.classification import ClassificationModel
+from mmrobust.evaluation.benchmarks.confusion_result import ConfusionResult
+from mmrobust.evaluation.benchmarks.evaluated_model import EvaluatedModel
+from mmrobust.evaluation.benchmarks.imagenet_c import ImageNetC
+from mmrobust.evaluation.benchmarks.imagenet_p import ImageNetP
+from mmrobust.evaluation.benchmarks.imagenet_variants import RELATIVES, ImageNetVariants
 from mmrobust.evaluation.benchmarks.protocols import CLEAN, PRESETS, Cell, preset_groups, select_cells, shard
-from mmrobust.evaluation.benchmarks.segmentation import SegmentationBenchmark
-from mmrobust.evaluation.benchmarks.summary import is_table_iv, summarize, to_csv, to_markdown
+from mmrobust.evaluation.benchmarks.segmentation import SegmentationModel
+from mmrobust.evaluation.benchmarks.segmentation_benchmark import SegmentationBenchmark
+from mmrobust.evaluation.benchmarks.sequence_result import SequenceResult
+from mmrobust.evaluation.benchmarks.worst_pictures import WorstPicture, find_worst, write_panels
 
 __all__ = [
+    'ACDC',
+    'ATTACKS',
     'CLEAN',
     'PRESETS',
+    'RELATIVES',
+    'Adversarial',
+    'Benchmark',
     'Cell',
-    'CellResult',
     'CellStore',
+    'CityscapesC',
+    'ClassResult',
+    'ClassificationModel',
+    'ConfusionResult',
+    'EvaluatedModel',
+    'ImageNetC',
+    'ImageNetP',
+    'ImageNetVariants',
     'SegmentationBenchmark',
+    'SegmentationModel',
+    'SequenceResult',
+    'WorstPicture',
+    'find_worst',
     'is_table_iv',
     'preset_groups',
     'select_cells',
     'shard',
-    'summarize',
-    'to_csv',
-    'to_markdown',
-    'write_whole',
+    'write_panels',
 ]

@@ -7,18 +7,21 @@ from mmrobust.corruptions import CORRUPTIONS, EXTRA, GROUPS, SEVERITIES
 
 
 class Cell(NamedTuple):
-    """The unit of work: one corruption at one severity over the whole data set. Clean pictures are a cell too."""
+    """The unit of work: one corruption at one severity over the whole data set.
+
+    Severity 0 is for pictures as they are: the clean ones, or those of a real condition such as fog.
+    """
 
     corruption: str
-    severity: int
+    severity: int = 0
 
     @property
     def name(self) -> str:
         """Name of the cell, which is also that of its file."""
-        return self.corruption if self == CLEAN else f'{self.corruption}_{self.severity}'
+        return f'{self.corruption}_{self.severity}' if self.severity else self.corruption
 
 
-CLEAN = Cell('clean', 0)
+CLEAN = Cell('clean')
 
 _NOISE = ('gaussian_noise', 'impulse_noise', 'shot_noise', 'speckle_noise')
 _KAMANN_GROUPS = {

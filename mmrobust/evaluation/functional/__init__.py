@@ -1,22 +1,54 @@
 """Numbers from counts: numpy only, no model and no file."""
 
+from mmrobust.evaluation.functional.bootstrap import INTERVAL_LEVEL, interval, resampled_sums
+from mmrobust.evaluation.functional.corruption_error import (
+    ALEXNET_CLEAN_ERROR,
+    ALEXNET_ERRORS,
+    ALEXNET_EXTRA_ERRORS,
+    corruption_errors,
+    mean_corruption_error,
+    raw_corruption_errors,
+    relative_corruption_errors,
+)
 from mmrobust.evaluation.functional.corruption_iou import (
-    bootstrap_interval,
     corruption_degradation,
     mean_over_corruptions,
     mean_over_severities,
     retention,
 )
 from mmrobust.evaluation.functional.iou import class_iou, confusion_matrix, iou_of_areas, mean_iou
+from mmrobust.evaluation.functional.perturbation_stability import (
+    ALEXNET_FLIP_PROBABILITIES,
+    flip_probability,
+    flip_rates,
+    mean_flip_rate,
+    top5,
+    top5_distance,
+)
 
 __all__ = [
-    'bootstrap_interval',
+    'ALEXNET_CLEAN_ERROR',
+    'ALEXNET_ERRORS',
+    'ALEXNET_EXTRA_ERRORS',
+    'ALEXNET_FLIP_PROBABILITIES',
+    'INTERVAL_LEVEL',
     'class_iou',
     'confusion_matrix',
     'corruption_degradation',
+    'corruption_errors',
+    'flip_probability',
+    'flip_rates',
+    'interval',
     'iou_of_areas',
+    'mean_corruption_error',
+    'mean_flip_rate',
     'mean_iou',
     'mean_over_corruptions',
     'mean_over_severities',
+    'raw_corruption_errors',
+    'relative_corruption_errors',
+    'resampled_sums',
     'retention',
+    'top5',
+    'top5_distance',
 ]

@@ -1,6 +1,7 @@
 """From the mIoU of each corruption and severity to one number for a benchmark."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -8,20 +9,24 @@ import numpy as np
 Cells = Mapping[tuple[str, int], float]
 
 
-def mean_over_severities(cells: Cells) -> dict[str, float]:
-    """mIoU of each corruption: the mean over its severities, corruptions in the order of the cells."""
-    by_corruption: dict[str, list[float]] = {}
+def mean_over_severities(cells: Mapping[tuple[str, int], Any]) -> dict[str, Any]:
+    """mIoU of each corruption: the mean over its severities, corruptions in the order of the cells.
+
+    The values are numbers, or arrays of bootstrap samples, of which sample by sample the mean is taken.
+    """
+    by_corruption: dict[str, list[Any]] = {}
     for (corruption, _), value in cells.items():
         by_corruption.setdefault(corruption, []).append(value)
-    return {corruption: float(np.mean(values)) for corruption, values in by_corruption.items()}
+    return {corruption: np.mean(values, axis=0) for corruption, values in by_corruption.items()}
 
 
-def mean_over_corruptions(by_corruption: Mapping[str, float]) -> float:
+def mean_over_corruptions(by_corruption: Mapping[str, Any]) -> Any:
     """mPC, the mean performance under corruption: every corruption counts once, however many severities it has.
 
-    Michaelis et al. 2019; Kamann and Rother 2020; the "Average" of the paper's Table IV.
+    Michaelis et al. 2019; Kamann and Rother 2020; the "Average" of the paper's Table IV. Numbers or arrays, as in
+    :func:`mean_over_severities`.
     """
-    return float(np.mean(list(by_corruption.values())))
+    return np.mean(list(by_corruption.values()), axis=0)
 
 
 def retention(corrupted: float, clean: float) -> float:
@@ -51,33 +56,3 @@ def corruption_degradation(cells: Cells, reference: Cells) -> dict[str, float]:
         / sum(100 - value for (name, _), value in reference.items() if name == corruption)
         for corruption in dict.fromkeys(name for name, _ in cells)
     }
-
-
-def bootstrap_interval(
-    counts: np.ndarray,
-    statistic: Callable[[np.ndarray], float],
-    num_samples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Percentile interval of a statistic of summed counts, by drawing images with replacement.
-
-    Args:
-        counts: ``(num_images, ...)`` counts of each image.
-        statistic: of the counts summed over images, such as ``mean_iou``.
-        num_samples: bootstrap samples.
-        level: share of the samples inside the interval, in (0, 1).
-        seed: seed of the draws.
-
-    Returns:
-        Lower and upper end.
-    """
-    rng = np.random.default_rng(seed)
-    num_images = len(counts)
-    flat = counts.reshape(num_images, -1)
-    # how often each image is in a sample; a sum over images is then a matrix product
-    times = rng.multinomial(num_images, np.full(num_images, 1 / num_images), size=num_samples)
-    sums = (times @ flat).reshape(num_samples, *counts.shape[1:])
-    values = [statistic(total) for total in sums]
-    tail = 100 * (1 - level) / 2
-    return float(np.percentile(values, tail)), float(np.percentile(values, 100 - tail))

@@ -3,24 +3,45 @@
 from mmrobust.models.layers.attention import AttentionView, Observe, SelfAttention
 from mmrobust.models.layers.channel_attention import ChannelAttention
 from mmrobust.models.layers.class_attention import ClassAttentionBlock, PatchTokenPath
+from mmrobust.models.layers.conv_ffn import ConvFFN, LinearFFN
 from mmrobust.models.layers.fixed_pooling import TokenAvgPool, TokenConv
-from mmrobust.models.layers.patch_embed import ConvNeXtStem, ConvStem, TokenDownsample
+from mmrobust.models.layers.patch_augmentation import PatchAugmentation
+from mmrobust.models.layers.patch_embed import (
+    ConvNeXtStem,
+    ConvStem,
+    PaddedPatchEmbed,
+    PatchMerging,
+    PooledStem,
+    TokenDownsample,
+    TokenPool,
+)
 from mmrobust.models.layers.position_embed import FourierPositionEmbed
+from mmrobust.models.layers.position_scaling import PositionAwareScaling
 from mmrobust.models.layers.tap import MultiKernelTokenAwareAvgPool, TokenAwareAvgPool
+from mmrobust.models.layers.window_attention import WindowAttention
 
 __all__ = [
     'AttentionView',
     'ChannelAttention',
     'ClassAttentionBlock',
+    'ConvFFN',
     'ConvNeXtStem',
     'ConvStem',
     'FourierPositionEmbed',
+    'LinearFFN',
     'MultiKernelTokenAwareAvgPool',
     'Observe',
+    'PaddedPatchEmbed',
+    'PatchAugmentation',
+    'PatchMerging',
     'PatchTokenPath',
+    'PooledStem',
+    'PositionAwareScaling',
     'SelfAttention',
     'TokenAvgPool',
     'TokenAwareAvgPool',
     'TokenConv',
     'TokenDownsample',
+    'TokenPool',
+    'WindowAttention',
 ]

@@ -1,6 +1,6 @@
 """Self-attention that can be looked at without ever holding its map."""
 
-# B batch, H heads, N tokens, Nq queries, Nk keys, C channels, D = C / H
+# B batch, H heads, N tokens, Nq queries, Nk keys, C channels, D = C / H, S regions
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,16 +18,22 @@ class AttentionView(NamedTuple):
     of the map. At a 1024 x 1024 crop the maps of FAN-B-Hybrid would be 8 GiB per image, so no map ever travels.
 
     Attributes:
-        query: ``(B, H, Nq, D)``, scaled by ``D ** -0.5``.
+        query: ``(B, H, Nq, D)``, scaled by ``D ** -0.5``. Of attention in windows, B counts all windows of all images.
         key: ``(B, H, Nk, D)``.
         gate: None or ``(H, Nq, Nk)``, multiplied onto the scores (RVT's position-aware scaling).
-        bias: None or ``(H, Nq, Nk)``, added to the scores (Swin's relative position bias and window mask).
+        bias: None, or ``(1, H, Nq, Nk)`` or ``(B, H, Nq, Nk)``, added to the scores (Swin's relative position bias, and
+            the mask of shifted windows).
+        query_regions: None, or bool ``(B, S, Nq)``: which queries lie in each of S regions that ``bias`` separates with
+            ``-inf``. A query in no region is padding: nobody looks at what it attends to.
+        key_regions: None, or bool ``(B, S, Nk)``: which keys lie in each region.
     """
 
     query: Tensor
     key: Tensor
     gate: Tensor | None = None
     bias: Tensor | None = None
+    query_regions: Tensor | None = None
+    key_regions: Tensor | None = None
 
     def rows(self, start: int, stop: int) -> Tensor:
         """Probabilities of the query rows ``start`` to ``stop``: ``(B, H, stop - start, Nk)``, rows sum to 1."""
@@ -47,6 +53,9 @@ class SelfAttention(nn.Module):
     """Multi-head self-attention with FAN's separate query projection.
 
     The output always comes from ``scaled_dot_product_attention``, observed or not, so that observing changes nothing.
+    Only with a gate it comes from :func:`~mmrobust.ops.attention_probs`, observed or not: the fused kernels can add to
+    the scores and not multiply them. Such a layer holds its map, ``B * H * N * N`` in float32, and its gradient needs
+    the scores and the probabilities.
 
     Args:
         embed_dims: channels C, a multiple of ``num_heads``.
@@ -75,12 +84,18 @@ class SelfAttention(nn.Module):
         self.proj = nn.Linear(embed_dims, embed_dims)
         self.proj_drop = nn.Dropout(proj_drop_rate)
 
-    def forward(self, x: Tensor, observe: Observe | None = None) -> tuple[Tensor, Any]:
-        """``(B, N, C)`` to ``(B, N, C)``, and what ``observe`` made of this layer's attention (None without it)."""
+    def forward(self, x: Tensor, observe: Observe | None = None, gate: Tensor | None = None) -> tuple[Tensor, Any]:
+        """``(B, N, C)`` to ``(B, N, C)``, and what ``observe`` made of this layer's attention (None without it).
+
+        A ``gate`` ``(H, N, N)`` is multiplied onto the scores.
+        """
         batch, num_tokens, channels = x.shape
         query = self.q(x).view(batch, num_tokens, self.num_heads, -1).transpose(1, 2) * self.scale
         key, value = self.kv(x).view(batch, num_tokens, 2, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         dropout = self.attn_drop_rate if self.training else 0.0
-        out = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=1.0)
+        if gate is None:
+            out = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=1.0)
+        else:
+            out = F.dropout(attention_probs(query, key, gate), dropout).to(value.dtype) @ value
         out = self.proj_drop(self.proj(out.transpose(1, 2).reshape(batch, num_tokens, channels)))
-        return out, None if observe is None else observe(AttentionView(query, key))
+        return out, None if observe is None else observe(AttentionView(query, key, gate))

@@ -41,10 +41,14 @@ class ConvMlp(nn.Module):
         hidden_dims: channels between the linear layers.
         norm_cfg: norm between the depthwise convolutions.
         drop_rate: dropout after the convolutions and at the end, in [0, 1].
+        conv_residual: add what enters the convolutions to what leaves them; FAN-Swin does not.
     """
 
-    def __init__(self, embed_dims: int, hidden_dims: int, norm_cfg: dict, drop_rate: float = 0.0) -> None:
+    def __init__(
+        self, embed_dims: int, hidden_dims: int, norm_cfg: dict, drop_rate: float = 0.0, conv_residual: bool = True
+    ) -> None:
         super().__init__()
+        self.conv_residual = conv_residual
         self.fc1 = nn.Linear(embed_dims, hidden_dims)
         self.dwconv = DepthwiseConv(hidden_dims, norm_cfg)
         self.gamma = nn.Parameter(torch.ones(hidden_dims))
@@ -54,8 +58,8 @@ class ConvMlp(nn.Module):
     def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """``(B, N, C)`` to the same shape."""
         hidden = self.fc1(x)
-        hidden = self.drop(self.gamma * self.dwconv(hidden, hw_shape)) + hidden
-        return self.drop(self.fc2(hidden))
+        mixed = self.drop(self.gamma * self.dwconv(hidden, hw_shape))
+        return self.drop(self.fc2(mixed + hidden if self.conv_residual else mixed))
 
 
 class ChannelAttention(nn.Module):
@@ -70,16 +74,23 @@ class ChannelAttention(nn.Module):
         mlp_ratio: hidden channels of the feed-forward layer over C.
         norm_cfg: norm inside the feed-forward layer.
         drop_rate: dropout of the feed-forward layer, in [0, 1].
+        conv_residual: of the feed-forward layer's convolutions; False in FAN-Swin.
     """
 
     def __init__(
-        self, embed_dims: int, num_heads: int, mlp_ratio: float, norm_cfg: dict, drop_rate: float = 0.0
+        self,
+        embed_dims: int,
+        num_heads: int,
+        mlp_ratio: float,
+        norm_cfg: dict,
+        drop_rate: float = 0.0,
+        conv_residual: bool = True,
     ) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.temperature = nn.Parameter(torch.ones(num_heads, 1, 1))
         self.q = nn.Linear(embed_dims, embed_dims)
-        self.mlp_v = ConvMlp(embed_dims, int(embed_dims * mlp_ratio), norm_cfg, drop_rate)
+        self.mlp_v = ConvMlp(embed_dims, int(embed_dims * mlp_ratio), norm_cfg, drop_rate, conv_residual)
         self.norm_v = nn.LayerNorm(embed_dims)  # eps 1e-5, unlike FAN's other norms
 
     def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:

@@ -1,11 +1,14 @@
-"""From pixels to tokens: FAN's convolutional stem, its ConvNeXt stem, and the step between two token grids."""
+"""From pixels to tokens: the stems of FAN, RVT and Swin, and the steps between their token grids."""
 
 # B batch, C channels; images and feature maps are (B, C, H, W), tokens (B, N, C)
 
 import itertools
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from mmrobust.ops import contiguous_gradient
 
 
 class ConvStem(nn.Sequential):
@@ -27,6 +30,30 @@ class ConvStem(nn.Sequential):
                 nn.GELU(),
             ]
         super().__init__(*layers[:-1])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, 3, H, W)`` to ``(B, C, H / 16, W / 16)``."""
+        return contiguous_gradient(super().forward(images))  # of the last batch norm
+
+
+class PooledStem(nn.Sequential):
+    """RVT's stem: 7 x 7 convolution of stride 2, batch norm, max pooling of stride 2, 4 x 4 convolution of stride 4.
+
+    There is no activation. The padding of the first convolution is 2, as released: a side of 16 n pixels becomes
+    8 n - 1, then 4 n, then n.
+
+    Args:
+        embed_dims: channels C of the tokens.
+        hidden_dims: channels before the last convolution.
+    """
+
+    def __init__(self, embed_dims: int, hidden_dims: int = 32) -> None:
+        super().__init__(
+            nn.Conv2d(3, hidden_dims, 7, stride=2, padding=2),
+            nn.BatchNorm2d(hidden_dims),
+            nn.MaxPool2d(3, stride=2, padding=1),
+            nn.Conv2d(hidden_dims, embed_dims, 4, stride=4),
+        )
 
 
 class LayerNorm2d(nn.LayerNorm):
@@ -104,3 +131,68 @@ class TokenDownsample(nn.Module):
         """``(B, H * W, in_channels)`` to ``(B, ceil(H / 2) * ceil(W / 2), out_channels)`` and the new grid."""
         grid = self.proj(x.unflatten(1, hw_shape).permute(0, 3, 1, 2))
         return self.norm(grid.permute(0, 2, 3, 1).flatten(1, 2)), (grid.size(2), grid.size(3))
+
+
+class TokenPool(nn.Module):
+    """Halves a token grid in RVT: depthwise 3 x 3 convolution of stride 2, each channel to one or several.
+
+    Args:
+        in_channels: channels of the incoming tokens.
+        out_channels: channels of the outgoing tokens, a multiple of ``in_channels``.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        if out_channels % in_channels:
+            raise ValueError(
+                f'each stage must have a multiple of the channels before it, got {in_channels} and {out_channels}'
+            )
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1, groups=in_channels)
+
+    def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
+        """``(B, H * W, in_channels)`` to ``(B, ceil(H / 2) * ceil(W / 2), out_channels)`` and the new grid."""
+        grid = self.conv(x.unflatten(1, hw_shape).permute(0, 3, 1, 2))
+        return grid.permute(0, 2, 3, 1).flatten(1, 2), (grid.size(2), grid.size(3))
+
+
+class PaddedPatchEmbed(nn.Module):
+    """Swin's stem: a p x p convolution of stride p and a norm; sides are padded to multiples of p with zeros.
+
+    Args:
+        embed_dims: channels C of the tokens.
+        patch_size: side p in pixels.
+    """
+
+    def __init__(self, embed_dims: int, patch_size: int = 4) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.proj = nn.Conv2d(3, embed_dims, patch_size, stride=patch_size)
+        self.norm = nn.LayerNorm(embed_dims)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Images ``(B, 3, H, W)`` to ``(B, ceil(H / p) * ceil(W / p), C)`` and the token grid."""
+        height, width = images.shape[-2:]
+        grid = self.proj(F.pad(images, (0, -width % self.patch_size, 0, -height % self.patch_size)))
+        return self.norm(grid.flatten(2).transpose(1, 2)), (grid.size(2), grid.size(3))
+
+
+class PatchMerging(nn.Module):
+    """Halves a token grid in Swin: the channels of 2 x 2 tokens, a norm, and a linear layer from 4 C to 2 C.
+
+    The four tokens follow each other column by column, as in the released weights. Odd sides are padded with zeros.
+
+    Args:
+        embed_dims: channels C of the incoming tokens.
+    """
+
+    def __init__(self, embed_dims: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * embed_dims)
+        self.reduction = nn.Linear(4 * embed_dims, 2 * embed_dims, bias=False)
+
+    def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
+        """``(B, H * W, C)`` to ``(B, ceil(H / 2) * ceil(W / 2), 2 C)`` and the new grid."""
+        height, width = hw_shape
+        grid = F.pad(x.unflatten(1, hw_shape), (0, 0, 0, width % 2, 0, height % 2))
+        merged = torch.cat([grid[:, dy::2, dx::2] for dx in (0, 1) for dy in (0, 1)], dim=-1)
+        return self.reduction(self.norm(merged.flatten(1, 2))), (merged.size(1), merged.size(2))

@@ -1,10 +1,9 @@
 """Where attention meets its loss in segmentation."""
 
-import inspect
-
 from mmseg.models.segmentors import EncoderDecoder
 from torch import Tensor
 
+from mmrobust.models.attention_loss import build_attention_loss
 from mmrobust.registry import MODELS
 
 
@@ -25,12 +24,7 @@ class RobustEncoderDecoder(EncoderDecoder):
 
     def __init__(self, *args, loss_attn: dict | None = None, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        self.loss_attn = None if loss_attn is None else MODELS.build(loss_attn)
-        if self.loss_attn is not None and 'observe' not in inspect.signature(self.backbone.forward).parameters:
-            raise TypeError(
-                f'loss_attn needs a backbone whose attention can be observed, such as mmrobust.FAN; '
-                f'{type(self.backbone).__name__} has no `observe` argument'
-            )
+        self.loss_attn = build_attention_loss(loss_attn, self.backbone)
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
         """Losses of the heads, and of attention where ``loss_attn`` is set.

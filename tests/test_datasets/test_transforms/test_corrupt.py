@@ -1,9 +1,13 @@
+from itertools import islice
+
 import numpy as np
 import pytest
 from mmengine.registry import TRANSFORMS
+from mmengine.runner import Runner
 
-from mmrobust.corruptions import corrupt
-from mmrobust.datasets.transforms import Corrupt
+from mmrobust.corruptions import GROUPS, corrupt
+from mmrobust.datasets.minicity import MiniCityParams, write_minicity
+from mmrobust.datasets.transforms import Corrupt, RandomCorrupt
 from mmrobust.randomness import derive_seed
 
 
@@ -56,3 +60,125 @@ def test_from_a_config():
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         Corrupt(*arguments)
+
+
+def test_a_numpy_severity_draws_as_the_integer():
+    expected = Corrupt('shot_noise', 2)(_results())['img']
+    assert np.array_equal(Corrupt('shot_noise', np.int64(2))(_results())['img'], expected)
+
+
+BAD_PICTURES = [
+    (np.zeros((40, 48), np.uint8), ValueError, r'shape \(40, 48\) \(greyscale\)'),
+    (np.zeros((40, 48, 4), np.uint8), ValueError, r'shape \(40, 48, 4\) \(RGBA\)'),
+    (np.zeros((40, 48, 3), np.uint16), TypeError, 'holds uint16'),
+    (np.zeros((40, 48, 3), np.float32), TypeError, 'holds float32'),
+    (np.zeros((20, 48, 3), np.uint8), ValueError, '48 x 20 pixels'),
+]
+
+
+@pytest.mark.parametrize('transform', [Corrupt('fog', 1, '/data'), RandomCorrupt(prob=1)], ids=['fixed', 'random'])
+@pytest.mark.parametrize(('image', 'kind', 'message'), BAD_PICTURES)
+def test_a_picture_that_cannot_be_corrupted_is_named(transform, image, kind, message):
+    with pytest.raises(kind, match=rf'^/data/a/street\.png: the image .*{message}'):
+        transform({'img': image, 'img_path': '/data/a/street.png'})
+
+
+def test_never_and_always():
+    clean = _results()['img']
+    never = RandomCorrupt(prob=0)
+    always = RandomCorrupt(('gaussian_noise',), (5,), prob=1)
+    for _ in range(20):
+        assert np.array_equal(never(_results())['img'], clean)
+        assert not np.array_equal(always(_results())['img'], clean)
+
+
+def test_draws_are_those_of_the_global_state_and_nothing_else():
+    def draws(seed):
+        np.random.seed(seed)
+        transform = RandomCorrupt(('fog', 'gaussian_noise'), (1, 3), prob=0.5)
+        return [transform(_results())['img'].tobytes() for _ in range(12)]
+
+    first = draws(1)
+    assert first == draws(1)
+    assert first != draws(2)
+    clean = _results()['img'].tobytes()
+    assert 0 < first.count(clean) < 12
+    corrupted = [pixels for pixels in first if pixels != clean]
+    assert len(set(corrupted)) == len(corrupted)  # the Generator is drawn anew, too
+
+
+def test_what_is_drawn():
+    np.random.seed(0)
+    transform = RandomCorrupt(prob=1)
+    drawn = [transform.draw() for _ in range(400)]
+    assert {corruption for corruption, _, _ in drawn} == {name for group in GROUPS.values() for name in group}
+    assert {severity for _, severity, _ in drawn} == {1, 2, 3, 4, 5}
+    assert len({seed for _, _, seed in drawn}) == 400
+    transform = RandomCorrupt(['spatter'], [4], prob=0.25)
+    drawn = [transform.draw() for _ in range(400)]
+    assert 60 < 400 - drawn.count(None) < 140
+    assert {(corruption, severity) for corruption, severity, _ in filter(None, drawn)} == {('spatter', 4)}
+
+
+def test_random_corruption_is_that_of_what_was_drawn():
+    transform = RandomCorrupt(prob=1, profile='bgr')
+    np.random.seed(3)
+    corruption, severity, seed = transform.draw()
+    rgb = np.ascontiguousarray(_results()['img'][..., ::-1])
+    expected = corrupt(rgb, corruption, severity, np.random.default_rng(seed), 'bgr')[..., ::-1]
+    np.random.seed(3)
+    assert np.array_equal(transform(_results())['img'], expected)
+
+
+@pytest.fixture(scope='module')
+def minicity(tmp_path_factory):
+    root = tmp_path_factory.mktemp('data') / 'minicity'
+    write_minicity(root, MiniCityParams(num_train=3, num_val=1, num_acdc=0, size=(64, 32)))
+    return root
+
+
+def test_augmentation_does_not_depend_on_workers(minicity):
+    def pictures(num_workers):
+        np.random.seed(num_workers)
+        loader = dict(
+            batch_size=2,
+            num_workers=num_workers,
+            sampler=dict(type='mmrobust.SeededInfiniteSampler'),
+            dataset=dict(
+                type='mmrobust.CityscapesDataset',
+                data_root=str(minicity),
+                data_prefix=dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train'),
+                pipeline=[
+                    dict(type='mmrobust.LoadImageFromFile'),
+                    dict(type='mmrobust.RandomCorrupt', prob=0.8),
+                    dict(type='PackSegInputs'),
+                ],
+            ),
+        )
+        batches = islice(Runner.build_dataloader(loader, seed=7), 6)
+        return [image.numpy().tobytes() for batch in batches for image in batch['inputs']]
+
+    first = pictures(0)
+    assert first == pictures(2)
+    assert len(set(first)) > 6  # of 3 clean pictures
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'kind', 'message'),
+    [
+        (dict(corruptions=('fog', 'dust')), ValueError, "'dust'"),
+        (dict(corruptions=()), ValueError, 'corruptions is empty'),
+        (dict(corruptions='fog'), TypeError, "corruptions is 'fog', expected a list"),
+        (dict(severities=(1, 6)), ValueError, '6.*1 to 5'),
+        (dict(severities=(1.5,)), TypeError, r'1\.5.*1 to 5'),
+        (dict(severities=3), TypeError, 'severities is 3, expected a list'),
+        (dict(severities=[]), ValueError, 'severities is empty'),
+        (dict(prob=1.1), ValueError, r'prob is 1\.1.*0 to 1'),
+        (dict(prob=-0.1), ValueError, r'prob is -0\.1.*0 to 1'),
+        (dict(prob=float('nan')), ValueError, 'prob is nan'),
+        (dict(profile='gbr'), ValueError, 'gbr'),
+    ],
+)
+def test_bad_arguments_of_the_augmentation(arguments, kind, message):
+    with pytest.raises(kind, match=message):
+        RandomCorrupt(**arguments)

@@ -1,17 +1,17 @@
 import numpy as np
 import pytest
 
-from mmrobust.evaluation.benchmarks import CLEAN, Cell, CellResult, CellStore
+from mmrobust.evaluation.benchmarks import CLEAN, Cell, CellStore, ConfusionResult
 
 FOG = Cell('fog', 3)
 
 
 def _result(names=('a.png', 'b.png')):
-    return CellResult(np.arange(9).reshape(3, 3), {name: np.arange(9).reshape(3, 3) + len(name) for name in names})
+    return ConfusionResult(np.arange(9).reshape(3, 3), {name: np.arange(9).reshape(3, 3) + len(name) for name in names})
 
 
 def test_round_trip_does_not_depend_on_the_order_of_pictures(tmp_path):
-    store = CellStore(tmp_path, {'seed': 0})
+    store = CellStore(tmp_path, ConfusionResult, {'seed': 0})
     store.write(FOG, _result(('a.png', 'b.png')))
     first = store.path(FOG).read_bytes()
     store.write(FOG, _result(('b.png', 'a.png')))
@@ -23,14 +23,14 @@ def test_round_trip_does_not_depend_on_the_order_of_pictures(tmp_path):
 
 
 def test_another_identity_is_refused(tmp_path):
-    CellStore(tmp_path, {'checkpoint_sha256': 'aa', 'seed': 0})
-    CellStore(tmp_path, {'checkpoint_sha256': 'aa', 'seed': 0})
+    CellStore(tmp_path, ConfusionResult, {'checkpoint_sha256': 'aa', 'seed': 0})
+    CellStore(tmp_path, ConfusionResult, {'checkpoint_sha256': 'aa', 'seed': 0})
     with pytest.raises(ValueError, match=r"checkpoint_sha256 'aa' there and 'bb' here.*another folder"):
-        CellStore(tmp_path, {'checkpoint_sha256': 'bb', 'seed': 0})
+        CellStore(tmp_path, ConfusionResult, {'checkpoint_sha256': 'bb', 'seed': 0})
 
 
 def test_damaged_cell_is_named(tmp_path):
-    store = CellStore(tmp_path, {})
+    store = CellStore(tmp_path, ConfusionResult, {})
     store.write(FOG, _result())
     store.path(FOG).write_text(store.path(FOG).read_text()[:40])
     with pytest.raises(ValueError, match=r'fog_3\.json is damaged.*remove it'):
@@ -38,7 +38,7 @@ def test_damaged_cell_is_named(tmp_path):
 
 
 def test_full_disk_keeps_what_was_there(tmp_path, monkeypatch):
-    store = CellStore(tmp_path, {})
+    store = CellStore(tmp_path, ConfusionResult, {})
     store.write(FOG, _result())
     before = store.path(FOG).read_bytes()
 

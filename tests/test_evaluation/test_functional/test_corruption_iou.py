@@ -1,11 +1,8 @@
-import numpy as np
 import pytest
 
 from mmrobust.evaluation.benchmarks.published import TABLE_IV
 from mmrobust.evaluation.functional import (
-    bootstrap_interval,
     corruption_degradation,
-    mean_iou,
     mean_over_corruptions,
     mean_over_severities,
     retention,
@@ -42,14 +39,3 @@ def test_degradation():
 def test_nothing_is_left_of_nothing():
     with pytest.raises(ValueError, match='above 0, got 0'):
         retention(0, 0)
-
-
-def test_bootstrap_covers_a_known_spread():
-    """Of images that are all right or all wrong, half and half, the share is binomial: 50 +- 1.96 sqrt(.25 / 400)."""
-    counts = np.zeros((400, 2, 2), int)
-    counts[:200, 0, 0] = counts[:200, 1, 1] = counts[200:, 0, 1] = counts[200:, 1, 0] = 1
-    low, high = bootstrap_interval(counts, lambda total: 100 * np.trace(total) / total.sum(), num_samples=2000)
-    assert (low, high) == (pytest.approx(45.1, abs=0.6), pytest.approx(54.9, abs=0.6))
-    assert bootstrap_interval(counts, mean_iou, seed=3) == bootstrap_interval(counts, mean_iou, seed=3)
-    same = np.repeat(counts[:1], 5, axis=0)
-    assert bootstrap_interval(same, mean_iou) == (100.0, 100.0)

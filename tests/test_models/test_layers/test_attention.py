@@ -15,6 +15,29 @@ def test_output_equals_explicit_attention():
     torch.testing.assert_close(layer(x)[0], y)
 
 
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16])
+def test_gate_is_multiplied_onto_the_scores(dtype):
+    layer = SelfAttention(12, num_heads=3).to(dtype)
+    torch.nn.init.normal_(layer.q.weight)
+    x = torch.randn(2, 7, 12, dtype=dtype)
+    gate = torch.rand(3, 7, 7, dtype=dtype)
+    y, view = layer(x, lambda view: view, gate)
+    value = layer.kv(x)[..., 12:].view(2, 7, 3, 4).transpose(1, 2)
+    probs = ((view.query @ view.key.transpose(2, 3)) * gate).softmax(-1)
+    assert y.dtype == dtype
+    tolerance = dict(rtol=5e-2, atol=5e-2) if dtype == torch.bfloat16 else {}
+    torch.testing.assert_close(y, layer.proj((probs @ value).transpose(1, 2).flatten(2)), **tolerance)
+    torch.testing.assert_close(view.probs().to(dtype), probs, **tolerance)
+    assert torch.equal(layer(x, gate=gate)[0], y)
+    assert not torch.allclose(layer(x)[0], y, atol=1e-2)
+
+
+def test_gate_of_ones_equals_no_gate():
+    layer = SelfAttention(12, num_heads=3)
+    x = torch.randn(2, 7, 12)
+    torch.testing.assert_close(layer(x, gate=torch.ones(3, 7, 7))[0], layer(x)[0])
+
+
 def test_view_rows_are_rows_of_the_map():
     torch.manual_seed(0)
     view = AttentionView(torch.randn(2, 3, 6, 4), torch.randn(2, 3, 6, 4), torch.rand(3, 6, 6), torch.randn(3, 6, 6))

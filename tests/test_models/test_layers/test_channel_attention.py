@@ -24,3 +24,9 @@ def test_depthwise_convolutions_see_the_grid_they_are_told():
     layer = ChannelAttention(6, num_heads=2, mlp_ratio=4, norm_cfg=dict(type='BN')).eval()
     x = torch.randn(1, 16, 6)
     assert not torch.allclose(layer(x, (2, 8)), layer(x, (4, 4)))
+
+
+def test_without_the_residual_only_the_convolutions_count():
+    layer = ChannelAttention(6, num_heads=2, mlp_ratio=4, norm_cfg=dict(type='BN'), conv_residual=False).mlp_v
+    torch.nn.init.zeros_(layer.gamma)
+    torch.testing.assert_close(layer(torch.randn(1, 6, 6), (2, 3)), layer.fc2.bias.expand(1, 6, 6))

@@ -1,4 +1,4 @@
-"""One model's finished cells as numbers, and the numbers as JSON, CSV and Markdown."""
+"""Finished cells of Cityscapes-C as numbers, and the numbers as CSV and Markdown."""
 
 import csv
 import io
@@ -7,20 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from mmrobust.evaluation.benchmarks.cell_store import CellResult, CellStore
+from mmrobust.evaluation.benchmarks.cell_store import CellStore
 from mmrobust.evaluation.benchmarks.protocols import CLEAN, Cell, select_cells
 from mmrobust.evaluation.benchmarks.published import TABLE_IV
+from mmrobust.evaluation.benchmarks.resampling import area_samples, bootstrap_record, mean_iou_of_areas
 from mmrobust.evaluation.functional import (
-    bootstrap_interval,
+    INTERVAL_LEVEL,
     class_iou,
-    iou_of_areas,
+    interval,
     mean_iou,
     mean_over_corruptions,
     mean_over_severities,
     retention,
 )
-
-INTERVAL_LEVEL = 0.95
 
 
 def summarize(store: CellStore, cells: Sequence[Cell], groups: dict[str, tuple[str, ...]], class_names: Sequence[str]):
@@ -34,13 +33,17 @@ def summarize(store: CellStore, cells: Sequence[Cell], groups: dict[str, tuple[s
 
     Returns:
         A dict for JSON: ``clean_mIoU``, ``mPC``, ``retention``, mIoU of each group, corruption, severity and cell, and
-        the IoU of each class; bootstrap intervals over images of the clean mIoU and of each cell.
+        the IoU of each class; bootstrap intervals over images of the first three and of each cell; and the bootstrap
+        samples, from which another run on the same pictures gets the interval of a difference.
     """
     clean = store.read(CLEAN)
     results = {cell: store.read(cell) for cell in cells}
     miou = {cell: mean_iou(result.confusion) for cell, result in results.items()}
+    clean_samples, *drawn = mean_iou_of_areas(area_samples([clean, *results.values()])).T
+    samples = dict(zip(results, drawn, strict=True))
     by_corruption = mean_over_severities(miou)
     clean_miou, mpc = mean_iou(clean.confusion), mean_over_corruptions(by_corruption)
+    mpc_samples = mean_over_corruptions(mean_over_severities(samples))
     shown_groups = {
         group: [by_corruption[name] for name in names if name in by_corruption] for group, names in groups.items()
     }
@@ -49,16 +52,18 @@ def summarize(store: CellStore, cells: Sequence[Cell], groups: dict[str, tuple[s
     corrupted_classes = np.stack([class_iou(result.confusion) for result in results.values()])
     return {
         'clean_mIoU': clean_miou,
-        'clean_mIoU_interval': _interval(clean),
+        'clean_mIoU_interval': interval(clean_samples),
         'mPC': mpc,
+        'mPC_interval': interval(mpc_samples),
         'retention': retention(mpc, clean_miou),
+        'retention_interval': interval(100 * mpc_samples / clean_samples),
         'groups': {group: float(np.mean(values)) for group, values in shown_groups.items() if values},
         'corruptions': by_corruption,
         'severities': {
             str(level): float(np.mean([value for cell, value in miou.items() if cell.severity == level]))
             for level in severities
         },
-        'cells': {cell.name: {'mIoU': miou[cell], 'mIoU_interval': _interval(results[cell])} for cell in cells},
+        'cells': {cell.name: {'mIoU': miou[cell], 'mIoU_interval': interval(samples[cell])} for cell in cells},
         'classes': {
             name: {
                 'clean': _number(clean_classes[index]),
@@ -68,6 +73,7 @@ def summarize(store: CellStore, cells: Sequence[Cell], groups: dict[str, tuple[s
             }
             for index, name in enumerate(class_names)
         },
+        'bootstrap': bootstrap_record(clean.images, clean_mIoU=clean_samples, mPC=mpc_samples),
     }
 
 
@@ -90,7 +96,7 @@ def to_csv(summary: dict[str, Any]) -> str:
 
 def to_markdown(summary: dict[str, Any], title: str) -> str:
     """The numbers as a page; below them the paper's Table IV, labelled as published, where its cells were run."""
-    low, high = summary['clean_mIoU_interval']
+    headline = ('clean_mIoU', 'mPC', 'retention')
     lines = [
         f'# {title}',
         '',
@@ -99,8 +105,7 @@ def to_markdown(summary: dict[str, Any], title: str) -> str:
         '',
         '| clean | mPC | retention |',
         '|---:|---:|---:|',
-        f'| {summary["clean_mIoU"]:.2f} ({low:.2f} to {high:.2f}) '
-        f'| {summary["mPC"]:.2f} | {summary["retention"]:.2f} |',
+        '| ' + ' | '.join(_with_interval(summary[name], summary[f'{name}_interval']) for name in headline) + ' |',
     ]
     for heading, column, values in (
         ('By group', 'group', summary['groups']),
@@ -119,19 +124,13 @@ def to_markdown(summary: dict[str, Any], title: str) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def _interval(result: CellResult) -> list[float]:
-    counts = np.stack([result.images[name] for name in sorted(result.images)])
-    return list(bootstrap_interval(counts, _mean_iou_of_counts, level=INTERVAL_LEVEL))
-
-
-def _mean_iou_of_counts(counts: np.ndarray) -> float:
-    """mIoU from ``(3, K)`` intersection, prediction and label."""
-    return float(np.nanmean(iou_of_areas(*counts)))
-
-
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
 def _shown(value: float | None) -> str:
     return '-' if value is None else f'{value:.2f}'
+
+
+def _with_interval(value: float, ends: Sequence[float]) -> str:
+    return f'{value:.2f} ({ends[0]:.2f} to {ends[1]:.2f})'

@@ -1,0 +1,9 @@
+"""Swin-B with ADL on ImageNet.
+
+The paper has no such row.
+Everything else, hardware and commands included, is as in swin_imagenet.py.
+"""
+
+_base_ = './swin_imagenet.py'
+
+model = dict(loss_attn=dict(type='mmrobust.AttentionDiversificationLoss', tau=2.0, loss_weight=1.0))

@@ -1,0 +1,71 @@
+"""What the converters of released weights share: command line, reading and writing."""
+
+import argparse
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmrobust import cli
+from mmrobust.checkpoint import load_checkpoint_file
+from mmrobust.engine import AtomicLocalBackend
+
+# where checkpoints keep weights and averaged weights: timm and OpenMMLab, and DeiT's training code and its descendants
+_WEIGHTS = ('state_dict', 'model')
+_AVERAGED = ('state_dict_ema', 'model_ema')
+
+
+def run(family: str, convert: Callable[[str, str, bool], str], argv: Sequence[str] | None = None) -> None:
+    """The command line ``src dst [--ema]``, and a user's mistake as one sentence.
+
+    Args:
+        family: what is converted, for the help text: "FAN and TAP-FAN".
+        convert: takes source, destination and whether averaged weights are wanted; says what it wrote, in words.
+        argv: the command line; None takes that of the process.
+    """
+    parser = argparse.ArgumentParser(description=f'Convert released {family} weights.')
+    parser.add_argument('src', help='released checkpoint')
+    parser.add_argument('dst', help='converted checkpoint to write')
+    parser.add_argument(
+        '--ema', action='store_true', help="take the classifier's averaged weights (state_dict_ema, model_ema)"
+    )
+    args = parser.parse_args(argv)
+    with cli.one_sentence():
+        print(f'{args.dst}: {convert(args.src, args.dst, args.ema)}')
+
+
+def read_released(
+    path: str, ema: bool, family: str, is_released: Callable[[Mapping[str, Tensor]], bool]
+) -> Mapping[str, Tensor]:
+    """The weights in a checkpoint of timm, of OpenMMLab, of DeiT's training code, or without a frame.
+
+    Args:
+        path: a local file.
+        ema: take the averaged weights.
+        family: what the weights must be of, for the message: "FAN".
+        is_released: whether names are those of that family.
+
+    Raises:
+        ValueError: there are none, or they are not of that family.
+    """
+    checkpoint = load_checkpoint_file(path)
+    found = [checkpoint[key] for key in (_AVERAGED if ema else _WEIGHTS) if key in checkpoint]
+    if ema and not found:
+        raise ValueError(f'{path} holds no {" or ".join(_AVERAGED)}, only {sorted(map(str, checkpoint))[:8]}')
+    state_dict = found[0] if found else checkpoint
+    if not isinstance(state_dict, Mapping) or not is_released(state_dict):
+        raise ValueError(f'{path} is not a released {family}: its keys begin {list(state_dict)[:3]}')
+    return state_dict
+
+
+def write_converted(weights: Mapping[str, Tensor], meta: dict[str, Any], path: str) -> None:
+    """Write a checkpoint; the file appears when it is whole.
+
+    Raises:
+        OSError: the disk is full or refuses; the file is what it was before.
+    """
+    content = io.BytesIO()
+    torch.save({'meta': meta, 'state_dict': weights}, content)
+    AtomicLocalBackend().put(content.getvalue(), path)

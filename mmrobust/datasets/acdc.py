@@ -1,0 +1,217 @@
+"""ACDC: real fog, night, rain and snow, in the folders of its archives or merged into one folder per split."""
+
+import os.path as osp
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from mmengine import fileio
+from mmseg.datasets import BaseSegDataset
+from mmseg.datasets import CityscapesDataset as MMSegCityscapesDataset
+
+from mmrobust.datasets.cityscapes import absolute, files_below, labels_missing
+from mmrobust.datasets.seeded_sampling import SeededSampling
+from mmrobust.registry import DATASETS
+
+__all__ = ['CONDITIONS', 'SPLITS', 'ACDCDataset', 'Picture', 'conditions_known', 'find_pictures']
+
+CONDITIONS = ('fog', 'night', 'rain', 'snow')
+SPLITS = ('train', 'val', 'test')
+
+PICTURE_FOLDERS, PICTURE_SUFFIX = ('rgb_anon_trainvaltest/rgb_anon', 'rgb_anon'), '_rgb_anon.png'
+LABEL_FOLDERS, LABEL_SUFFIX = ('gt_trainval/gt', 'gt'), '_gt_labelTrainIds.png'
+
+
+class Picture(NamedTuple):
+    """One picture of ACDC.
+
+    Attributes:
+        path: below ``data_root``, and starting with it.
+        condition: fog, night, rain or snow; None where the conditions are merged.
+        stem: what its label has in common: ``GOPR0475/GOPR0475_frame_000041``.
+    """
+
+    path: str
+    condition: str | None
+    stem: str
+
+
+def conditions_known(data_root: str, split: str, backend_args: dict | None = None) -> bool:
+    """Whether each picture of a split lies in a folder of its condition; otherwise only all of them can be used.
+
+    Raises:
+        FileNotFoundError: There is no folder ``data_root``.
+        ValueError: There is no such split.
+    """
+    return all(picture.condition for picture in _all_pictures(data_root, split, backend_args))
+
+
+def find_pictures(
+    data_root: str, split: str, conditions: Sequence[str] = CONDITIONS, backend_args: dict | None = None
+) -> list[Picture]:
+    """Find the pictures of a split, labelled or not, sorted by path, without the references taken in good weather.
+
+    Args:
+        data_root: Folder of ACDC, in a layout that :class:`ACDCDataset` knows.
+        split: ``'train'``, ``'val'`` or ``'test'``.
+        conditions: Some of fog, night, rain and snow, in any order.
+        backend_args: File backend of MMEngine; None reads local files.
+
+    Raises:
+        FileNotFoundError: There is no folder ``data_root``.
+        ValueError: There is no such split or condition, a condition has no picture, or only some conditions are wanted
+            where they are merged.
+    """
+    _check_conditions(conditions)
+    pictures = _all_pictures(data_root, split, backend_args)
+    merged = sum(picture.condition is None for picture in pictures)
+    if merged and set(conditions) != set(CONDITIONS):
+        raise ValueError(
+            f'conditions must be all of {", ".join(CONDITIONS)}, got {", ".join(conditions)}: {merged} of '
+            f'{len(pictures)} pictures in {absolute(str(data_root))} lie in folders {split} that merge the '
+            'conditions.'
+        )
+    present = {picture.condition for picture in pictures}
+    lacking = [condition for condition in CONDITIONS if condition in conditions and condition not in present]
+    if lacking and not merged:
+        patterns = [
+            f'{folder}/{middle}/**/*{PICTURE_SUFFIX}'
+            for middle in (f'<condition>/{split}', split)
+            for folder in PICTURE_FOLDERS
+        ]
+        raise ValueError(
+            f'There is no picture of {", ".join(lacking)} in the split {split!r} in {absolute(str(data_root))}, looked '
+            f'for {", ".join(patterns)}: check data_root, and that rgb_anon_trainvaltest.zip is unzipped there.'
+        )
+    return [picture for picture in pictures if picture.condition is None or picture.condition in conditions]
+
+
+@DATASETS.register_module()
+class ACDCDataset(SeededSampling, BaseSegDataset):
+    """ACDC (Sakaridis et al., ICCV 2021): 1920 x 1080 pictures, the 19 classes of Cityscapes, 255 is ignored.
+
+    Two layouts are understood, and both at once: ``rgb_anon/{condition}/{split}/{sequence}`` of the archives, with or
+    without their outer folders ``rgb_anon_trainvaltest`` and ``gt_trainval``, and ``rgb_anon/{split}/{sequence}``, with
+    the conditions merged; ``gt`` likewise. A picture that lies in both is taken once, with its condition. The
+    references (``*_ref``) are never taken.
+
+    Each sample carries ``condition`` (None where the conditions are merged), and ``num_classes`` and ``ignore_index``,
+    from which ``mmrobust.LoadAnnotations`` knows the values that a label may have. Samples of the test split have no
+    ``seg_map_path``: its labels are withheld.
+
+    Args:
+        data_root: Folder with ``rgb_anon`` and ``gt``, or with ``rgb_anon_trainvaltest`` and ``gt_trainval``.
+        split: ``'train'``, ``'val'`` or ``'test'``.
+        conditions: Some of fog, night, rain and snow; their order does not matter.
+        **kwargs: As in ``mmseg.BaseSegDataset``, except for those that say where files lie.
+
+    Raises:
+        FileNotFoundError: There is no folder ``data_root``, or there are pictures without a label.
+        ValueError: There is no such split or condition, a condition has no picture, or only some conditions are wanted
+            where they are merged.
+        TypeError: An argument says where files lie, such as ``data_prefix``.
+    """
+
+    METAINFO = MMSegCityscapesDataset.METAINFO
+
+    def __init__(
+        self, data_root: str, split: str = 'val', conditions: Sequence[str] = CONDITIONS, **kwargs: Any
+    ) -> None:
+        surplus = sorted({'ann_file', 'data_prefix', 'img_suffix', 'seg_map_suffix'} & kwargs.keys())
+        if surplus:
+            raise TypeError(
+                f'ACDCDataset finds its files by data_root, split and conditions, and takes no {", ".join(surplus)}: '
+                'remove it, with _delete_=True where a config inherits it.'
+            )
+        _check_split(split)
+        _check_conditions(conditions)
+        self.split, self.conditions = split, tuple(conditions)
+        super().__init__(
+            data_root=str(data_root), img_suffix=PICTURE_SUFFIX, seg_map_suffix=LABEL_SUFFIX, data_prefix={}, **kwargs
+        )
+
+    def load_data_list(self) -> list[dict]:
+        """Return one dict per picture, sorted by its path."""
+        pictures = find_pictures(self.data_root, self.split, self.conditions, self.backend_args)
+        labels = [None] * len(pictures) if self.split == 'test' else self._find_labels(pictures)
+        data_list = []
+        for picture, label in zip(pictures, labels, strict=True):
+            sample = dict(
+                img_path=picture.path,
+                condition=picture.condition,
+                num_classes=len(self.METAINFO['classes']),
+                ignore_index=self.ignore_index,
+                label_map=self.label_map,
+                reduce_zero_label=self.reduce_zero_label,
+                seg_fields=[],
+            )
+            data_list.append(sample if label is None else sample | dict(seg_map_path=label))
+        return data_list
+
+    def _find_labels(self, pictures: list[Picture]) -> list[str]:
+        found = _find(self.data_root, LABEL_FOLDERS, self.split, LABEL_SUFFIX, self.backend_args)
+        labels = [_label_of(picture, found) for picture in pictures]
+        missing = [
+            osp.join(
+                self.data_root, LABEL_FOLDERS[-1], picture.condition or '', self.split, picture.stem + LABEL_SUFFIX
+            )
+            for picture, label in zip(pictures, labels, strict=True)
+            if label is None
+        ]
+        if missing:
+            remedy = f'check that gt_trainval.zip is unzipped in {absolute(self.data_root)}.'
+            raise labels_missing(missing, len(pictures), remedy)
+        return labels
+
+
+def _check_split(split: str) -> None:
+    if split not in SPLITS:
+        raise ValueError(f'split must be one of {", ".join(SPLITS)}, got {split!r}.')
+
+
+def _check_conditions(conditions: Sequence[str]) -> None:
+    if not conditions or not set(conditions) <= set(CONDITIONS):
+        raise ValueError(f'conditions must be a list of some of {", ".join(CONDITIONS)}, got {conditions!r}.')
+
+
+def _all_pictures(data_root: str, split: str, backend_args: dict | None) -> list[Picture]:
+    _check_split(split)
+    data_root = str(data_root)
+    if not fileio.exists(data_root, backend_args=backend_args):
+        raise FileNotFoundError(
+            f'There is no ACDC in {absolute(data_root)}: unzip rgb_anon_trainvaltest.zip and gt_trainval.zip from '
+            'https://acdc.vision.ee.ethz.ch there, or draw MiniCity with '
+            '`python tools/dataset_converters/minicity.py`, whose data/minicity/acdc is a small stand-in.'
+        )
+    found = _find(data_root, PICTURE_FOLDERS, split, PICTURE_SUFFIX, backend_args)
+    # Merging by a copy leaves every picture in both layouts: once is enough, and the condition is worth keeping.
+    known = {osp.basename(stem) for condition, stem in found if condition}
+    return sorted(
+        Picture(path, condition, stem)
+        for (condition, stem), path in found.items()
+        if condition or osp.basename(stem) not in known
+    )
+
+
+def _find(
+    data_root: str, folders: Sequence[str], split: str, suffix: str, backend_args: dict | None
+) -> dict[tuple[str | None, str], str]:
+    """List the files of a split as {(condition or None, path below the split without suffix): path}, each once."""
+    found = {}
+    for folder in folders:
+        for condition in (*CONDITIONS, None):
+            place = osp.join(data_root, folder, condition or '', split)
+            for name in files_below(place, backend_args):
+                # References lie beside the split (train_ref), but some copies have them in it.
+                if name.endswith(suffix) and 'ref' not in name.lower():
+                    found.setdefault((condition, name.removesuffix(suffix)), osp.join(place, name))
+    return found
+
+
+def _label_of(picture: Picture, labels: dict[tuple[str | None, str], str]) -> str | None:
+    """Pictures and labels may lie in different layouts, but no label is taken that could be another picture's."""
+    places = [place for place in (picture.condition, None) if (place, picture.stem) in labels]
+    if not places and picture.condition is None:
+        places = [place for place in CONDITIONS if (place, picture.stem) in labels]
+        if len(places) > 1:
+            return None
+    return labels[places[0], picture.stem] if places else None

@@ -1,0 +1,67 @@
+"""Any dataset with corrupted pictures: Cityscapes-C is Cityscapes in this wrapper."""
+
+import copy
+
+from torch.utils.data import Dataset
+
+from mmrobust.registry import DATASETS
+
+__all__ = ['corrupted_dataset']
+
+
+@DATASETS.register_module(name='CorruptedDataset')
+def corrupted_dataset(
+    dataset: dict,
+    corruption: str,
+    severity: int,
+    seed: int = 0,
+    profile: str = 'rgb',
+    corrupted_root: str | None = None,
+) -> Dataset:
+    """Build a dataset of MMSegmentation or MMPretrain with its pictures corrupted.
+
+    In a config: ``dict(type='mmrobust.CorruptedDataset', corruption='fog', severity=3, dataset=<Cityscapes>)``. What is
+    built is the dataset itself, with one step of its pipeline added or replaced. Labels and names are the clean ones.
+
+    Args:
+        dataset: config of a dataset whose pipeline has ``LoadImageFromFile``; it is not changed.
+        corruption: a name of ``mmrobust.corruptions.CORRUPTIONS``.
+        severity: 1 to 5.
+        seed: of the random corruptions.
+        profile: channel order, see :class:`mmrobust.datasets.transforms.Corrupt`.
+        corrupted_root: read the pictures from this copy, which ``tools/dataset_converters/cityscapes_c.py`` wrote;
+            None corrupts them when they are loaded. The pixels are the same.
+
+    Raises:
+        ValueError: the pipeline has no ``LoadImageFromFile``; the corruption, severity or profile is not allowed; the
+            copy is of another seed or profile. And the dataset's own errors.
+        TypeError: the severity is not an integer.
+        FileNotFoundError: there is no copy. And the dataset's own errors.
+    """
+    dataset = copy.deepcopy(dataset)
+    pipeline = list(dataset.get('pipeline') or ())
+    position = _position_of_loading(pipeline)
+    how = dict(
+        corruption=corruption,
+        severity=severity,
+        data_root=dataset.get('data_root') or None,
+        seed=seed,
+        profile=profile,
+    )
+    if corrupted_root is None:
+        pipeline.insert(position + 1, dict(type='mmrobust.Corrupt', **how))
+    else:
+        pipeline[position].update(type='mmrobust.LoadCorruptedImageFromFile', corrupted_root=corrupted_root, **how)
+    dataset['pipeline'] = pipeline  # set last: a ConfigDict takes a copy
+    return DATASETS.build(dataset)
+
+
+def _position_of_loading(pipeline: list[dict]) -> int:
+    names = [_last_part(step['type']) for step in pipeline]
+    if 'LoadImageFromFile' not in names:
+        raise ValueError(f'the pipeline must have LoadImageFromFile, got {names}')
+    return names.index('LoadImageFromFile')
+
+
+def _last_part(kind: str | type) -> str:
+    return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__

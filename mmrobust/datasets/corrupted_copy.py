@@ -1,0 +1,87 @@
+"""Writing a copy of corrupted pictures to disk, as ``LoadCorruptedImageFromFile`` reads it."""
+
+import json
+import signal
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import cv2
+
+from mmrobust.datasets.transforms import Corrupt, LoadImageFromFile
+from mmrobust.datasets.transforms.load_corrupted import MANIFEST, check_manifest, manifest, path_in_copy
+from mmrobust.files import write_whole
+
+__all__ = ['start_copy', 'target_of', 'write_picture', 'write_pictures']
+
+
+def start_copy(corrupted_root: str, seed: int, profile: str) -> None:
+    """Begin a copy, or check that one which was begun has this seed and profile.
+
+    Raises:
+        ValueError: the copy has another seed or profile, or its manifest is damaged.
+        OSError: the folder cannot be written.
+    """
+    path = Path(corrupted_root, MANIFEST)
+    if not path.exists():
+        write_whole(path, json.dumps(manifest(seed, profile)) + '\n')
+    check_manifest(corrupted_root, seed, profile)
+
+
+def target_of(corrupted_root: str, corrupt: Corrupt, picture: str) -> str:
+    """Return where the copy of a picture belongs."""
+    return path_in_copy(corrupted_root, corrupt.corruption, corrupt.severity, corrupt.data_root, picture)
+
+
+def write_picture(corrupted_root: str, corrupt: Corrupt, picture: str) -> None:
+    """Write the copy of one picture, completely or not at all.
+
+    Raises:
+        ValueError, TypeError: the picture is broken, or none that can be corrupted.
+        OSError: the disk is full or the folder cannot be written.
+    """
+    image = corrupt(LoadImageFromFile()({'img_path': picture}))['img']
+    write_whole(target_of(corrupted_root, corrupt, picture), cv2.imencode('.png', image)[1].tobytes())
+
+
+def write_pictures(
+    corrupted_root: str,
+    jobs: Iterable[tuple[Corrupt, str]],
+    num_workers: int,
+    written: Callable[[Corrupt], None] = lambda corrupt: None,
+) -> None:
+    """Write the copies of many pictures.
+
+    After an error or Ctrl-C the pictures in work are finished, and no other is begun.
+
+    Args:
+        corrupted_root: folder of the copy.
+        jobs: corruption and clean picture of each file.
+        num_workers: processes; 0 writes in this one.
+        written: called after each file.
+
+    Raises:
+        ValueError, TypeError, OSError: as :func:`write_picture`.
+        concurrent.futures.process.BrokenProcessPool: a process was killed, probably for lack of memory.
+    """
+    if not num_workers:
+        for corrupt, picture in jobs:
+            write_picture(corrupted_root, corrupt, picture)
+            written(corrupt)
+        return
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)  # before the processes fork: one would wait forever for the threads that it did not inherit
+    pool = ProcessPoolExecutor(num_workers, initializer=_start_worker)
+    try:
+        corrupts = {pool.submit(write_picture, corrupted_root, *job): job[0] for job in jobs}
+        for future in as_completed(corrupts):
+            future.result()
+            written(corrupts[future])
+    finally:
+        pool.shutdown(cancel_futures=True)
+        cv2.setNumThreads(threads)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent decides what it means
+    cv2.setNumThreads(1)  # where processes are not forked

@@ -1,0 +1,99 @@
+"""The handwritten digits that come with scikit-learn, as a folder of pictures: real data without a download.
+
+<root>/{train,val}/<digit>/<number in scikit-learn's order>.png
+<root>/digits.json
+"""
+
+import json
+import shutil
+from pathlib import Path
+from tempfile import mkdtemp
+
+import cv2
+import numpy as np
+
+__all__ = ['load_digits', 'write_digits']
+
+VERSION = 1  # raise it whenever the same parameters give other files
+PARAMETER_FILE = 'digits.json'
+VAL_EVERY = 5  # every fifth picture of a digit is for validation
+LEVELS = 16  # a pixel of scikit-learn's is 0 to 16
+
+
+def load_digits() -> tuple[np.ndarray, np.ndarray]:
+    """scikit-learn's pictures ``(1797, 8, 8)``, float64 in 0 to 16, and their digits ``(1797,)``.
+
+    Raises:
+        ImportError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.datasets import load_digits as load
+    except ImportError as error:
+        raise ImportError(f'The digits come with scikit-learn: pip install scikit-learn ({error})') from error
+    bunch = load()
+    return bunch.images, bunch.target
+
+
+def write_digits(root: str | Path, size: int = 64, overwrite: bool = False) -> bool:
+    """Write the whole data set, or nothing.
+
+    Args:
+        root: the folder to create.
+        size: side of the pictures in pixels, 8 or more; they are enlarged with a cubic curve.
+        overwrite: replace digits that were written with another size.
+
+    Returns:
+        True when the data set was written, False when the same one was there already.
+
+    Raises:
+        ValueError: when ``size`` is too small, when ``root`` holds digits of another size and ``overwrite`` is False,
+            or when it holds something else.
+        ImportError: scikit-learn is not installed.
+    """
+    if size < 8:
+        raise ValueError(f'size must be 8 or more, got {size}')
+    root, params = Path(root), dict(version=VERSION, size=size, val_every=VAL_EVERY)
+    if _is_there(root, params, overwrite):
+        return False
+    pictures, digits = load_digits()
+    root.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(mkdtemp(prefix=f'.{root.name}-partial-', dir=root.parent))
+    partial.chmod(0o755)
+    try:
+        for digit in range(10):
+            for place, number in enumerate(np.flatnonzero(digits == digit)):
+                split = 'val' if place % VAL_EVERY == VAL_EVERY - 1 else 'train'
+                _save(partial / split / str(digit) / f'{number:04d}.png', enlarge(pictures[number], size))
+        (partial / PARAMETER_FILE).write_text(json.dumps(params, indent=2) + '\n')
+        if root.exists():
+            shutil.rmtree(root)
+        partial.rename(root)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return True
+
+
+def enlarge(picture: np.ndarray, size: int) -> np.ndarray:
+    """A picture ``(8, 8)`` in 0 to 16 as ``(size, size)`` uint8, white on black."""
+    large = cv2.resize(picture * (255 / LEVELS), (size, size), interpolation=cv2.INTER_CUBIC)
+    return large.round().clip(0, 255).astype(np.uint8)
+
+
+def _is_there(root: Path, params: dict, overwrite: bool) -> bool:
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return False
+    file = root / PARAMETER_FILE
+    if not file.is_file():
+        raise ValueError(f'{root} must be a folder of digits, an empty one or a new one; it has no {PARAMETER_FILE}')
+    found = json.loads(file.read_text())
+    if found != params and not overwrite:
+        raise ValueError(
+            f'{root} holds other digits, with {found} (asked for {params}): pass --overwrite to replace them'
+        )
+    return found == params
+
+
+def _save(path: Path, picture: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), picture):
+        raise OSError(f'could not write {path}')

@@ -1,0 +1,215 @@
+"""ImageNet's validation pictures and their relatives V2, A, R, Sketch and C, all labelled among the 1000 classes."""
+
+import os.path as osp
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from mmengine import fileio
+from mmpretrain.datasets import BaseDataset
+from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
+
+from mmrobust.corruptions import EXTRA, GROUPS, SEVERITIES, check_corruption
+from mmrobust.datasets.cityscapes import absolute
+from mmrobust.datasets.imagenet_subsets import SUBSETS, WNIDS, folder_mismatch, subset_indices, subset_wnids
+from mmrobust.registry import DATASETS
+
+__all__ = ['IMAGENET_C_CELLS', 'VARIANTS', 'ImageNetVariant', 'check_imagenet_c', 'files_of_classes', 'refuse_places']
+
+PICTURES = ('.jpg', '.jpeg', '.png', '.bmp')
+IMAGENET_C = 'https://zenodo.org/records/2235448'
+
+
+class Variant(NamedTuple):
+    """A data set of one folder per class.
+
+    Attributes:
+        title: name for messages.
+        folders: names of the class folders, by ascending index of the class.
+        num_pictures: number of pictures, as published.
+        remedy: what to do if something is missing.
+    """
+
+    title: str
+    folders: tuple[str, ...]
+    num_pictures: int
+    remedy: str
+
+
+#: By name. The folders of ImageNet-V2 are the indices themselves, 0 to 999; sorted as text they are in another order.
+VARIANTS = {
+    'imagenet': Variant(
+        'ImageNet',
+        WNIDS,
+        50000,
+        'download ILSVRC2012_img_val.tar from https://image-net.org and sort its pictures into one folder per wnid',
+    ),
+    'imagenet-v2': Variant(
+        'ImageNet-V2',
+        tuple(map(str, range(1000))),
+        10000,
+        'download and unpack one of its three versions from https://github.com/modestyachts/ImageNetV2',
+    ),
+    'imagenet-a': Variant(
+        'ImageNet-A',
+        subset_wnids('imagenet-a'),
+        7500,
+        'download and unpack imagenet-a.tar from https://github.com/hendrycks/natural-adv-examples',
+    ),
+    'imagenet-r': Variant(
+        'ImageNet-R',
+        subset_wnids('imagenet-r'),
+        30000,
+        'download and unpack imagenet-r.tar from https://github.com/hendrycks/imagenet-r',
+    ),
+    'imagenet-sketch': Variant(
+        'ImageNet-Sketch', WNIDS, 50889, 'download and unpack it from https://github.com/HaohanWang/ImageNet-Sketch'
+    ),
+    'imagenet-c': Variant('ImageNet-C', WNIDS, 50000, f'download and unpack its archives from {IMAGENET_C}'),
+}
+#: The (corruption, severity) of the benchmark: 15 x 5.
+IMAGENET_C_CELLS = tuple(
+    (corruption, severity) for names in GROUPS.values() for corruption in names for severity in SEVERITIES
+)
+
+
+@DATASETS.register_module()
+class ImageNetVariant(BaseDataset):
+    """ImageNet's validation pictures, or ImageNet-V2, -A, -R, -Sketch or -C, for MMPretrain.
+
+    ``gt_label`` is the index among the 1000 classes for all of them. ``metainfo['subset']`` holds the indices of the
+    200 classes of ImageNet-A and -R, to which the scores of a model have to be restricted there; None for the others.
+
+    The pictures of ImageNet-C are 224 x 224 already. Its protocol crops the centre, 224 x 224, and resizes nothing:
+    ``dict(type='CenterCrop', crop_size=224)`` without a resize before it.
+
+    Args:
+        data_root: Folder with one folder per class; for ImageNet-C the folder with
+            ``<corruption>/<severity>/<wnid>/*.JPEG``.
+        variant: A name of ``VARIANTS``.
+        corruption: For ImageNet-C, one of its 15 or of its 4 extra corruptions.
+        severity: For ImageNet-C, 1 to 5.
+        expected_images: Number of pictures that must be there; None means the published number. For a smaller set of
+            one's own, which has all classes all the same.
+        **kwargs: As in ``mmpretrain.BaseDataset``, except for those that say where files lie.
+
+    Raises:
+        FileNotFoundError: The folder, or that of the corruption and severity, is not there.
+        ValueError: There is no such variant, corruption or severity; class folders are missing or unexpected; a class
+            has no picture; there are not as many pictures as expected.
+        TypeError: The severity is not an integer; an argument says where files lie, such as ``data_prefix``.
+    """
+
+    METAINFO = {'classes': IMAGENET_CATEGORIES}
+
+    def __init__(
+        self,
+        data_root: str,
+        variant: str,
+        corruption: str | None = None,
+        severity: int | None = None,
+        expected_images: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        refuse_places(type(self).__name__, kwargs)
+        if variant not in VARIANTS:
+            raise ValueError(f'variant must be one of {", ".join(VARIANTS)}, got {variant!r}')
+        if variant == 'imagenet-c':
+            check_corruption(corruption, severity)
+        elif (corruption, severity) != (None, None):
+            raise ValueError(f'only imagenet-c has a corruption and a severity, got {corruption!r}, {severity!r}')
+        self.variant, self.corruption, self.severity = variant, corruption, severity
+        self.expected_images = VARIANTS[variant].num_pictures if expected_images is None else expected_images
+        subset = subset_indices(variant) if variant in SUBSETS else None
+        metainfo = dict(subset=subset) | (kwargs.pop('metainfo', None) or {})
+        super().__init__(ann_file='', data_root=str(data_root), metainfo=metainfo, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Return one dict per picture, sorted by class and name."""
+        title, folders, _, remedy = VARIANTS[self.variant]
+        folder = self.data_root
+        if self.variant == 'imagenet-c':
+            check_imagenet_c(folder, [(self.corruption, self.severity)])
+            folder = fileio.join_path(folder, self.corruption, str(self.severity))
+            remedy = _unpack_again([self.corruption], self.data_root)
+        files = files_of_classes(folder, folders, PICTURES, title, remedy)
+        if len(files) != self.expected_images:
+            found = f'{len(files)} pictures, not the expected {self.expected_images}'
+            raise _refusal(title, folder, found, f'{remedy}, or set expected_images for a smaller set of your own')
+        labels = subset_indices(self.variant) if self.variant in SUBSETS else range(len(folders))
+        return [dict(img_path=path, gt_label=labels[place]) for path, place in files]
+
+
+def check_imagenet_c(data_root: str, cells: Iterable[tuple[str, int]] = IMAGENET_C_CELLS) -> None:
+    """Refuse an ImageNet-C that is not unpacked completely, before hours are spent on the part that is there.
+
+    Only the folders of corruptions and severities are looked for; :class:`ImageNetVariant` counts the pictures of one.
+
+    Args:
+        data_root: Folder with ``<corruption>/<severity>/<wnid>/*.JPEG``.
+        cells: The (corruption, severity) that are needed, the 75 of the benchmark by default.
+
+    Raises:
+        FileNotFoundError: A folder is missing; the sentence says which.
+    """
+    data_root = str(data_root)
+    lacking = [
+        (corruption, severity)
+        for corruption, severity in cells
+        if not fileio.isdir(fileio.join_path(data_root, corruption, str(severity)))
+    ]
+    if lacking:
+        shown = ', '.join(f'{corruption}/{severity}' for corruption, severity in lacking[:5])
+        shown += f' and {len(lacking) - 5} more' if len(lacking) > 5 else ''
+        remedy = _unpack_again([corruption for corruption, _ in lacking], data_root)
+        raise FileNotFoundError(f'There is no ImageNet-C {shown} in {absolute(data_root)}: {remedy}.')
+
+
+def files_of_classes(
+    root: str, folders: Sequence[str], suffixes: Sequence[str], title: str, remedy: str
+) -> list[tuple[str, int]]:
+    """List the files of each class as (path, place of its folder in ``folders``), sorted by place and name.
+
+    Raises:
+        FileNotFoundError: there is no folder ``root``.
+        ValueError: its folders are not exactly ``folders``, or one has no file with one of the suffixes.
+    """
+    if not fileio.isdir(root):
+        raise FileNotFoundError(f'There is no {title} in {absolute(root)}: {remedy}.')
+    mismatch = folder_mismatch(set(fileio.list_dir_or_file(root, list_file=False)), folders)
+    if mismatch:
+        raise _refusal(title, root, mismatch, remedy)
+    by_folder: dict[str, list[str]] = {folder: [] for folder in folders}
+    for name in fileio.list_dir_or_file(root, list_dir=False, recursive=True):
+        folder, _, file = name.replace(osp.sep, '/').partition('/')
+        if file.lower().endswith(tuple(suffixes)):
+            by_folder[folder].append(name)
+    empty = [folder for folder, names in by_folder.items() if not names]
+    if empty:
+        shown = ', '.join(empty[:3]) + (', ...' if len(empty) > 3 else '')
+        found = f'no file *{suffixes[0]} in {len(empty)} of {len(folders)} class folders ({shown})'
+        raise _refusal(title, root, found, remedy)
+    return [
+        (fileio.join_path(root, name), place)
+        for place, names in enumerate(by_folder.values())
+        for name in sorted(names)
+    ]
+
+
+def refuse_places(name: str, arguments: dict) -> None:
+    """Raise TypeError for arguments of MMPretrain that say where files lie."""
+    surplus = sorted({'ann_file', 'data_prefix'} & arguments.keys())
+    if surplus:
+        raise TypeError(
+            f'{name} finds its files by data_root, and takes no {", ".join(surplus)}: remove it, with _delete_=True '
+            'where a config inherits it.'
+        )
+
+
+def _refusal(title: str, folder: str, found: str, remedy: str) -> ValueError:
+    return ValueError(f'{title} in {absolute(folder)} has {found}: {remedy}.')
+
+
+def _unpack_again(corruptions: Sequence[str], data_root: str) -> str:
+    group_of = {corruption: group for group, names in GROUPS.items() for corruption in names}
+    archives = dict.fromkeys('extra' if corruption in EXTRA else group_of[corruption] for corruption in corruptions)
+    return f'unpack {", ".join(f"{name}.tar" for name in archives)} of {IMAGENET_C} in {absolute(data_root)}'

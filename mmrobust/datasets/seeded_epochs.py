@@ -1,0 +1,60 @@
+"""Samplers that pass over a dataset epoch by epoch, with a seed for every sample."""
+
+from collections.abc import Iterator
+
+from mmengine.dataset import DefaultSampler
+from mmpretrain.datasets import RepeatAugSampler
+
+from mmrobust.datasets.seeded_sampling import SeededIndex, SeededSampling
+from mmrobust.randomness import derive_seed
+from mmrobust.registry import DATA_SAMPLERS
+
+__all__ = ['SeededEpochSampler', 'SeededRepeatAugSampler']
+
+
+class SeededEpochs:
+    """Sampler mix-in, left of the sampler class: the same indices, with seeds from (seed, epoch, position).
+
+    Positions are counted over all ranks. So a run that is resumed after an epoch sees what an undisturbed one sees.
+
+    Raises:
+        TypeError: The dataset does not understand a ``SeededIndex``.
+    """
+
+    def __init__(self, dataset: SeededSampling, *args, **kwargs) -> None:
+        if not isinstance(dataset, SeededSampling):
+            raise TypeError(
+                f'{type(self).__name__} needs a dataset with the mix-in mmrobust.datasets.SeededSampling, '
+                f'but got {type(dataset).__name__}.'
+            )
+        super().__init__(dataset, *args, **kwargs)
+
+    def __iter__(self) -> Iterator[SeededIndex]:
+        for count, index in enumerate(super().__iter__()):
+            yield SeededIndex(index, derive_seed(self.seed, self.epoch, self.rank + count * self.world_size))
+
+    def reseed(self, seed: int) -> None:
+        """Take the seed of the run that is resumed, which MMEngine learns only after it has built the sampler."""
+        self.seed = seed
+
+
+@DATA_SAMPLERS.register_module()
+class SeededEpochSampler(SeededEpochs, DefaultSampler):
+    """MMEngine's ``DefaultSampler`` that yields ``SeededIndex`` instead of integers, in the same order.
+
+    Args:
+        dataset: A dataset with the mix-in ``SeededSampling``.
+        *args, **kwargs: As in ``DefaultSampler``.
+    """
+
+
+@DATA_SAMPLERS.register_module()
+class SeededRepeatAugSampler(SeededEpochs, RepeatAugSampler):
+    """MMPretrain's ``RepeatAugSampler`` that yields ``SeededIndex`` instead of integers, in the same order.
+
+    Each repetition of a picture has a seed of its own, so each is augmented in another way.
+
+    Args:
+        dataset: A dataset with the mix-in ``SeededSampling``.
+        *args, **kwargs: As in ``RepeatAugSampler``.
+    """

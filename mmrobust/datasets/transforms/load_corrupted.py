@@ -1,0 +1,125 @@
+"""Loading from a copy of corrupted pictures on disk, and what such a copy looks like.
+
+<corrupted_root>/corrupted.json                                            how the copy was made
+<corrupted_root>/<corruption>/<severity>/<name of the clean picture below its data_root>.png
+"""
+
+import json
+import os.path as osp
+
+from mmengine import fileio
+
+from mmrobust.corruptions import check_corruption
+from mmrobust.datasets.transforms.corrupt import name_below
+from mmrobust.datasets.transforms.loading import LoadImageFromFile
+from mmrobust.registry import TRANSFORMS
+
+__all__ = ['MANIFEST', 'LoadCorruptedImageFromFile', 'check_manifest', 'manifest', 'path_in_copy']
+
+TOOL = 'tools/dataset_converters/cityscapes_c.py'
+MANIFEST = 'corrupted.json'
+FORMAT = 1  # raise it whenever files lie elsewhere or a corruption gives other pixels
+
+
+@TRANSFORMS.register_module()
+class LoadCorruptedImageFromFile(LoadImageFromFile):
+    """Load the corrupted copy of ``results['img_path']``, which keeps the path of the clean picture.
+
+    The pixels are those of :class:`mmrobust.datasets.transforms.Corrupt` after :class:`LoadImageFromFile`.
+
+    Args:
+        corrupted_root: folder that ``tools/dataset_converters/cityscapes_c.py`` wrote.
+        corruption: a name of ``mmrobust.corruptions.CORRUPTIONS``.
+        severity: 1 to 5.
+        data_root: folder of the clean pictures, the one that was handed to the tool or a copy of it.
+        seed: that the copy must have been made with.
+        profile: that the copy must have been made with.
+        **kwargs: as in :class:`LoadImageFromFile`; ``backend_args`` is for the copy.
+
+    Raises:
+        ValueError: the corruption, severity or profile is not allowed, ``data_root`` is empty, a picture is not below
+            it, or the copy was made with another seed or profile; a file is broken.
+        TypeError: the severity is not an integer.
+        FileNotFoundError: there is no copy, or a picture is not in it.
+    """
+
+    def __init__(
+        self,
+        corrupted_root: str,
+        corruption: str,
+        severity: int,
+        data_root: str,
+        seed: int = 0,
+        profile: str = 'rgb',
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_corruption(corruption, severity, profile)
+        if not data_root:
+            raise ValueError(f'a copy of corrupted pictures needs the data_root of the clean ones, got {data_root!r}')
+        check_manifest(corrupted_root, seed, profile, self.backend_args)
+        self.corrupted_root = corrupted_root
+        self.corruption = corruption
+        self.severity = severity
+        self.data_root = data_root
+        self.seed = seed
+        self.profile = profile
+
+    def transform(self, results: dict) -> dict | None:
+        """Add img, img_shape and ori_shape (both (H, W))."""
+        path = path_in_copy(self.corrupted_root, self.corruption, self.severity, self.data_root, results['img_path'])
+        # looked up first: with ignore_empty an absent file would be passed over, and another picture taken instead
+        if not fileio.exists(path, backend_args=self.backend_args):
+            raise FileNotFoundError(
+                f'There is no {path}: write it with `python {TOOL} {self.data_root} {self.corrupted_root} '
+                f'--corruptions {self.corruption} --severities {self.severity} --seed {self.seed} '
+                f'--profile {self.profile}`, with the --pictures and --suffix that fit {results["img_path"]}.'
+            )
+        loaded = super().transform({**results, 'img_path': path})
+        return None if loaded is None else {**loaded, 'img_path': results['img_path']}
+
+    def __repr__(self) -> str:
+        return (
+            f'{type(self).__name__}(corrupted_root={self.corrupted_root!r}, corruption={self.corruption!r}, '
+            f'severity={self.severity}, seed={self.seed}, profile={self.profile!r})'
+        )
+
+
+def path_in_copy(corrupted_root: str, corruption: str, severity: int, data_root: str, path: str) -> str:
+    """Return where the copy of the picture ``path`` lies.
+
+    A copy is a PNG: a name that does not end in ``.png`` gets it appended, so ``a.jpg`` and ``a.png`` stay two files.
+
+    Raises:
+        ValueError: the picture is not below ``data_root``.
+    """
+    name = name_below(data_root, path)
+    if name.startswith('../'):
+        raise ValueError(f'the picture {path} must lie below data_root {data_root} to have a corrupted copy')
+    return osp.join(corrupted_root, corruption, str(severity), name if name.endswith('.png') else f'{name}.png')
+
+
+def manifest(seed: int, profile: str) -> dict[str, int | str]:
+    """Return what decides the pixels of a copy, besides the clean pictures."""
+    return {'format': FORMAT, 'seed': seed, 'profile': profile}
+
+
+def check_manifest(corrupted_root: str, seed: int, profile: str, backend_args: dict | None = None) -> None:
+    """Check that a copy is what is asked for.
+
+    Raises:
+        FileNotFoundError: there is no manifest.
+        ValueError: it is of another seed, profile or format, or damaged.
+    """
+    path = osp.join(corrupted_root, MANIFEST)
+    if not fileio.exists(path, backend_args=backend_args):
+        raise FileNotFoundError(f'There is no {path}: a copy of corrupted pictures is written by `python {TOOL}`.')
+    try:
+        found = dict(json.loads(fileio.get_text(path, backend_args=backend_args)))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f'{path} is damaged ({error}): write it again with `python {TOOL}`, or restore it') from error
+    asked = manifest(seed, profile)
+    wrong = [key for key in asked if found.get(key) != asked[key]]
+    if wrong:
+        listed = '; '.join(f'{key} {found.get(key)!r} there, {asked[key]!r} asked for' for key in wrong)
+        raise ValueError(f'{corrupted_root} holds other corrupted pictures ({listed}): give another folder')

@@ -1,0 +1,60 @@
+"""Any classifier of MMPretrain, timm's among them, ready to predict, and what it says about a picture."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import mmpretrain.models  # noqa: F401 (registers the models of its scope)
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmrobust.attacks import pixel_logits
+from mmrobust.evaluation.benchmarks.evaluated_model import EvaluatedModel
+
+# (logits_of, images in [0, 1], labels, names of the images) -> images; see mmrobust.attacks
+Attack = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor, list[str]], Tensor]
+
+
+class Scores(NamedTuple):
+    """What a classifier says about one picture.
+
+    Attributes:
+        path: the picture's file.
+        label: true class.
+        scores: ``(K,)`` float, the higher the likelier.
+    """
+
+    path: str
+    label: int
+    scores: np.ndarray
+
+
+class ClassificationModel(EvaluatedModel):
+    """A classifier with its weights; arguments and errors are those of the base class."""
+
+    scope = 'mmpretrain'
+
+    def predict(self, dataset: dict, attack: Attack | None = None) -> Iterator[Scores]:
+        """Score every picture of a dataset config, in its order, after an attack on its pixels if there is one."""
+        for batch in self.loader(dataset):
+            if attack is not None:
+                batch['inputs'] = list(self._attacked(batch, attack))
+            with torch.no_grad():
+                samples = self.model.test_step(batch)
+            for sample in samples:
+                yield Scores(sample.img_path, int(sample.gt_label), sample.pred_score.cpu().numpy())
+
+    def frames(self, frames: np.ndarray) -> np.ndarray:
+        """Scores ``(T, K)`` of the frames of a video, ``(T, H, W, 3)`` uint8 in the order of the data pipeline."""
+        inputs = torch.from_numpy(frames).permute(0, 3, 1, 2)
+        with torch.no_grad():
+            parts = inputs.split(self.loader_cfg['batch_size'])
+            logits = [pixel_logits(self.model)(part.to(self.device) / 255) for part in parts]
+        return torch.cat(logits).cpu().numpy()
+
+    def _attacked(self, batch: dict, attack: Attack) -> Tensor:
+        """The batch's pictures as adversarial ones: pixels 0 to 255, not rounded."""
+        images = torch.stack(list(batch['inputs'])).to(self.device) / 255
+        labels = torch.cat([sample.gt_label for sample in batch['data_samples']]).to(self.device)
+        paths = [sample.img_path for sample in batch['data_samples']]
+        return 255 * attack(pixel_logits(self.model), images, labels, paths)

@@ -1,0 +1,153 @@
+"""Finished cells of ImageNet-C as numbers, and the numbers as CSV and Markdown."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mmrobust.corruptions import EXTRA
+from mmrobust.evaluation.benchmarks.cell_store import CellStore
+from mmrobust.evaluation.benchmarks.protocols import CLEAN, Cell
+from mmrobust.evaluation.benchmarks.published import TABLE_3
+from mmrobust.evaluation.benchmarks.resampling import bootstrap_record, error_samples
+from mmrobust.evaluation.functional import (
+    INTERVAL_LEVEL,
+    corruption_errors,
+    interval,
+    mean_corruption_error,
+    mean_over_severities,
+    relative_corruption_errors,
+)
+
+HEADLINE = ('clean_error', 'mCE', 'relative_mCE', 'mean_error')
+
+
+def summarize(
+    store: CellStore, cells: Sequence[Cell], normalised_by: str | None, reference: dict | None = None
+) -> dict[str, Any]:
+    """All numbers of a finished run, in percent and unrounded.
+
+    Args:
+        store: where the cells, and the clean one, are.
+        cells: what was run, without the clean one.
+        normalised_by: name of the network that CE is relative to; None gives no CE.
+        reference: content of its ``results.json``; None means AlexNet.
+
+    Returns:
+        A dict for JSON: ``clean_error``; ``mean_error`` over the corruptions of the benchmark, each the mean over its
+        severities; ``mCE`` and ``relative_mCE`` where all 15 x 5 cells were run and there is a network to divide by;
+        error, CE and relative CE of each corruption; bootstrap intervals over images, and the samples.
+    """
+    clean = store.read(CLEAN)
+    results = {cell: store.read(cell) for cell in cells}
+    errors = {cell: result.error for cell, result in results.items()}
+    clean_samples, *drawn = error_samples([clean, *results.values()])
+    samples = dict(zip(cells, drawn, strict=True))
+    by_corruption, sampled = mean_over_severities(errors), mean_over_severities(samples)
+    benchmark = [name for name in by_corruption if name not in EXTRA]
+    levels = {name: {cell.severity for cell in cells if cell.corruption == name} for name in by_corruption}
+    whole = [name for name, found in levels.items() if len(found) == 5]  # CE is defined over all severities
+    ce, relative, ce_samples, relative_samples = {}, {}, {}, {}
+    if normalised_by is not None and whole:
+        divisors = None if reference is None else _errors_of(reference)
+        of_reference = None if reference is None else reference['results']['clean_error']
+        chosen = [cell for cell in cells if cell.corruption in whole]
+        values, sampled_values = ({cell: of[cell] for cell in chosen} for of in (errors, samples))
+        ce, ce_samples = (corruption_errors(of, divisors) for of in (values, sampled_values))
+        relative = relative_corruption_errors(values, clean.error, divisors, of_reference)
+        relative_samples = relative_corruption_errors(sampled_values, clean_samples, divisors, of_reference)
+    summary: dict[str, Any] = {
+        'clean_error': clean.error,
+        'clean_error_interval': interval(clean_samples),
+        'mean_error': None,
+        'mCE': None,
+        'relative_mCE': None,
+        'normalised_by': normalised_by,
+    }
+    bootstrap = {'clean_error': clean_samples}
+    if benchmark:
+        bootstrap['mean_error'] = np.mean([sampled[name] for name in benchmark], axis=0)
+        summary['mean_error'] = float(np.mean([by_corruption[name] for name in benchmark]))
+        summary['mean_error_interval'] = interval(bootstrap['mean_error'])
+    for key, values, drawn in (('mCE', ce, ce_samples), ('relative_mCE', relative, relative_samples)):
+        of_benchmark = {name: value for name, value in values.items() if name not in EXTRA}
+        if len(of_benchmark) == 15:
+            summary[key] = float(mean_corruption_error(of_benchmark))
+            bootstrap[key] = mean_corruption_error({name: drawn[name] for name in of_benchmark})
+            summary[f'{key}_interval'] = interval(bootstrap[key])
+    return summary | {
+        'corruptions': {
+            name: {
+                'error': float(value),
+                'CE': _number(ce.get(name)),
+                'relative_CE': _number(relative.get(name)),
+                'extra': name in EXTRA,
+            }
+            for name, value in by_corruption.items()
+        },
+        'cells': {cell.name: {'error': errors[cell], 'error_interval': interval(samples[cell])} for cell in cells},
+        'bootstrap': bootstrap_record(clean.pictures, **bootstrap),
+    }
+
+
+def to_csv(summary: dict[str, Any]) -> str:
+    """One row per cell: corruption, severity, error and its interval."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator='\n')
+    writer.writerow(['corruption', 'severity', 'error', 'error_low', 'error_high'])
+    writer.writerow(['clean', 0, summary['clean_error'], *summary['clean_error_interval']])
+    for name, cell in summary['cells'].items():
+        corruption, _, severity = name.rpartition('_')
+        writer.writerow([corruption, severity, cell['error'], *cell['error_interval']])
+    return text.getvalue()
+
+
+def to_markdown(summary: dict[str, Any], title: str) -> str:
+    """The numbers as a page; below them the paper's Table 3, labelled as published, where CE is relative to AlexNet."""
+    by = summary['normalised_by'] or 'no network, so there is no CE'
+    lines = [
+        f'# {title}',
+        '',
+        'Top-1 error in percent. CE is the error over that of a reference network, both summed over severities; mCE is '
+        f'its mean over the 15 corruptions. Here the reference is {by}. '
+        f'Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over images.',
+        '',
+        '| clean error | mCE | relative mCE | mean error |',
+        '|---:|---:|---:|---:|',
+        '| ' + ' | '.join(_with_interval(summary, key) for key in HEADLINE) + ' |',
+        '',
+        '## By corruption',
+        '| corruption | error | CE | relative CE |',
+        '|---|---:|---:|---:|',
+    ]
+    for name, row in summary['corruptions'].items():
+        values = ' | '.join(_shown(row[key]) for key in ('error', 'CE', 'relative_CE'))
+        lines.append(f'| {name}{" (extra, in no mean)" if row["extra"] else ""} | {values} |')
+    if summary['normalised_by'] == 'AlexNet' and summary['mCE'] is not None:
+        lines += ['', '## Published (paper, Table 3), not measured here', '| model | mCE |', '|---|---:|']
+        lines += [f'| {model} | {row["mCE"]} |' for model, row in TABLE_3.items()]
+    return '\n'.join(lines) + '\n'
+
+
+def _errors_of(reference: dict) -> dict[tuple[str, int], float]:
+    parts = {name: name.rpartition('_') for name in reference['results']['cells']}
+    return {
+        (parts[name][0], int(parts[name][2])): cell['error'] for name, cell in reference['results']['cells'].items()
+    }
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _shown(value: float | None) -> str:
+    return '-' if value is None else f'{value:.2f}'
+
+
+def _with_interval(summary: dict[str, Any], key: str) -> str:
+    if summary[key] is None:
+        return '-'
+    low, high = summary[f'{key}_interval']
+    return f'{summary[key]:.2f} ({low:.2f} to {high:.2f})'

@@ -1,0 +1,41 @@
+"""Files that are there completely or not at all."""
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+__all__ = ['write_whole']
+
+
+def write_whole(path: str | Path, content: bytes | str, temporary: str | Path | None = None) -> None:
+    """Write a file under another name and rename it; its folder is made if need be.
+
+    Args:
+        path: the file.
+        content: all of it; text becomes UTF-8.
+        temporary: the other name, in the same folder. None takes one that no other process takes, on any machine; a
+            name of one's own is better for big files, because the next try overwrites what a killed process left.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; what was there before is still there.
+    """
+    path = Path(path)
+    partial = Path(temporary) if temporary else path.with_name(f'{path.name}.{secrets.token_hex(6)}.tmp')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open('wb') as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())  # otherwise a power cut can leave the new name with no content
+        os.replace(partial, path)
+    except BaseException as error:  # Ctrl-C too
+        _remove(partial)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, f'{error.strerror}, nothing was changed', str(path)) from error
+        raise
+
+
+def _remove(partial: Path) -> None:
+    with suppress(OSError):  # its folder is none, or read-only: then there is nothing to remove
+        partial.unlink(missing_ok=True)

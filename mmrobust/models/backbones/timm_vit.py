@@ -1,0 +1,334 @@
+"""Any VisionTransformer of timm as a backbone: its attention can be observed, and TAP can sit in its blocks.
+
+Only timm's modules are taken over, under timm's names; its blocks are run here. timm is imported when it is needed.
+"""
+
+# B batch, N = P + Hp * Wp tokens, P prefix tokens (class, distillation, registers), C channels, H heads
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmrobust.models.backbones.base import AttentionBackbone
+from mmrobust.models.layers import AttentionView, Observe
+from mmrobust.registry import MODELS
+
+OUT_TYPES = ('featmap', 'cls_token', 'cls_dist_tokens')
+OBSERVED_TOKENS = ('all', 'patches')
+
+# What is run here of a timm block. A part with another name would be skipped in silence, so it is refused.
+BLOCK_PARTS = {'norm1', 'attn', 'ls1', 'drop_path1', 'norm2', 'mlp', 'ls2', 'drop_path2'}
+ATTENTION_PARTS = {'qkv', 'q_norm', 'k_norm', 'attn_drop', 'norm', 'proj', 'proj_drop'}
+
+
+class TimmBlock(nn.Module):
+    """A timm ``Block``, run so that its attention can be observed, with TAP in front of its first norm.
+
+    TAP pools the patch tokens; prefix tokens have no place on the grid and pass unchanged. The shortcut is not pooled.
+
+    Args:
+        block: the timm block whose parts are taken over, under the same names.
+        tap: the layer in front of self-attention, or None.
+        num_prefix_tokens: P, the tokens before the patch tokens.
+        observed_from: index of the first token that ``observe`` is shown.
+    """
+
+    def __init__(self, block: nn.Module, tap: nn.Module | None, num_prefix_tokens: int, observed_from: int) -> None:
+        super().__init__()
+        self.num_prefix_tokens = num_prefix_tokens
+        self.observed_from = observed_from
+        self.tap = tap
+        for name, part in block.named_children():
+            self.add_module(name, part)
+
+    def forward(self, x: Tensor, hw_shape: tuple[int, int], observe: Observe | None = None) -> tuple[Tensor, Any]:
+        """``(B, N, C)``, prefix tokens first, to the same shape, and what ``observe`` made of the attention."""
+        attended, aux = self._attend(self.norm1(self._pool(x, hw_shape)), observe)
+        x = x + self.drop_path1(self.ls1(attended))
+        x = x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
+        return x, aux
+
+    def _pool(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        if self.tap is None:
+            return x
+        prefix, patches = x[:, : self.num_prefix_tokens], x[:, self.num_prefix_tokens :]
+        return torch.cat((prefix, self.tap(patches, hw_shape)), dim=1)
+
+    def _attend(self, x: Tensor, observe: Observe | None) -> tuple[Tensor, Any]:
+        attn = self.attn
+        query, key, value = attn.qkv(x).unflatten(-1, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key = attn.q_norm(query) * attn.scale, attn.k_norm(key)
+        dropout = attn.attn_drop.p if self.training else 0.0
+        out = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=1.0)
+        out = attn.proj_drop(attn.proj(attn.norm(out.transpose(1, 2).flatten(2))))
+        if observe is None:
+            return out, None
+        return out, observe(AttentionView(query[:, :, self.observed_from :], key[:, :, self.observed_from :]))
+
+
+@MODELS.register_module()
+class TimmViT(AttentionBackbone):
+    """Any ``VisionTransformer`` of timm, by name, for dense prediction and for classification.
+
+    DeiT and DeiT III, ViT, DINOv2, CLIP and SigLIP towers, also with registers, with a convolutional stem, or without a
+    class token. Parameters have timm's names, so timm's weights fit; with ``tap_cfg`` each block has ``tap`` besides.
+    Without TAP the output is timm's.
+
+    Pictures of any size whose sides are multiples of the patch size are taken: timm's own function resamples the
+    position embedding.
+
+    - ``out_type='featmap'``: the patch tokens after the blocks ``out_indices``, ``(B, C, Hp, Wp)`` each, as mmseg's
+      heads expect. Blocks after the last of them are not built, nor is what only a classifier needs.
+    - ``out_type='cls_token'``: ``(token,)``, ``(B, C)``, what timm hands to its classifier; pooled as ``global_pool``
+      of the model says, and the mean of the two tokens for a distilled DeiT. For ``mmpretrain.LinearClsHead``.
+    - ``out_type='cls_dist_tokens'``: ``((class token, distillation token),)`` of a distilled DeiT, ``(B, C)`` each, as
+      ``mmpretrain.DeiTClsHead`` expects.
+
+    The paper applies TAP and ADL to DeiT (Table 5) and does not say which tokens take part; there is no released code
+    of it. Here TAP pools patch tokens alone. ``observe``, and so ADL, is shown the attention among all tokens, or with
+    ``observed_tokens='patches'`` the attention of patch tokens to each other (a softmax over those keys alone), as in
+    FAN and RVT, whose maps hold no other tokens. Registers exist to be attended to by everyone, which ADL would punish:
+    choose ``'patches'`` for a model with registers. The attention that pools with ``global_pool='map'`` is not shown.
+
+    Args:
+        model_name: name in ``timm.list_models()``, such as ``'deit3_base_patch16_224'``.
+        pretrained: load timm's weights for this name while the model is built. TAP starts from its own initialisation.
+        img_size: height and width of the pictures for which each patch has its own position embedding; None keeps the
+            model's. It need not be the size of the pictures.
+        tap_cfg: None for the baseline; ``dict(num_branches=4)`` for TAP; with a ``type``, one of its rivals of Table 1.
+        out_type: ``'featmap'``, ``'cls_token'`` or ``'cls_dist_tokens'``.
+        out_indices: the blocks whose tokens are feature maps, ascending; negative ones count from the last block.
+        norm_maps: apply the model's final norm to every feature map. Models that pool before their norm have none.
+        observed_tokens: ``'all'`` or ``'patches'``, see above.
+        frozen_stages: -1 freezes nothing, 0 patch and position embeddings and prefix tokens, k the first k blocks too.
+        norm_eval: keep batch norms in evaluation mode while training.
+        with_cp: recompute the blocks' activations in the backward pass instead of keeping them.
+        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` takes checkpoints of timm and of this project, with or
+            without a head, strictly: one without TAP does not fit a model with TAP, as with FAN. Overrules
+            ``pretrained``.
+        **timm_kwargs: arguments of timm's model, such as ``drop_path_rate`` (linear from 0 to this in the last block),
+            ``attn_drop_rate``, ``proj_drop_rate`` or ``global_pool``.
+
+    Raises:
+        ImportError: if timm is not installed.
+        ValueError: if ``model_name`` is unknown, no ``VisionTransformer``, or one whose blocks are not run here; if
+            another argument or a picture's size is not allowed.
+    """
+
+    def __init__(
+        self,
+        model_name: str,
+        pretrained: bool = False,
+        img_size: int | tuple[int, int] | None = None,
+        tap_cfg: dict | None = None,
+        out_type: str = 'featmap',
+        out_indices: Sequence[int] = (-1,),
+        norm_maps: bool = True,
+        observed_tokens: str = 'all',
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | None = None,
+        **timm_kwargs: Any,
+    ) -> None:
+        super().__init__(frozen_stages, norm_eval, with_cp, init_cfg)
+        for name, value, allowed in (
+            ('out_type', out_type, OUT_TYPES),
+            ('observed_tokens', observed_tokens, OBSERVED_TOKENS),
+        ):
+            if value not in allowed:
+                raise ValueError(f'{name} must be one of {allowed}, got {value!r}')
+        vit = _create_vit(model_name, pretrained, img_size, timm_kwargs)
+        depth = len(vit.blocks)
+        if not -1 <= frozen_stages <= depth:
+            raise ValueError(f'frozen_stages must be -1 to {depth} for {model_name}, got {frozen_stages}')
+        indices = [index + depth if index < 0 else index for index in out_indices]
+        if not indices or indices != sorted({*indices} & {*range(depth)}):
+            raise ValueError(f'out_indices must be ascending and within 0 to {depth - 1}, got {tuple(out_indices)}')
+        is_dense = out_type == 'featmap'
+        self.pretrained = pretrained
+        self.out_type = out_type
+        self.out_indices = tuple(indices)
+        self.embed_dims = vit.embed_dim
+        self.num_prefix_tokens = vit.num_prefix_tokens
+        self.no_embed_class = vit.no_embed_class
+        self.global_pool = vit.global_pool
+        self.pool_include_prefix = vit.pool_include_prefix
+
+        self.patch_embed = vit.patch_embed
+        self.img_size = tuple(vit.patch_embed.img_size)
+        self.patch_embed.img_size = None  # so that it takes any size; the position embedding is resampled here
+        self.cls_token = vit.cls_token
+        self.dist_token = getattr(vit, 'dist_token', None)
+        self.reg_token = vit.reg_token
+        self.pos_embed = vit.pos_embed
+        self.pos_drop = vit.pos_drop
+        self.norm_pre = vit.norm_pre
+        observed_from = self.num_prefix_tokens if observed_tokens == 'patches' else 0
+        self.blocks = nn.ModuleList(
+            TimmBlock(block, _build_tap(tap_cfg, self.embed_dims), self.num_prefix_tokens, observed_from)
+            for block in vit.blocks[: indices[-1] + 1 if is_dense else depth]
+        )
+        self.norm = vit.norm if norm_maps or not is_dense else nn.Identity()
+        if not is_dense:
+            self.attn_pool = vit.attn_pool
+            self.fc_norm = vit.fc_norm
+            self.head_drop = vit.head_drop
+        if out_type == 'cls_dist_tokens' and self.dist_token is None:
+            raise ValueError(f"out_type 'cls_dist_tokens' needs a distillation token, but {model_name} has none")
+        if out_type == 'cls_token' and not self.global_pool:
+            raise ValueError(f"out_type 'cls_token' needs a global_pool other than '', the one of {model_name}")
+        self.left_out = set(vit.state_dict()) - set(self.state_dict())
+        self.train()  # freezes, before anyone wraps the model for distributed training
+
+    def forward(
+        self, images: Tensor, observe: Observe | None = None
+    ) -> tuple[Any, ...] | tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Images ``(B, 3, H, W)``, sides multiples of the patch size, to ``outs`` or ``(outs, aux)`` (base class)."""
+        x, hw_shape = self._embed(images)
+        maps, aux = [], []
+        for index, block in enumerate(self.blocks):
+            x, observed = self.run_block(block, x, hw_shape, observe)
+            aux.append(observed)
+            if self.out_type == 'featmap' and index in self.out_indices:
+                patches = self.norm(x)[:, self.num_prefix_tokens :]
+                maps.append(patches.unflatten(1, hw_shape).permute(0, 3, 1, 2))
+        outs = tuple(maps) if self.out_type == 'featmap' else (self._class_tokens(self.norm(x)),)
+        return outs if observe is None else (outs, tuple(aux))
+
+    def _embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Images to tokens with their position, prefix tokens first, and the token grid ``(Hp, Wp)``."""
+        size = tuple(images.shape[-2:])
+        stride = self.patch_embed.feat_ratio(as_scalar=False)
+        if not (
+            size[0] % stride[0] == size[1] % stride[1] == 0
+            or size == self.img_size  # patches of 14 pixels do not fill the 384 of some SigLIP models
+            or self.patch_embed.dynamic_img_pad
+        ):
+            multiple = ' and '.join(map(str, dict.fromkeys(stride)))
+            raise ValueError(
+                f'height and width of a picture or crop must be multiples of {multiple}, '
+                f'got {size[0]} x {size[1]} (data_preprocessor.test_cfg=dict(size_divisor={max(stride)}) pads pictures '
+                'at test time)'
+            )
+        hw_shape = tuple(self.patch_embed.dynamic_feat_size(size))
+        patches = self.patch_embed(images)
+        patches = patches.flatten(1, -2)  # a grid if the model was built with dynamic_img_size=True
+        prefix = [
+            token.expand(images.size(0), -1, -1)
+            for token in (self.cls_token, self.dist_token, self.reg_token)
+            if token is not None
+        ]
+        if self.pos_embed is None:
+            x = torch.cat((*prefix, patches), dim=1)
+        else:
+            position = self._resample(self.pos_embed, hw_shape, self.patch_embed.grid_size)
+            if self.no_embed_class:
+                x = torch.cat((*prefix, patches + position), dim=1)
+            else:
+                x = torch.cat((*prefix, patches), dim=1) + position
+            x = self.pos_drop(x)
+        return self.norm_pre(x), hw_shape
+
+    def _resample(self, pos_embed: Tensor, new: tuple[int, int], old: tuple[int, int] | None = None) -> Tensor:
+        """The position embedding of another token grid; ``old`` None stands for a square one."""
+        from timm.layers import resample_abs_pos_embed
+
+        num_prefix_tokens = 0 if self.no_embed_class else self.num_prefix_tokens
+        return resample_abs_pos_embed(pos_embed, new, old, num_prefix_tokens)
+
+    def _class_tokens(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        from timm.models.vision_transformer import global_pool_nlc
+
+        if self.dist_token is not None:
+            tokens = self.head_drop(x[:, 0]), self.head_drop(x[:, 1])
+            return tokens if self.out_type == 'cls_dist_tokens' else (tokens[0] + tokens[1]) / 2
+        if self.attn_pool is not None:
+            x = self.attn_pool(x if self.pool_include_prefix else x[:, self.num_prefix_tokens :])
+        else:
+            x = global_pool_nlc(x, self.global_pool, self.num_prefix_tokens, self.pool_include_prefix)
+        return self.head_drop(self.fc_norm(x))
+
+    def stages_to_freeze(self) -> list[nn.Module]:
+        return [self.patch_embed, self.norm_pre, *self.blocks[: self.frozen_stages]]
+
+    def train(self, mode: bool = True) -> 'TimmViT':
+        """Training mode, but for what is frozen: also prefix tokens and position embedding, which are no modules."""
+        super().train(mode)
+        if mode and self.frozen_stages >= 0:
+            for parameter in self.parameters(recurse=False):
+                parameter.requires_grad_(False)
+        return self
+
+    def init_weights(self) -> None:
+        """Keep timm's pretrained weights; else as every backbone: what ``init_cfg`` says."""
+        if self.pretrained and not self.init_cfg:
+            self._is_init = True
+        else:
+            super().init_weights()
+
+    def adapt_state_dict(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Leaves out what this backbone has not: the head, and for dense prediction the parts behind the last map.
+
+        A position embedding of another number of tokens is resampled, if those form a square.
+        """
+        adapted = {
+            key: value
+            for key, value in super().adapt_state_dict(state_dict).items()
+            if key not in self.left_out and not key.startswith(('head.', 'head_dist.'))
+        }
+        pos_embed = adapted.get('pos_embed')
+        if pos_embed is not None and self.pos_embed is not None and pos_embed.size(1) != self.pos_embed.size(1):
+            num_patches = pos_embed.size(1) - (0 if self.no_embed_class else self.num_prefix_tokens)
+            if math.isqrt(num_patches) ** 2 == num_patches:
+                adapted['pos_embed'] = self._resample(pos_embed, self.patch_embed.grid_size)
+        return adapted
+
+
+def _create_vit(
+    model_name: str, pretrained: bool, img_size: int | tuple[int, int] | None, timm_kwargs: dict[str, Any]
+) -> nn.Module:
+    """The timm model without its head, of a kind that is run here."""
+    try:
+        import timm
+    except ImportError as error:
+        raise ImportError(f'TimmViT and DeiT need timm: pip install timm ({error})') from error
+    from timm.layers import Attention
+    from timm.models.deit import VisionTransformerDistilled
+    from timm.models.vision_transformer import Block, VisionTransformer
+
+    if ':' not in model_name and not timm.is_model(model_name):  # hf-hub:... and local-dir:... are timm's business
+        close = difflib.get_close_matches(model_name.split('.')[0], timm.list_models())
+        hint = f'; close to it are {", ".join(close)}' if close else ''
+        raise ValueError(f'model_name must be one of timm.list_models(), got {model_name!r}{hint}')
+    for name in ('num_classes', 'patch_drop_rate'):  # no head; and TAP and feature maps need the whole grid
+        if timm_kwargs.get(name):
+            raise ValueError(f'{name} must be 0 in a backbone, got {timm_kwargs[name]}')
+    vit = timm.create_model(model_name, pretrained, img_size=img_size, **{**timm_kwargs, 'num_classes': 0})
+    if type(vit) not in (VisionTransformer, VisionTransformerDistilled):
+        raise ValueError(
+            f'model_name must name a VisionTransformer of timm, got {model_name!r}, of class {type(vit).__name__}'
+        )
+    for block in vit.blocks:
+        kinds = [type(module) for module in (block, getattr(block, 'attn', None)) if module is not None]
+        if kinds != [Block, Attention]:
+            got = ' with '.join(kind.__name__ for kind in kinds)
+            raise ValueError(f"TimmViT runs timm's Block with Attention, but the blocks of {model_name} are {got}")
+        for module, known in ((block, BLOCK_PARTS), (block.attn, ATTENTION_PARTS)):
+            unknown = {name for name, _ in module.named_children()} - known
+            if unknown:
+                raise ValueError(
+                    f"TimmViT does not run {sorted(unknown)} of timm's {type(module).__name__}, which {model_name} has"
+                )
+    return vit
+
+
+def _build_tap(tap_cfg: dict | None, embed_dims: int) -> nn.Module | None:
+    if tap_cfg is None:
+        return None
+    return MODELS.build({'type': 'mmrobust.TokenAwareAvgPool', **tap_cfg, 'embed_dims': embed_dims})

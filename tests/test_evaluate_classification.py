@@ -1,0 +1,225 @@
+"""tools/evaluate_robustness.py with classifiers: MMPretrain's, ours and timm's."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmpretrain.registry import MODELS
+
+from mmrobust.attacks import fgsm, pixel_logits
+from mmrobust.corruptions import corrupt
+from mmrobust.datasets.imagenet_subsets import WNIDS, subset_indices, subset_wnids
+from mmrobust.evaluation.benchmarks import ClassResult
+from tests.test_evaluate_robustness import _contents, tool  # noqa: F401 (a fixture)
+
+REPO = Path(__file__).parents[1]
+CONFIG = """
+default_scope = 'mmpretrain'
+model = dict(
+    type='mmrobust.RobustImageClassifier',
+    data_preprocessor=dict(mean=[120.0, 110.0, 100.0], std=[60.0] * 3, to_rgb=True),
+    backbone=dict(
+        type='mmrobust.FAN', arch=dict(embed_dims=16, depth=1, num_heads=2, feature_blocks=(0,)),
+        out_type='cls_token', tap_cfg=dict(num_branches=2)),
+    head=dict(type='LinearClsHead', num_classes=NUM_CLASSES, in_channels=16))
+test_dataloader = dict(
+    batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='CustomDataset', data_root='DATA', CLASSES
+        pipeline=[
+            dict(type='LoadImageFromFile'), dict(type='CenterCrop', crop_size=32), dict(type='PackInputs')]))
+"""
+COMMON = ['--num-workers', '0', '--device', 'cpu']
+CELLS = ['--corruptions', 'gaussian_noise', 'contrast', '--severities', '2', '5']
+
+
+def _write_model(folder, name, config):
+    (folder / f'{name}.py').write_text(config)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        torch.manual_seed(0)
+        model = MODELS.build(Config.fromfile(folder / f'{name}.py').model)
+    for parameter in model.parameters():  # scores that differ from picture to picture
+        torch.nn.init.normal_(parameter, std=0.5)
+    torch.save({'state_dict': model.state_dict()}, folder / f'{name}.pth')
+
+
+def _picture(index, size=36):
+    rng = np.random.default_rng(index)
+    return cv2.resize(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8), (size, size), interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory):
+    """A config of three classes with a checkpoint, and pictures that are in the class that the model finds, but one."""
+    folder = tmp_path_factory.mktemp('classification')
+    config = CONFIG.replace('DATA', str(folder / 'data')).replace('NUM_CLASSES', '3').replace('CLASSES', '')
+    _write_model(folder, 'toy', config)
+    model = _model(folder)
+    pictures = [_picture(index, 32) for index in range(12)]
+    pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) / 255
+    with torch.no_grad():
+        model.head.fc.bias -= pixel_logits(model)(pixels).mean(0)  # so that every class is found
+        found = pixel_logits(model)(pixels).argmax(1).tolist()
+    torch.save({'state_dict': model.state_dict()}, folder / 'toy.pth')
+    found[0] = (found[0] + 1) % 3
+    for index, (picture, label) in enumerate(zip(pictures, found, strict=True)):
+        path = folder / f'data/class_{label}/{index}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), picture)
+    assert set(found) == {0, 1, 2}
+    return folder
+
+
+def _arguments(files, out, *options, name='toy'):
+    return [str(files / f'{name}.py'), str(files / f'{name}.pth'), *COMMON, '--out', str(out), *options]
+
+
+@pytest.fixture(scope='module')
+def whole(files, tmp_path_factory):
+    out = tmp_path_factory.mktemp('whole') / 'out'
+    command = [sys.executable, 'tools/evaluate_robustness.py', *_arguments(files, out, '--benchmark', 'imagenet-c')]
+    result = subprocess.run([*command, *CELLS], cwd=REPO, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert '| clean error | mCE | relative mCE | mean error |' in result.stdout
+    return out
+
+
+@pytest.mark.parametrize('options', [['--num-workers', '2'], ['--batch-size', '4']], ids=['workers', 'batches'])
+def test_nothing_depends_on_workers_and_batches(files, tool, whole, tmp_path, options):  # noqa: F811
+    tool.main([*_arguments(files, tmp_path, '--benchmark', 'imagenet-c'), *CELLS, *options])
+    assert _contents(tmp_path) == _contents(whole)
+
+
+def test_shards_merge_exactly(files, tool, whole, tmp_path):  # noqa: F811
+    for index in (1, 0):
+        tool.main([*_arguments(files, tmp_path, '--benchmark', 'imagenet-c', '--shard', f'{index}/2'), *CELLS])
+    assert _contents(tmp_path) == _contents(whole)
+
+
+def _model(files, name='toy'):
+    config = Config.fromfile(files / f'{name}.py')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        model = MODELS.build(config.model).eval()
+    model.load_state_dict(torch.load(files / f'{name}.pth', weights_only=True)['state_dict'])
+    return model
+
+
+def _labels_and_predictions(whole, cell):
+    return ClassResult.from_json((whole / f'cells/{cell}.json').read_text()).pictures
+
+
+def test_a_cell_equals_a_plain_loop(files, whole):
+    """Each picture cropped, then corrupted, then through the model: the corruption comes after the config's crop."""
+    logits_of = pixel_logits(_model(files))
+    found = _labels_and_predictions(whole, 'contrast_5')
+    assert len(found) == 12
+    for name, (label, said) in found.items():
+        picture = cv2.imread(str(files / 'data' / name))
+        corrupted = corrupt(picture[..., ::-1], 'contrast', 5, np.random.default_rng(0))[..., ::-1]
+        pixels = torch.from_numpy(corrupted.copy()).permute(2, 0, 1)[None] / 255
+        assert label == int(name[len('class_')]) and said == logits_of(pixels).argmax()
+    results = json.loads((whole / 'results.json').read_text())['results']
+    assert results['cells']['contrast_5']['error'] == 100 * np.mean([label != said for label, said in found.values()])
+    assert results['mCE'] is None, 'AlexNet was measured on ImageNet, not on three classes'
+
+
+def test_ce_relative_to_a_reference(files, tool, whole, tmp_path, capsys):  # noqa: F811
+    """Relative to itself a model has CE 100, whatever its errors."""
+    one = ['--corruptions', 'gaussian_noise', 'impulse_noise']
+    tool.main([*_arguments(files, tmp_path / 'a', '--benchmark', 'imagenet-c'), *one])
+    reference = str(tmp_path / 'a/results.json')
+    tool.main([*_arguments(files, tmp_path / 'b', '--benchmark', 'imagenet-c', '--reference', reference), *one])
+    content = json.loads((tmp_path / 'b/results.json').read_text())
+    assert [row['CE'] for row in content['results']['corruptions'].values()] == [100, 100]
+    assert content['provenance']['protocol']['normalised_by'].endswith('toy.py')
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        tool.main(
+            _arguments(files, tmp_path / 'c', '--benchmark', 'imagenet-c', '--reference', reference, '--seed', '1')
+        )
+    assert 'is of another protocol (seed 0, here 1)' in capsys.readouterr().err
+
+
+def test_attacks(files, tool, tmp_path):  # noqa: F811
+    options = ['--benchmark', 'adversarial', '--eps', '0.3', '--step-size', '0.1', '--num-steps', '5']
+    tool.main(_arguments(files, tmp_path / 'one', *options))
+    tool.main(_arguments(files, tmp_path / 'batches', *options, '--batch-size', '4'))
+    assert _contents(tmp_path / 'one') == _contents(tmp_path / 'batches')
+    found = {cell: _labels_and_predictions(tmp_path / 'one', cell) for cell in ('clean', 'fgsm', 'pgd')}
+    errors = {cell: np.mean([label != said for label, said in of.values()]) for cell, of in found.items()}
+    assert errors['clean'] == 1 / 12 < min(errors['pgd'], errors['fgsm'])
+    logits_of = pixel_logits(_model(files))
+    for name, (label, said) in found['fgsm'].items():
+        picture = cv2.imread(str(files / 'data' / name))
+        pixels = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
+        assert said == logits_of(fgsm(logits_of, pixels, torch.tensor([label]), eps=0.3)).argmax()
+
+
+@pytest.fixture(scope='module')
+def imagenet(files):
+    """ImageNet of one picture per class, with ImageNet-A and one cell of ImageNet-C, and a model of 1000 classes."""
+    root = files / 'imagenet'
+    jpeg = cv2.imencode('.jpg', _picture(0, 32))[1].tobytes()
+    for folder in (
+        *(f'val/{wnid}' for wnid in WNIDS),
+        *(f'imagenet-a/{wnid}' for wnid in subset_wnids('imagenet-a')),
+        *(f'imagenet-c/fog/3/{wnid}' for wnid in WNIDS),
+    ):
+        (root / folder).mkdir(parents=True)
+        (root / folder / 'picture.JPEG').write_bytes(jpeg)
+    config = CONFIG.replace("type='CustomDataset'", "type='mmrobust.ImageNetVariant', variant='imagenet'")
+    config = config.replace('NUM_CLASSES', '1000').replace('CLASSES', 'expected_images=1000,')
+    _write_model(files, 'imagenet', config.replace('DATA', str(root / 'val')))
+    return root
+
+
+def test_predictions_on_imagenet_a_are_among_its_classes(files, imagenet, tool, tmp_path):  # noqa: F811
+    options = ['--benchmark', 'imagenet-variants', '--variants', 'imagenet-a', '--data-root', str(imagenet)]
+    tool.main(_arguments(files, tmp_path, *options, '--expected-images', '200', '--batch-size', '50', name='imagenet'))
+    found = _labels_and_predictions(tmp_path, 'imagenet-a')
+    allowed = np.array(subset_indices('imagenet-a'))
+    assert len(found) == 200 and {label for label, _ in found.values()} == set(allowed)
+    pixels = torch.from_numpy(cv2.imread(str(next(imagenet.glob('imagenet-a/*/*'))))).permute(2, 0, 1)[None] / 255
+    logits = pixel_logits(_model(files, 'imagenet'))(pixels)[0]
+    assert {said for _, said in found.values()} == {int(allowed[logits[allowed].argmax()])}
+    assert int(logits.argmax()) not in allowed, 'all 1000 classes would have given another answer'
+
+
+def test_official_imagenet_c_and_what_is_missing_of_it(files, imagenet, tool, tmp_path, capsys):  # noqa: F811
+    options = ['--benchmark', 'imagenet-c', '--data-root', str(imagenet / 'imagenet-c'), '--expected-images', '1000']
+    arguments = _arguments(files, tmp_path, *options, '--batch-size', '50', '--corruptions', 'fog', name='imagenet')
+    tool.main([*arguments, '--severities', '3', '--max-images', '40'])
+    content = json.loads((tmp_path / 'results.json').read_text())
+    assert content['provenance']['corrupted'] == 'official' and content['provenance']['num_images'] == 40
+    assert len(_labels_and_predictions(tmp_path, 'fog_3')) == 40
+    with pytest.raises(SystemExit):
+        tool.main([*arguments, '--max-images', '40'])
+    assert 'There is no ImageNet-C fog/1' in capsys.readouterr().err
+    assert (tmp_path / 'cells/fog_3.json').exists()
+    shutil.rmtree(tmp_path)
+    with pytest.raises(SystemExit):
+        tool.main([*arguments[:-2], '--corruptions', 'fog', '--expected-images', '50000', '--severities', '3'])
+    assert '1000 pictures, not the expected 50000' in capsys.readouterr().err
+
+
+def test_timm_classifier(files, tool, tmp_path, capsys):  # noqa: F811
+    pytest.importorskip('timm')
+    config = files / 'timm.py'
+    model = "model = dict(type='TimmClassifier', model_name='test_vit', num_classes=3, img_size=32)"
+    config.write_text(f"_base_ = './toy.py'\n{model.replace('dict(', 'dict(_delete_=True, ')}")
+    with pytest.raises(SystemExit):
+        tool.main([str(config), *COMMON, '--benchmark', 'adversarial', '--out', str(tmp_path / 'none')])
+    assert 'a checkpoint is needed' in capsys.readouterr().err
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        classifier = MODELS.build(Config.fromfile(config).model)
+    torch.save(classifier.model.state_dict(), files / 'timm.pth')  # as timm itself names the weights
+    tool.main(_arguments(files, tmp_path, '--benchmark', 'adversarial', '--attacks', 'fgsm', name='timm'))
+    assert set(json.loads((tmp_path / 'results.json').read_text())['results']['cells']) == {'clean', 'fgsm'}

@@ -1,0 +1,50 @@
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from mmrobust.evaluation.benchmarks import Cell, CellStore, ConfusionResult
+from mmrobust.evaluation.benchmarks.acdc_summary import summarize, to_csv, to_markdown
+
+CELLS = [Cell('fog'), Cell('night')]
+
+
+@pytest.fixture
+def summary(tmp_path):
+    """Fog: class 0 is right on 80 of 100 pixels, the rest goes to class 1. Night: 300 pixels of class 1, all right."""
+    store = CellStore(tmp_path, ConfusionResult, {})
+    store.write(CELLS[0], ConfusionResult.of_matrices({'a': np.array([[50, 0, 0], [0, 0, 0], [0, 0, 0]]),
+                                                  'b': np.array([[30, 20, 0], [0, 0, 0], [0, 0, 0]])}))  # fmt: skip
+    store.write(CELLS[1], ConfusionResult.of_matrices({'c': np.array([[0, 0, 0], [0, 300, 0], [0, 0, 0]])}))
+    return summarize(store, CELLS, ['road', 'car', 'train'])
+
+
+def test_mean_of_conditions_is_not_the_pooled_one(summary):
+    assert summary['conditions']['fog']['mIoU'] == pytest.approx((80 + 0) / 2)
+    assert summary['conditions']['night']['mIoU'] == 100
+    assert summary['mean_mIoU'] == pytest.approx(70)
+    assert summary['pooled_mIoU'] == pytest.approx((80 + 100 * 300 / 320) / 2)
+    assert summary['classes'] == {
+        'road': {'fog': pytest.approx(80), 'night': None, 'pooled': pytest.approx(80)},
+        'car': {'fog': 0, 'night': 100, 'pooled': pytest.approx(93.75)},
+        'train': {'fog': None, 'night': None, 'pooled': None},
+    }
+
+
+def test_interval_draws_within_each_condition(summary):
+    """Fog draws a twice, b twice, or both: mIoU 100, 30 or 40. Night has one picture, and always that."""
+    assert summary['conditions']['fog']['mIoU_interval'] == (30, 100)
+    assert summary['conditions']['night']['mIoU_interval'] == (100, 100)
+    road, car = 100 * 60 / 100, 100 * 300 / 340
+    assert summary['pooled_mIoU_interval'] == (pytest.approx((road + car) / 2), 100)
+    assert len(summary['bootstrap']['pooled_mIoU']) == 1000
+
+
+def test_tables(summary):
+    rows = list(csv.DictReader(io.StringIO(to_csv(summary))))
+    assert [row['condition'] for row in rows] == ['fog', 'night', 'pooled']
+    assert float(rows[0]['mIoU']) == pytest.approx(40) and float(rows[0]['mIoU_high']) == 100
+    page = to_markdown(summary, 'model on acdc')
+    assert '| fog | night | mean | pooled |' in page and '| 40.00 | 100.00 | 70.00 | 86.88 |' in page
+    assert '| train | - | - | - |' in page

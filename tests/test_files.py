@@ -1,0 +1,39 @@
+import os
+
+import pytest
+
+from mmrobust.files import write_whole
+
+
+def test_text_and_bytes_in_a_new_folder(tmp_path):
+    write_whole(tmp_path / 'a/b/c.txt', 'schön')
+    write_whole(tmp_path / 'a/b/c.txt', 'neu')
+    write_whole(str(tmp_path / 'a/d'), b'\x00\xff')
+    assert (tmp_path / 'a/b/c.txt').read_text() == 'neu' and (tmp_path / 'a/d').read_bytes() == b'\x00\xff'
+    assert sorted(path.name for path in tmp_path.rglob('*')) == ['a', 'b', 'c.txt', 'd']
+
+
+@pytest.mark.parametrize('error', [OSError(28, 'No space left on device'), KeyboardInterrupt()])
+def test_what_was_there_stays(tmp_path, monkeypatch, error):
+    path = tmp_path / 'results.json'
+    write_whole(path, 'old')
+
+    def fails(_):
+        raise error
+
+    monkeypatch.setattr(os, 'fsync', fails)
+    with pytest.raises(type(error), match='nothing was changed.*results.json' if isinstance(error, OSError) else None):
+        write_whole(path, 'new')
+    assert path.read_text() == 'old' and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_name_of_ones_own_is_overwritten_by_the_next_try(tmp_path):
+    (tmp_path / 'x.tmp').write_text('left by a killed process')
+    write_whole(tmp_path / 'x', 'whole', temporary=tmp_path / 'x.tmp')
+    assert [path.name for path in tmp_path.iterdir()] == ['x']
+
+
+def test_folder_that_is_a_file(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(OSError, match='nothing was changed'):
+        write_whole(tmp_path / 'file/results.json', '')

@@ -1,0 +1,490 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.config import ConfigDict
+from mmengine.structures import PixelData
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from torch import nn
+
+from mmrobust.models import AttentionDiversificationLoss, TimmViT
+
+timm = pytest.importorskip('timm')
+
+SIZES = dict(embed_dim=32, depth=3, num_heads=4)
+# every kind of VisionTransformer that is run here: name, and what makes it tiny
+NAMES = {
+    'deit_tiny_patch16_224': SIZES,
+    'deit_small_distilled_patch16_224': SIZES,
+    'deit3_base_patch16_224': SIZES,  # layer scale, no_embed_class
+    'vit_small_patch14_reg4_dinov2': SIZES | dict(img_size=112),  # registers
+    'vit_base_patch14_dinov2': SIZES | dict(img_size=112, act_layer='silu'),
+    'vit_base_patch16_clip_224': SIZES,  # pre_norm
+    'vit_medium_patch16_gap_256': SIZES,  # no class token, mean of the patches
+    'vit_base_patch16_siglip_224': SIZES,  # pools with attention
+    'vit_so400m_patch14_siglip_384': SIZES | dict(img_size=108),  # patches do not fill the picture
+    'vit_so150m_patch16_reg4_map_256': SIZES,  # pools with attention, over the patches alone
+    'vit_little_patch16_reg4_gap_256': SIZES,  # norm after the pooling
+    'vit_wee_patch16_reg1_gap_256': SIZES | dict(qk_norm=True, scale_attn_norm=True),
+    'vit_tiny_patch16_224': SIZES | dict(global_pool='avgmax', dynamic_img_size=True),
+    'vit_tiny_r_s16_p8_224': dict(depth=2),  # convolutional stem
+    'aimv2_large_patch14_224': SIZES,  # RMSNorm, SwiGLU, no bias
+}
+every_name = pytest.mark.parametrize('name', NAMES)
+
+
+def _timm(name):
+    """The timm model with a head, sharp attention, and no parameter at its initial 0 or 1."""
+    model = timm.create_model(name, num_classes=3, **NAMES[name]).eval()
+    for key, parameter in model.named_parameters():
+        if parameter.dim() < 2 or 'qkv' in key:
+            nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def _images(model, batch=1):
+    return torch.randn(batch, 3, *model.patch_embed.img_size)
+
+
+def _pair(name, **kwargs):
+    """A timm model and a backbone with its weights."""
+    model = _timm(name)
+    backbone = TimmViT(name, **NAMES[name], **kwargs).eval()
+    backbone.load_state_dict(backbone.adapt_state_dict(model.state_dict()))
+    return model, backbone
+
+
+def _tiny(**kwargs):
+    return TimmViT('vit_tiny_patch16_224', **dict(img_size=64, embed_dim=16, depth=2, num_heads=2) | kwargs)
+
+
+def _sharp(backbone):
+    for block in backbone.blocks:
+        nn.init.normal_(block.attn.qkv.weight, std=1.0)
+    return backbone
+
+
+@every_name
+def test_class_token_is_timms(name):
+    model, backbone = _pair(name, out_type='cls_token')
+    images = _images(model, 2)
+    with torch.no_grad():
+        (token,) = backbone(images)
+        torch.testing.assert_close(
+            token, model.forward_head(model.forward_features(images), pre_logits=True), rtol=0, atol=1e-5
+        )
+
+
+@every_name
+@pytest.mark.parametrize('norm_maps', [False, True])
+def test_feature_maps_are_timms(name, norm_maps):
+    model, backbone = _pair(name, out_indices=(0, -1), norm_maps=norm_maps)
+    images = _images(model)
+    indices = [0, len(model.blocks) - 1]
+    with torch.no_grad():
+        expected = model.forward_intermediates(images, indices, norm=norm_maps, intermediates_only=True)
+        outs = backbone(images)
+    assert len(outs) == 2
+    for out, want in zip(outs, expected, strict=True):
+        torch.testing.assert_close(out, want, rtol=0, atol=1e-5)
+
+
+@every_name
+def test_parameters_have_timms_names(name):
+    model = _timm(name)
+    expected = {key: value.shape for key, value in model.state_dict().items() if not key.startswith('head')}
+    for tap_cfg in (None, dict(num_branches=2)):
+        backbone = TimmViT(name, tap_cfg=tap_cfg, out_type='cls_token', **NAMES[name])
+        own = {key: value.shape for key, value in backbone.state_dict().items() if '.tap.' not in key}
+        assert own == expected
+
+
+def test_real_deit_tiny():
+    model = timm.create_model('deit_tiny_patch16_224').eval()
+    backbone = TimmViT('deit_tiny_patch16_224', out_type='cls_token').eval()
+    backbone.load_state_dict(backbone.adapt_state_dict(model.state_dict()))
+    images = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        torch.testing.assert_close(model.head(backbone(images)[0]), model(images), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', ['deit_tiny_patch16_224', 'vit_small_patch14_reg4_dinov2', 'deit3_base_patch16_224'])
+def test_other_sizes_are_resampled_as_timm_does(name):
+    model, backbone = _pair(name)
+    dynamic = timm.create_model(name, num_classes=3, dynamic_img_size=True, **NAMES[name]).eval()
+    dynamic.load_state_dict(model.state_dict())
+    patch = model.patch_embed.patch_size[0]
+    images = torch.randn(1, 3, 3 * patch, 5 * patch)
+    with torch.no_grad():
+        (out,) = backbone(images)
+        (expected,) = dynamic.forward_intermediates(images, [2], norm=True, intermediates_only=True)
+    assert out.shape == (1, 32, 3, 5)
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-5)
+
+
+def test_training_mode_drops_as_timm_does():
+    rates = dict(drop_rate=0.3, pos_drop_rate=0.2, proj_drop_rate=0.2, attn_drop_rate=0.2, drop_path_rate=0.5)
+    name = 'deit_tiny_patch16_224'
+    model = timm.create_model(name, **SIZES, **rates).train()
+    backbone = TimmViT(name, out_type='cls_token', **SIZES, **rates).train()
+    backbone.load_state_dict(backbone.adapt_state_dict(model.state_dict()))
+    images = torch.randn(4, 3, 224, 224)
+    torch.manual_seed(3)
+    (token,) = backbone(images)
+    torch.manual_seed(3)
+    expected = model.forward_head(model.forward_features(images), pre_logits=True)
+    assert (expected == 0).any()  # something was dropped
+    torch.testing.assert_close(token, expected, rtol=0, atol=1e-5)
+
+
+def _plain_tap(x, tap, hw_shape):
+    """TAP of patch tokens, neighbour by neighbour."""
+    (height, width), num_branches = hw_shape, tap.num_branches
+    grid = x.transpose(1, 2).unflatten(2, hw_shape)
+    weights = tap.predictor(grid).softmax(1)
+    out = weights[:, :1] * grid
+    for dilation in range(1, num_branches):
+        padded = F.pad(grid, [dilation] * 4)
+        steps = (0, dilation, 2 * dilation)
+        window = sum(padded[:, :, i : i + height, j : j + width] for i in steps for j in steps) / 9
+        out = out + weights[:, dilation : dilation + 1] * window
+    return out.flatten(2).transpose(1, 2)
+
+
+def _plain_vit(backbone, images, hw_shape):
+    """The last map and the attention of every block, as the formulas say; for one prefix token."""
+    weights = dict(backbone.named_parameters())
+    dims = backbone.embed_dims
+    patches = F.conv2d(images, weights['patch_embed.proj.weight'], weights['patch_embed.proj.bias'], stride=16)
+    x = torch.cat((weights['cls_token'].expand(len(images), -1, -1), patches.flatten(2).transpose(1, 2)), 1)
+    x = x + weights['pos_embed']
+    maps = []
+    for index, block in enumerate(backbone.blocks):
+        w = {key[len(f'blocks.{index}.') :]: value for key, value in weights.items() if f'blocks.{index}.' in key}
+        pooled = torch.cat((x[:, :1], _plain_tap(x[:, 1:], block.tap, hw_shape)), 1)
+        normed = F.layer_norm(pooled, (dims,), w['norm1.weight'], w['norm1.bias'], 1e-6)
+        qkv = normed @ w['attn.qkv.weight'].T + w['attn.qkv.bias']
+        heads, attended = [], []
+        for h in range(2):
+            query, key, value = (qkv[..., i * dims + h * 8 : i * dims + h * 8 + 8] for i in range(3))
+            heads.append((query @ key.transpose(1, 2) / 8**0.5).softmax(-1))
+            attended.append(heads[-1] @ value)
+        maps.append(torch.stack(heads, 1))
+        x = x + torch.cat(attended, -1) @ w['attn.proj.weight'].T + w['attn.proj.bias']
+        hidden = F.layer_norm(x, (dims,), w['norm2.weight'], w['norm2.bias'], 1e-6)
+        hidden = F.gelu(hidden @ w['mlp.fc1.weight'].T + w['mlp.fc1.bias'])
+        x = x + hidden @ w['mlp.fc2.weight'].T + w['mlp.fc2.bias']
+    x = F.layer_norm(x, (dims,), weights['norm.weight'], weights['norm.bias'], 1e-6)
+    return x[:, 1:].transpose(1, 2).unflatten(2, hw_shape), maps
+
+
+def test_value_and_gradient_of_the_plain_formula():
+    backbone = _sharp(_tiny(img_size=(48, 80), tap_cfg=dict(num_branches=3))).double()
+    images = torch.randn(2, 3, 48, 80, dtype=torch.float64)
+    results = []
+    for forward in (
+        lambda: backbone(images, lambda view: view.probs()),
+        lambda: _plain_vit(backbone, images, (3, 5)),
+    ):
+        out, maps = forward()
+        out = out[0] if isinstance(out, tuple) else out
+        backbone.zero_grad()
+        ((out**2).sum() + sum((probs**3).sum() for probs in maps)).backward()
+        results.append((out, maps, {key: p.grad.clone() for key, p in backbone.named_parameters()}))
+    (out, maps, grads), (plain_out, plain_maps, plain_grads) = results
+    torch.testing.assert_close(out, plain_out)
+    for got, want in zip(maps, plain_maps, strict=True):
+        torch.testing.assert_close(got, want)
+    for key, grad in grads.items():
+        torch.testing.assert_close(grad, plain_grads[key], msg=key)
+
+
+@pytest.mark.parametrize(
+    ('name', 'num_prefix_tokens'),
+    [
+        ('vit_medium_patch16_gap_256', 0),
+        ('deit_tiny_patch16_224', 1),
+        ('deit_small_distilled_patch16_224', 2),
+        ('vit_small_patch14_reg4_dinov2', 5),
+    ],
+)
+def test_tokens_that_tap_and_adl_see(name, num_prefix_tokens):
+    """TAP gets the patches, on their grid; prefix tokens pass it unchanged. ADL gets all tokens, or the patches."""
+    patch = 14 if 'patch14' in name else 16
+    images = torch.randn(1, 3, 2 * patch, 3 * patch)
+    seen = {}
+    for observed_tokens in ('all', 'patches'):
+        torch.manual_seed(0)
+        backbone = TimmViT(name, tap_cfg=dict(num_branches=2), observed_tokens=observed_tokens, **NAMES[name]).eval()
+        _, seen[observed_tokens] = backbone(images, lambda view: view.probs())
+        assert {probs.shape[2:] for probs in seen[observed_tokens]} == {
+            (6 + num_prefix_tokens * (observed_tokens == 'all'),) * 2
+        }
+    for probs, patches in zip(seen['all'], seen['patches'], strict=True):
+        among_patches = probs[..., num_prefix_tokens:, num_prefix_tokens:]
+        torch.testing.assert_close(patches, among_patches / among_patches.sum(-1, keepdim=True))
+    block = backbone.blocks[0]
+    x = torch.randn(1, num_prefix_tokens + 6, backbone.embed_dims)
+    pooled = block._pool(x, (2, 3))
+    assert torch.equal(pooled[:, :num_prefix_tokens], x[:, :num_prefix_tokens])
+    assert torch.equal(pooled[:, num_prefix_tokens:], block.tap(x[:, num_prefix_tokens:], (2, 3)))
+    assert not torch.equal(pooled[:, num_prefix_tokens:], x[:, num_prefix_tokens:])
+
+
+def test_registers_do_not_count_for_adl_among_patches():
+    """Attention that all goes to a register is the worst case of ADL, and none at all among patches."""
+    adl = AttentionDiversificationLoss()
+    terms = {}
+    for observed_tokens in ('all', 'patches'):
+        backbone = _tiny(reg_tokens=1, observed_tokens=observed_tokens)
+        for block in backbone.blocks:
+            nn.init.zeros_(block.attn.qkv.weight)
+            nn.init.zeros_(block.attn.qkv.bias)
+
+        def to_register(view, is_all=observed_tokens == 'all'):
+            key = view.key.clone()
+            if is_all:
+                key[:, :, 1] = 100.0
+            return adl.layer_term(view._replace(query=torch.ones_like(view.query), key=key))
+
+        terms[observed_tokens] = adl(backbone(torch.randn(1, 3, 64, 64), to_register)[1]).item()
+    assert terms['all'] == pytest.approx(1) and terms['patches'] == 0
+
+
+def test_one_branch_equals_no_tap():
+    plain, one_branch = _tiny().eval(), _tiny(tap_cfg=dict(num_branches=1)).eval()
+    one_branch.load_state_dict(plain.state_dict())
+    images = torch.randn(1, 3, 32, 64)
+    assert torch.equal(one_branch(images)[0], plain(images)[0])
+
+
+def test_rivals_of_tap():
+    backbone = _tiny(tap_cfg=dict(type='mmrobust.TokenAvgPool', kernel_size=3))
+    assert type(backbone.blocks[0].tap).__name__ == 'TokenAvgPool'
+    assert backbone(torch.randn(1, 3, 32, 64))[0].shape == (1, 16, 2, 4)
+
+
+def _saved(tmp_path, state_dict):
+    path = tmp_path / 'weights.pth'
+    torch.save(state_dict, path)
+    return dict(type='Pretrained', checkpoint=str(path))
+
+
+@pytest.mark.parametrize('name', ['deit_small_distilled_patch16_224', 'vit_base_patch16_siglip_224'])
+@pytest.mark.parametrize('out_type', ['featmap', 'cls_token'])
+@pytest.mark.parametrize('frame', ['timm', 'model', 'task'])
+def test_checkpoints_load(tmp_path, name, out_type, frame):
+    """As timm keeps them, as DeiT's training code does, and of a task model; all with a head."""
+    source = _timm(name)
+    state_dict = source.state_dict()
+    if frame == 'model':
+        state_dict = {'model': state_dict}
+    elif frame == 'task':
+        state_dict = {'state_dict': {f'backbone.{key}': value for key, value in state_dict.items()}}
+    out_indices = (0, 1)  # for maps the last block is not needed
+    target = TimmViT(
+        name, out_type=out_type, out_indices=out_indices, init_cfg=_saved(tmp_path, state_dict), **NAMES[name]
+    )
+    target.init_weights()
+    assert len(target.blocks) == (2 if out_type == 'featmap' else 3)
+    for key, value in target.state_dict().items():
+        assert torch.equal(value, source.state_dict()[key]), key
+
+
+def test_own_checkpoint_with_tap(tmp_path):
+    source = _tiny(tap_cfg=dict(num_branches=2), out_type='cls_token')
+    target = _tiny(tap_cfg=dict(num_branches=2), init_cfg=_saved(tmp_path, source.state_dict()))
+    target.init_weights()
+    assert any('.tap.' in key for key in target.state_dict())
+    for key, value in target.state_dict().items():
+        assert torch.equal(value, source.state_dict()[key]), key
+
+
+def test_checkpoint_without_tap_is_refused_as_for_fan(tmp_path):
+    target = _tiny(tap_cfg=dict(num_branches=2), init_cfg=_saved(tmp_path, _tiny().state_dict()))
+    with pytest.raises(ValueError, match=r'14 missing.*\n.*blocks.0.tap.predictor.0.weight'):
+        target.init_weights()
+
+
+def test_deeper_checkpoint_is_refused(tmp_path):
+    target = _tiny(out_indices=(0,), init_cfg=_saved(tmp_path, _tiny(depth=4).state_dict()))
+    with pytest.raises(ValueError, match='24 unexpected'):  # blocks 2 and 3; block 1 is only not needed
+        target.init_weights()
+
+
+def test_position_embedding_of_another_size_is_resampled(tmp_path):
+    source = _tiny(img_size=64)
+    target = _tiny(img_size=(32, 96), init_cfg=_saved(tmp_path, source.state_dict()))
+    target.init_weights()
+    assert target.pos_embed.shape == (1, 1 + 12, 16)
+    images = torch.randn(1, 3, 32, 96)
+    torch.testing.assert_close(target.eval()(images), source.eval()(images))
+
+
+@pytest.mark.parametrize('name', ['deit_tiny_patch16_224', 'vit_base_patch16_siglip_224'])
+def test_pretrained_weights_of_timm_stay(tmp_path, name, recwarn):
+    """timm reads a local file here; TAP starts on its own."""
+    source = timm.create_model(name, **SIZES)
+    torch.save(source.state_dict(), tmp_path / 'timm.pth')
+    backbone = TimmViT(
+        name,
+        pretrained=True,
+        tap_cfg=dict(num_branches=2),
+        out_type='cls_token',
+        pretrained_cfg_overlay=dict(file=str(tmp_path / 'timm.pth')),
+        **SIZES,
+    )
+    backbone.init_weights()
+    assert not any('random weights' in str(warning.message) for warning in recwarn)
+    own = {key: value for key, value in backbone.state_dict().items() if '.tap.' not in key}
+    assert own and all(torch.equal(value, source.state_dict()[key]) for key, value in own.items())
+
+
+def test_random_weights_are_said():
+    with pytest.warns(UserWarning, match='starts from random weights'):
+        _tiny().init_weights()
+
+
+def test_distilled_tokens_fit_mmpretrains_head():
+    from mmpretrain.models.heads import DeiTClsHead
+
+    model, backbone = _pair('deit_small_distilled_patch16_224', out_type='cls_dist_tokens')
+    head = DeiTClsHead(num_classes=3, in_channels=32).eval()
+    head.layers.head.load_state_dict(model.head.state_dict())
+    head.layers.head_dist.load_state_dict(model.head_dist.state_dict())
+    images = torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        torch.testing.assert_close(head(backbone(images)), model(images), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize('with_adl', [False, True])
+def test_segmentor_on_a_picture_that_is_not_square(with_adl):
+    backbone = dict(
+        type='mmrobust.TimmViT', model_name='vit_tiny_patch16_224', img_size=64, tap_cfg=dict(num_branches=2)
+    )
+    config = dict(
+        type='EncoderDecoder',
+        data_preprocessor=dict(type='SegDataPreProcessor', size=(32, 96), test_cfg=dict(size_divisor=16)),
+        backbone=backbone | dict(embed_dim=16, depth=2, num_heads=2, out_indices=(0, 1)),
+        decode_head=dict(
+            type='FCNHead',
+            in_channels=16,
+            channels=8,
+            num_convs=1,
+            num_classes=5,
+            loss_decode=dict(type='CrossEntropyLoss'),
+        ),
+        train_cfg=dict(),
+        test_cfg=dict(mode='whole'),
+    )
+    if with_adl:
+        config |= dict(
+            type='mmrobust.RobustEncoderDecoder',
+            loss_attn=dict(type='mmrobust.AttentionDiversificationLoss', tau=1.0),
+        )
+    model = MODELS.build(ConfigDict(config))
+    _sharp(model.backbone)
+    sample = SegDataSample(gt_sem_seg=PixelData(data=torch.randint(0, 5, (1, 32, 96))))
+    sample.set_metainfo(dict(img_shape=(32, 96), ori_shape=(32, 96)))
+    inputs = torch.randint(0, 256, (3, 32, 96))
+    batch = model.data_preprocessor(dict(inputs=[inputs] * 2, data_samples=[sample] * 2), training=True)
+    losses = model(**batch, mode='loss')
+    assert ('loss_adl' in losses) == with_adl
+    total, _ = model.parse_losses(losses)
+    total.backward()
+    unused = {key for key, parameter in model.named_parameters() if parameter.grad is None}
+    assert unused == set()
+    model.eval()
+    batch = model.data_preprocessor(dict(inputs=[inputs], data_samples=[sample]))
+    (result,) = model(**batch, mode='predict')
+    assert result.pred_sem_seg.shape == (32, 96)
+
+
+def test_blocks_behind_the_last_map_are_not_built():
+    backbone = _tiny(depth=4, out_indices=(0, -2))
+    assert backbone.out_indices == (0, 2) and len(backbone.blocks) == 3
+    assert [out.shape for out in backbone(torch.randn(1, 3, 32, 48))] == [(1, 16, 2, 3)] * 2
+
+
+def test_frozen_stages():
+    backbone = _tiny(tap_cfg=dict(num_branches=2), reg_tokens=2, pre_norm=True, frozen_stages=1)
+    backbone.train()
+    frozen = {key for key, parameter in backbone.named_parameters() if not parameter.requires_grad}
+    prefixes = ('cls_token', 'reg_token', 'pos_embed', 'patch_embed.', 'norm_pre.', 'blocks.0.')
+    assert frozen == {key for key, _ in backbone.named_parameters() if key.startswith(prefixes)}
+    assert not backbone.blocks[0].tap.training and backbone.blocks[1].tap.training
+
+
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('resnet18', "VisionTransformer of timm, got 'resnet18', of class ResNet"),
+        ('swin_tiny_patch4_window7_224', 'of class SwinTransformer'),
+        ('eva02_tiny_patch14_224', 'of class Eva'),
+        ('beit_base_patch16_224', 'of class Beit'),
+        ('vit_small_patch16_18x2_224', 'blocks of vit_small_patch16_18x2_224 are ParallelThingsBlock'),
+        ('vit_base_patch16_rpn_224', 'ResPostBlock with Attention'),
+        ('vit_dlittle_patch16_reg1_gap_256', 'Block with DiffAttention'),
+        ('vit_pwee_patch16_reg1_gap_256', 'ParallelScalingBlock'),
+        ('deit_tiny_patch16_22', "got 'deit_tiny_patch16_22'; close to it are deit_tiny_patch16_224"),
+        ('qqqqqqqqqq', "got 'qqqqqqqqqq'$"),
+    ],
+)
+def test_models_that_are_refused(name, message):
+    with torch.device('meta'), pytest.raises(ValueError, match=message):
+        TimmViT(name)
+
+
+def test_gated_attention_is_refused(monkeypatch):
+    from timm.layers import Attention
+
+    init = Attention.__init__
+    monkeypatch.setattr(Attention, '__init__', lambda self, *args, **kwargs: init(self, *args, gated=True, **kwargs))
+    with pytest.raises(
+        ValueError, match=r"does not run \['gate'\] of timm's Attention, which vit_tiny_patch16_224 has"
+    ):
+        _tiny()
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'tap_cfg': dict(num_branches=0)}, 'at least 1, got 0'),
+        ({'out_type': 'raw'}, "'featmap', 'cls_token', 'cls_dist_tokens'.*got 'raw'"),
+        ({'out_type': 'cls_dist_tokens'}, 'needs a distillation token, but vit_tiny_patch16_224 has none'),
+        ({'out_type': 'cls_token', 'global_pool': ''}, "needs a global_pool other than ''"),
+        ({'observed_tokens': 'cls'}, "'all', 'patches'.*got 'cls'"),
+        ({'out_indices': (0, 2)}, r'within 0 to 1, got \(0, 2\)'),
+        ({'out_indices': (0, -2)}, r'ascending.*got \(0, -2\)'),
+        ({'out_indices': ()}, r'got \(\)'),
+        ({'frozen_stages': 3}, '-1 to 2 for vit_tiny_patch16_224, got 3'),
+        ({'num_classes': 10}, 'num_classes must be 0 in a backbone, got 10'),
+        ({'patch_drop_rate': 0.5}, 'patch_drop_rate must be 0 in a backbone, got 0.5'),
+    ],
+)
+def test_bad_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        _tiny(**options)
+
+
+def test_size_of_the_picture():
+    with pytest.raises(ValueError, match=r'multiples of 14, got 28 x 30 .*size_divisor=14'):
+        _tiny(img_size=56, patch_size=14)(torch.randn(1, 3, 28, 30))
+    assert _tiny(dynamic_img_pad=True)(torch.randn(1, 3, 28, 40))[0].shape == (1, 16, 2, 3)
+
+
+def test_timm_is_optional(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'timm', None)
+    with pytest.raises(ImportError, match='pip install timm'):
+        _tiny()
+
+
+def test_import_without_timm():
+    code = (
+        "import sys; sys.modules['timm'] = None; import mmrobust.models; "
+        "assert not any(key.startswith('timm.') for key in sys.modules)"
+    )
+    subprocess.run([sys.executable, '-W', 'ignore', '-c', code], check=True)
