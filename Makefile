@@ -7,10 +7,10 @@ STAMP := $(VENV)/.mmrobust-installed
 # OpenMP threads sleep while they wait: spinning, the default, slows training several times on a shared machine.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test test-slow lint clean
+.PHONY: help demo demo-classification test test-slow lint clean
 
 help:  ## print this list (default)
-	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(STAMP): setup.py constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "mmrobust needs Python 3.10 or newer, but there is no '$(PYTHON)': run 'make PYTHON=/path/to/python3.11'." >&2; exit 1; }
@@ -23,6 +23,9 @@ $(STAMP): setup.py constraints.txt
 
 demo: $(STAMP)  ## draw MiniCity, train and test FAN with and without TAP and ADL: 15 minutes on two CPU cores
 	$(VENV)/bin/python tools/demo.py
+
+demo-classification: $(STAMP)  ## train FAN on scikit-learn's digits with and without TAP and ADL, corrupt and attack it
+	$(VENV)/bin/python tools/demo_classification.py
 
 test: $(STAMP)  ## run the tests that take seconds
 	$(VENV)/bin/python -m pytest -m 'not slow'

@@ -15,6 +15,7 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
 from mmseg.visualization import SegLocalVisualizer
 from torch import nn
 
@@ -90,7 +91,7 @@ def forget_instances():
 
 
 def forget() -> None:
-    for kind in (DefaultScope, MessageHub, MMLogger, SegLocalVisualizer):
+    for kind in (DefaultScope, MessageHub, MMLogger, SegLocalVisualizer, Visualizer):
         kind._instance_dict.clear()
 
 

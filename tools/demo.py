@@ -7,24 +7,20 @@ continues where it was.
 
 import argparse
 import json
-import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from mmrobust import cli  # it checks the OpenMMLab stack
 
 # isort: split
 from mmengine.config import Config
 
+from mmrobust.commands import console, last_checkpoint, run, show, train
 from mmrobust.datasets import CityscapesDataset
 from mmrobust.visualization import side_by_side
 
@@ -37,8 +33,6 @@ ROBUSTNESS = {
     'acdc': (),
 }
 
-console = Console(highlight=False)
-
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Draw MiniCity, train, test and compare.')
@@ -47,71 +41,9 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def run(command: list[str], log: Path, watch=lambda: None) -> None:
-    """Run a command of this project, its output in ``log``; ``watch`` is called about every second.
-
-    Raises:
-        SystemExit: the command failed; the end of its output is shown.
-    """
-    console.print(f'[dim]$ {shlex.join(["python", *command])}   (output: {log})[/dim]', soft_wrap=True)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open('w') as output:
-        process = subprocess.Popen([sys.executable, *command], stdout=output, stderr=subprocess.STDOUT)
-        try:
-            while process.poll() is None:
-                time.sleep(1)
-                watch()
-        finally:
-            process.terminate()
-    if process.returncode:
-        console.print(''.join(log.read_text().splitlines(keepends=True)[-15:]), markup=False)
-        raise SystemExit(f'the command above failed with exit code {process.returncode}; all of its output is in {log}')
-
-
-def train(config_path: str, work_dir: Path, options: list[str], max_iters: int) -> None:
-    """Train with ``tools/train.py``, with a line that shows progress, losses and time left."""
-    columns = (
-        TextColumn('{task.description}'),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn('{task.fields[losses]}'),
-    )
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task('training', total=max_iters, losses='')
-
-        def watch() -> None:
-            last = last_scalars(work_dir)
-            if last:
-                losses = '  '.join(
-                    f'{name} {last[key]:.3f}'
-                    for name, key in (('CE', 'decode.loss_ce'), ('ADL', 'loss_adl'))
-                    if key in last
-                )
-                progress.update(task, completed=last['step'], losses=losses)
-
-        run(
-            ['tools/train.py', config_path, '--work-dir', str(work_dir), '--resume', *options],
-            work_dir / 'train.log',
-            watch,
-        )
-        watch()
-        progress.update(task, completed=max_iters)  # the last iterations may lie between two log entries
-
-
-def last_scalars(work_dir: Path) -> dict | None:
-    """The last training entry that MMEngine's logger wrote, None before the first."""
-    for file in sorted(work_dir.glob('*/vis_data/scalars.json'), reverse=True):
-        for line in reversed(file.read_text().splitlines()):
-            entry = json.loads(line) if line.endswith('}') else {}
-            if 'loss' in entry:
-                return entry
-    return None
-
-
 def test(config_path: str, work_dir: Path, options: list[str]) -> dict[str, float]:
     """Test the last checkpoint with ``tools/test.py``; label maps go to ``predictions``. Returns percentages."""
-    checkpoint = (work_dir / 'last_checkpoint').read_text().strip()
+    checkpoint = last_checkpoint(work_dir)
     test_dir = work_dir / 'test'
     run(
         [
@@ -126,7 +58,7 @@ def test(config_path: str, work_dir: Path, options: list[str]) -> dict[str, floa
 
 def evaluate_robustness(config_path: str, work_dir: Path, data_root: str, options: list[str]) -> dict[str, dict]:
     """Cityscapes-C and ACDC of the last checkpoint, with ``tools/evaluate_robustness.py``. Returns both results."""
-    checkpoint = (work_dir / 'last_checkpoint').read_text().strip()
+    checkpoint = last_checkpoint(work_dir)
     results = {}
     for benchmark, arguments in ROBUSTNESS.items():
         out = work_dir / 'robustness' / benchmark
@@ -142,24 +74,17 @@ def evaluate_robustness(config_path: str, work_dir: Path, data_root: str, option
     return results
 
 
-def show(title: str, columns: Sequence[str], rows: Mapping[str, Iterable[float]]) -> None:
-    """Print numbers of each model as a table."""
-    table = Table('model', title=title)
-    for column in columns:
-        table.add_column(column, justify='right')
-    for name, values in rows.items():
-        table.add_row(name, *(f'{value:.2f}' for value in values))
-    console.print(table)
-
-
 def write_robustness(results: dict[str, dict[str, dict]], work_dir: Path) -> Path:
     """Show the headlines, and write the page that compares the models."""
     headline = ('clean_mIoU', 'mPC', 'retention')
-    corrupted = {name: [of['cityscapes-c'][key] for key in headline] for name, of in results.items()}
+    corrupted = {name: [f'{of["cityscapes-c"][key]:.2f}' for key in headline] for name, of in results.items()}
     show('MiniCity, 16 corruptions, percent', ('clean', 'mPC', 'retention'), corrupted)
     conditions = list(next(iter(results.values()))['acdc']['conditions'])
     weather = {
-        name: [of['acdc']['conditions'][condition]['mIoU'] for condition in conditions] + [of['acdc']['pooled_mIoU']]
+        name: [
+            *(f'{of["acdc"]["conditions"][condition]["mIoU"]:.2f}' for condition in conditions),
+            f'{of["acdc"]["pooled_mIoU"]:.2f}',
+        ]
         for name, of in results.items()
     }
     show('MiniCity in bad weather, mIoU in percent', (*conditions, 'pooled'), weather)
@@ -215,8 +140,8 @@ def label_file(config: Config, image: Path) -> Path:
 def write_table(results: dict[str, dict[str, float]], work_dir: Path) -> Path:
     """Show the results, and write them as Markdown and JSON."""
     lines = [f'| model | {" | ".join(METRICS)} |', '|---' * (len(METRICS) + 1) + '|']
-    rows = {name: [metrics[metric] for metric in METRICS] for name, metrics in results.items()}
-    lines += [f'| {name} | {" | ".join(f"{value:.2f}" for value in row)} |' for name, row in rows.items()]
+    rows = {name: [f'{metrics[metric]:.2f}' for metric in METRICS] for name, metrics in results.items()}
+    lines += [f'| {name} | {" | ".join(row)} |' for name, row in rows.items()]
     show('MiniCity validation, percent', METRICS, rows)
     path = work_dir / 'results.md'
     path.write_text('\n'.join(lines) + '\n')
@@ -242,7 +167,8 @@ def main() -> None:
     for number, (name, config_path) in enumerate(MODELS.items(), start=2):
         console.rule(f'{number}. Train, test and disturb: {name}')
         model_dir = work_dir / Path(config_path).stem
-        train(config_path, model_dir, options, config.train_cfg.max_iters)
+        losses = {'CE': 'decode.loss_ce', 'ADL': 'loss_adl'}
+        train(config_path, model_dir, options, config.train_cfg.max_iters, losses)
         results[name] = test(config_path, model_dir, options)
         robustness[name] = evaluate_robustness(config_path, model_dir, data_root, options)
 

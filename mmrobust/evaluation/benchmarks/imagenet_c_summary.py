@@ -38,7 +38,8 @@ def summarize(
     Returns:
         A dict for JSON: ``clean_error``; ``mean_error`` over the corruptions of the benchmark, each the mean over its
         severities; ``mCE`` and ``relative_mCE`` where all 15 x 5 cells were run and there is a network to divide by;
-        error, CE and relative CE of each corruption; bootstrap intervals over images, and the samples.
+        error, CE and relative CE of each corruption, None where the reference makes no errors to divide by;
+        bootstrap intervals over images, and the samples.
     """
     clean = store.read(CLEAN)
     results = {cell: store.read(cell) for cell in cells}
@@ -53,11 +54,13 @@ def summarize(
     if normalised_by is not None and whole:
         divisors = None if reference is None else _errors_of(reference)
         of_reference = None if reference is None else reference['results']['clean_error']
-        chosen = [cell for cell in cells if cell.corruption in whole]
-        values, sampled_values = ({cell: of[cell] for cell in chosen} for of in (errors, samples))
-        ce, ce_samples = (corruption_errors(of, divisors) for of in (values, sampled_values))
-        relative = relative_corruption_errors(values, clean.error, divisors, of_reference)
-        relative_samples = relative_corruption_errors(sampled_values, clean_samples, divisors, of_reference)
+        dividable = _chosen(cells, whole, divisors, 0)
+        ce, ce_samples = (corruption_errors(_part(of, dividable), divisors) for of in (errors, samples))
+        dividable = _chosen(cells, whole, divisors, of_reference)
+        relative, relative_samples = (
+            relative_corruption_errors(_part(of, dividable), at_clean, divisors, of_reference)
+            for of, at_clean in ((errors, clean.error), (samples, clean_samples))
+        )
     summary: dict[str, Any] = {
         'clean_error': clean.error,
         'clean_error_interval': interval(clean_samples),
@@ -129,6 +132,21 @@ def to_markdown(summary: dict[str, Any], title: str) -> str:
         lines += ['', '## Published (paper, Table 3), not measured here', '| model | mCE |', '|---|---:|']
         lines += [f'| {model} | {row["mCE"]} |' for model, row in TABLE_3.items()]
     return '\n'.join(lines) + '\n'
+
+
+def _chosen(
+    cells: Sequence[Cell], whole: Sequence[str], divisors: dict[tuple[str, int], float] | None, floor: float | None
+) -> list[Cell]:
+    """Cells of the corruptions on which the reference's error is above the floor: no other has a quotient."""
+    above = whole
+    if divisors is not None:
+        found = mean_over_severities(divisors)
+        above = [name for name in whole if found.get(name, 0) > floor]
+    return [cell for cell in cells if cell.corruption in above]
+
+
+def _part(values: dict[Cell, Any], cells: Sequence[Cell]) -> dict[Cell, Any]:
+    return {cell: values[cell] for cell in cells}
 
 
 def _errors_of(reference: dict) -> dict[tuple[str, int], float]:

@@ -70,3 +70,13 @@ def test_part_of_the_benchmark_has_no_mce(tmp_path):
         ('clean', '0', 10), ('fog', '1', 10), ('fog', '5', 50), ('snow', '5', 50)
     ]  # fmt: skip
     assert '| 10.00 (' in to_markdown(summary, 'title') and ' | - | - | 40.00 (' in to_markdown(summary, 'title')
+
+
+def test_nothing_is_divided_by_a_reference_without_errors(tmp_path):
+    """The reference has no error on fog, and on snow not more than on clean pictures."""
+    cells = [Cell(name, severity) for name in ('fog', 'snow', 'frost') for severity in (1, 2, 3, 4, 5)]
+    other = _store(tmp_path / 'b', cells, lambda cell: dict(fog=0, snow=100, frost=400)[cell.corruption], 100)
+    reference = {'results': summarize(other, cells, None)}
+    found = summarize(_store(tmp_path / 'a', cells, lambda cell: 200, 0), cells, 'resnet', reference)['corruptions']
+    assert [found[name]['CE'] for name in ('fog', 'snow', 'frost')] == [None, 200, 50]
+    assert [found[name]['relative_CE'] for name in ('fog', 'snow', 'frost')] == [None, None, pytest.approx(200 / 3)]
