@@ -36,7 +36,7 @@ ALLOWED = {
 FORBIDDEN = {
     'mmrobust': ('tools', 'configs', 'tests', 'mmcv.ops', 'pkg_resources'),
     'mmrobust.models': ('mmrobust.datasets', 'mmrobust.evaluation', 'mmrobust.engine'),
-    'mmrobust.datasets': ('mmrobust.models',),
+    'mmrobust.datasets': ('mmrobust.models', 'mmrobust.evaluation'),
     'mmrobust.evaluation': ('mmrobust.models',),
     'mmrobust.engine': ('mmrobust.models',),
 }

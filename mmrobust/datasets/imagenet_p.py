@@ -12,10 +12,16 @@ from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 from mmrobust.datasets.cityscapes import absolute
 from mmrobust.datasets.imagenet_subsets import WNIDS
 from mmrobust.datasets.imagenet_variants import files_of_classes, refuse_places
-from mmrobust.evaluation.functional.perturbation_stability import check_perturbation, is_noise
 from mmrobust.registry import DATASETS
 
 __all__ = ['ImageNetP', 'read_frames']
+
+#: The 10 perturbations of the benchmark, and the 4 for validation.
+PERTURBATIONS = (
+    *('gaussian_noise', 'shot_noise', 'motion_blur', 'zoom_blur', 'snow', 'brightness'),
+    *('translate', 'rotate', 'tilt', 'scale'),
+    *('speckle_noise', 'gaussian_blur', 'spatter', 'shear'),
+)
 
 
 @DATASETS.register_module()
@@ -45,13 +51,16 @@ class ImageNetP(BaseDataset):
 
     def __init__(self, data_root: str, perturbation: str, difficulty: int = 1, **kwargs: Any) -> None:
         refuse_places(type(self).__name__, kwargs)
-        check_perturbation(perturbation, difficulty)
+        if perturbation not in PERTURBATIONS:
+            raise ValueError(f'perturbation must be one of {", ".join(PERTURBATIONS)}, got {perturbation!r}')
+        if difficulty not in (1, 2, 3):
+            raise ValueError(f'difficulty must be 1, 2 or 3, got {difficulty!r}')
         self.perturbation, self.difficulty = perturbation, difficulty
         super().__init__(ann_file='', data_root=str(data_root), **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """Return one dict per video, sorted by class and name."""
-        stronger = is_noise(self.perturbation) and self.difficulty > 1
+        stronger = self.perturbation.endswith('_noise') and self.difficulty > 1
         name = f'{self.perturbation}_{self.difficulty}' if stronger else self.perturbation
         remedy = 'download and unpack its archives from https://zenodo.org/records/3565846'
         files = files_of_classes(

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from mmengine.registry import DATASETS
 
-from mmrobust.datasets import ImageNetP
+from mmrobust.datasets import ImageNetP, imagenet_p
 from mmrobust.datasets.imagenet_p import read_frames
 from mmrobust.datasets.imagenet_subsets import WNIDS
+from mmrobust.evaluation.functional.perturbation_stability import EXTRA_PERTURBATIONS, PERTURBATIONS
 
 
 def write_video(path: Path, num_frames: int) -> Path:
@@ -118,3 +119,7 @@ def test_other_files_are_no_sequences(tmp_path):
 def test_wrong_arguments_are_refused_before_files_are_looked_for(tmp_path, arguments, kind, sentence):
     with pytest.raises(kind, match=sentence):
         ImageNetP(tmp_path / 'none', lazy_init=True, **arguments)
+
+
+def test_its_perturbations_are_those_that_have_numbers():
+    assert imagenet_p.PERTURBATIONS == PERTURBATIONS + EXTRA_PERTURBATIONS
