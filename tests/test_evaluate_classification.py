@@ -223,3 +223,9 @@ def test_timm_classifier(files, tool, tmp_path, capsys):  # noqa: F811
     torch.save(classifier.model.state_dict(), files / 'timm.pth')  # as timm itself names the weights
     tool.main(_arguments(files, tmp_path, '--benchmark', 'adversarial', '--attacks', 'fgsm', name='timm'))
     assert set(json.loads((tmp_path / 'results.json').read_text())['results']['cells']) == {'clean', 'fgsm'}
+
+
+def test_benchmark_of_segmentation(files, tool, tmp_path, capsys):  # noqa: F811
+    with pytest.raises(SystemExit):
+        tool.main(_arguments(files, tmp_path))
+    assert 'choose from imagenet-c, imagenet-variants, imagenet-p, adversarial' in capsys.readouterr().err

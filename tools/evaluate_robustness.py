@@ -127,9 +127,17 @@ def build_benchmark(config: Config, args: argparse.Namespace) -> Benchmark:
     """The benchmark that the command line asks for; an option has the name of the argument that it sets.
 
     Raises:
-        ValueError: an option belongs to another benchmark, or has a value that is not allowed.
+        ValueError: an option belongs to another benchmark, or has a value that is not allowed; the benchmark is not for
+            this kind of model.
     """
     kind = BENCHMARKS[args.benchmark]
+    scope = config.get('default_scope')
+    fitting = [name for name, of in BENCHMARKS.items() if of.model_type.scope == scope]
+    if fitting and kind.name not in fitting:
+        raise ValueError(
+            f'--benchmark {args.benchmark} is for models of {kind.model_type.scope}, but {args.config} is for {scope}: '
+            f'choose from {", ".join(fitting)}'
+        )
     taken = {name: inspect.signature(of).parameters for name, of in BENCHMARKS.items()}
     given = {name: value for name, value in vars(args).items() if value is not None and name != 'config'}
     for name in given:

@@ -75,8 +75,8 @@ class AttentionBackbone(BaseModule):
         """Initialise, or load the pretrained weights that ``init_cfg`` names."""
         if not self.init_cfg or self.init_cfg.get('type') != 'Pretrained':
             warnings.warn(
-                f'{type(self).__name__} starts from random weights; the paper fine-tunes ImageNet weights, which '
-                "model.backbone.init_cfg=dict(type='Pretrained', checkpoint=PATH) loads",
+                f'{type(self).__name__} starts from random weights, as for ImageNet; to fine-tune, load weights with '
+                "model.backbone.init_cfg=dict(type='Pretrained', checkpoint=PATH)",
                 stacklevel=2,
             )
             super().init_weights()
