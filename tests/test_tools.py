@@ -284,7 +284,7 @@ def test_flops_of_a_config(config, capsys):
 
 @pytest.mark.slow
 def test_two_processes_on_a_cpu(config, checkpoint, tmp_path):
-    torchrun = [sys.executable, '-m', 'torch.distributed.run', '--nproc_per_node=2', '--master_port=29713']
+    torchrun = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']  # at any free port
     train = [str(ROOT / 'tools' / 'train.py'), config, '--launcher', 'pytorch', '--work-dir', str(tmp_path)]
     test = [str(ROOT / 'tools' / 'test.py'), config, checkpoint, '--work-dir', str(tmp_path), '--out']
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'CUDA_VISIBLE_DEVICES': ''}
