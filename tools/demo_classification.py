@@ -1,7 +1,7 @@
 """FAN on scikit-learn's digits, with and without TAP and ADL: train, corrupt, attack, compare.
 
-python tools/demo_classification.py              # one seed: 12 minutes on two CPU cores
-python tools/demo_classification.py --seeds 5    # what docs/classification_robustness.md reports
+python tools/demo_classification.py              # one seed: 11 minutes on two CPU cores
+python tools/demo_classification.py --seeds 5    # with intervals over seeds: about an hour
 
 Runs the commands that a user would run, shows them, and leaves everything in work_dirs/demo_classification. Started
 again, it continues where it was.
@@ -129,7 +129,7 @@ def main(argv: list[str] | None = None) -> None:
         f'Done in {(time.monotonic() - start) / 60:.1f} minutes. Look at\n'
         f'  {report}   the table above\n'
         f'  {page}   every corruption, the models of seed 0 side by side\n'
-        'One seed does not say which model is better: see docs/classification_robustness.md for five.',
+        'One seed does not say which model is better: --seeds 5 gives intervals over seeds.',
         soft_wrap=True,
     )
 
