@@ -140,11 +140,17 @@ def train(tmp_path, root, name, epochs, *options) -> list[tuple[float, ...]]:
     """Train two iterations an epoch through the tool: (loss_cls, loss_adl, loss) of each iteration."""
     config, run = tmp_path / f'{name}_{epochs}.py', tmp_path / name
     config.write_text(TINY.format(config=REPO / 'configs/fan_tap_adl_digits.py', root=root, epochs=epochs))
+    before = len(logged(run))  # two runs of one second write into one file
     load_tool('train.py').main([str(config), '--work-dir', str(run), *options])
     for kind in (DefaultScope, MessageHub, MMLogger, Visualizer):  # MMEngine keeps them: one process, one run
         kind._instance_dict.clear()
-    logged = sorted(run.glob('*/vis_data/scalars.json'))[-1].read_text().splitlines()
-    entries = [entry for entry in map(json.loads, logged) if 'loss' in entry]
+    return logged(run)[before:]
+
+
+def logged(run) -> list[tuple[float, ...]]:
+    """(loss_cls, loss_adl, loss) of every iteration that was logged in a working directory."""
+    lines = [line for file in sorted(run.glob('*/vis_data/scalars.json')) for line in file.read_text().splitlines()]
+    entries = [entry for entry in map(json.loads, lines) if 'loss' in entry]
     return [(entry['loss_cls'], entry['loss_adl'], entry['loss']) for entry in entries]
 
 
