@@ -14,8 +14,8 @@ mmrobust.RVT. The released code trains on 32 GPUs in float32; neither memory nor
 
 Another number of pictures a step, with a learning rate that follows: --auto-scale-lr.
 
-Checkpoints hold the averaged weights (EMA), which are what is tested. Differs from the released code in one pass with
-augmented patches instead of two, one with and one without (see mmrobust.RVT).
+Each picture passes twice a step, with augmented patches and as it is, and ADL sees the latter (see
+mmrobust.RobustImageClassifier). Checkpoints hold the averaged weights (EMA), which are what is tested.
 """
 
 _base_ = [
@@ -30,10 +30,10 @@ model = dict(
         type='mmrobust.RVT',
         arch='base_plus',
         out_type='avg_featmap',
-        patch_augment=dict(prob=0.1),
         drop_path_rate=0.1,
     ),
     head=dict(in_channels=768),
+    patch_augment=dict(prob=0.1),
 )
 train_dataloader = dict(sampler=dict(type='mmrobust.SeededRepeatAugSampler', num_repeats=3))
 default_hooks = dict(ema=dict(type='EMAHook', momentum=4e-5, update_buffers=True, priority='ABOVE_NORMAL'))

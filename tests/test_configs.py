@@ -124,6 +124,7 @@ def test_recipe_on_imagenet(network, sampler, erasing, resize, warm_up, lowest, 
     assert linear.start_factor * config.optim_wrapper.optimizer.lr == pytest.approx(1e-6)
     assert config.auto_scale_lr.base_batch_size == 2048 and config.optim_wrapper.optimizer.lr == 2e-3
     assert ('ema' in config.default_hooks) == ema
+    assert config.model.get('patch_augment') == (dict(prob=0.1) if network == 'rvt' else None)
 
 
 @pytest.mark.parametrize(

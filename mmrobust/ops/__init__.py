@@ -4,6 +4,7 @@ from mmrobust.ops.attention_diversification import (
     ADL_MODES,
     attention_diversification,
     attention_diversification_reference,
+    diversified_attention,
 )
 from mmrobust.ops.attention_probs import attention_probs
 from mmrobust.ops.contiguous_gradient import contiguous_gradient
@@ -21,6 +22,7 @@ __all__ = [
     'attention_probs',
     'contiguous_gradient',
     'dilated_windows',
+    'diversified_attention',
     'kernel_windows',
     'weighted_avg_pool',
     'weighted_avg_pool_reference',

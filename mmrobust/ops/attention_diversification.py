@@ -30,17 +30,15 @@ Rows of different regions share no key, so all regions are summed up in the same
 
 # B batch, H heads, G groups of heads (1: averaged, H: each its own), N tokens, D channels per head, S regions
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-ADL_MODES = ('paper', 'official')
+from mmrobust.ops.attention_diversification_blocks import Attention, backward_sweep, forward_sweep, inverse
 
-# Entries of a (images, H, rows, N) block that stay in a CPU core's cache; measured best at 64 to 128 rows for N = 4096.
-_BLOCK_ENTRIES = {'cpu': 2**21}
-_BLOCK_ENTRIES_ACCELERATOR = 2**25
+ADL_MODES = ('paper', 'official')
 
 
 def attention_diversification_reference(
@@ -123,16 +121,64 @@ def attention_diversification(
     Raises:
         ValueError: if only one of ``query_regions`` and ``key_regions`` is given.
     """
+    view = (query, key, gate, bias, query_regions, key_regions)
+    return _apply(view, None, dict(tau=tau, mode=mode, per_head=per_head, block_entries=block_entries))
+
+
+def diversified_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    gate: Tensor | None = None,
+    bias: Tensor | None = None,
+    query_regions: Tensor | None = None,
+    key_regions: Tensor | None = None,
+    *,
+    tau: float = 2.0,
+    mode: str = 'paper',
+    per_head: bool = False,
+    block_entries: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """``softmax(query @ key^T * gate + bias) @ value``, and :func:`attention_diversification` of the same attention.
+
+    On a CPU, and with a ``gate``, which ``scaled_dot_product_attention`` does not take, both are made in the same
+    sweeps: the probabilities of a block serve the output and the loss.
+
+    Args:
+        value: ``(B, H, Nk, D)``. The others as in :func:`attention_diversification`.
+
+    Returns:
+        The output ``(B, H, Nq, D)`` in the dtype of ``value``, and the loss.
+    """
+    view = (query, key, gate, bias, query_regions, key_regions)
+    options = dict(tau=tau, mode=mode, per_head=per_head, block_entries=block_entries)
+    if gate is None and (query.device.type != 'cpu' or value.dtype not in (torch.float32, torch.float64)):
+        bias = None if bias is None else bias.to(query.dtype)
+        out = F.scaled_dot_product_attention(query, key, value, bias, scale=1.0)
+        return out, attention_diversification(*view, **options)
+    out, loss = _apply(view, value, options)
+    return out.to(value.dtype), loss
+
+
+def _apply(view: tuple[Tensor | None, ...], value: Tensor | None, options: dict) -> Tensor | tuple[Tensor, Tensor]:
+    query, key, gate, bias, query_regions, key_regions = view
     if (query_regions is None) != (key_regions is None):
         raise ValueError('query_regions and key_regions of ADL must be given together, got only one of them')
-    block_entries = block_entries or _BLOCK_ENTRIES.get(query.device.type, _BLOCK_ENTRIES_ACCELERATOR)
     with torch.autocast(query.device.type, enabled=False):
         dtype = torch.promote_types(query.dtype, torch.float32)
-        query, key = query.to(dtype), key.to(dtype)
-        gate = None if gate is None else gate.to(dtype)
-        bias = None if bias is None else bias.to(dtype)
-        view = (query, key, gate, bias, query_regions, key_regions)
-        return _AttentionDiversification.apply(*view, float(tau), mode, per_head, block_entries)
+        tensors = [None if tensor is None else tensor.to(dtype) for tensor in (query, key, value, gate, bias)]
+        return _AttentionDiversification.apply(*tensors, query_regions, key_regions, _Options(**options))
+
+
+class _Options(NamedTuple):
+    tau: float
+    mode: str
+    per_head: bool
+    block_entries: int | None
+
+    @property
+    def of_sweeps(self) -> tuple[str, bool, int | None]:
+        return self.mode, self.per_head, self.block_entries
 
 
 class _Regions(NamedTuple):
@@ -143,6 +189,10 @@ class _Regions(NamedTuple):
     threshold_of_rows: Tensor  # (B or 1, 1, Nq, 1), tau over the keys of the row's region; infinity for no region
     threshold_of_keys: Tensor  # (B or 1, 1, Nk), the same for a key's region
     rows_of_keys: Tensor  # (B or 1, 1, Nk), rows of the key's region, at least 1
+
+    def num_cosines(self, per_key: Tensor) -> Tensor:
+        """What the sum of all cosines is divided by: rows of the batch, times groups of ``per_key`` ``(B, G, Nk)``."""
+        return per_key.size(1) * self.num_rows.clamp(min=1)
 
     def total(self, per_key: Tensor) -> Tensor:
         """``(B, G, Nk)`` summed over each region, and given to all of its keys: the same shape."""
@@ -169,140 +219,47 @@ def _regions(query: Tensor, key: Tensor, masks: tuple[Tensor | None, Tensor | No
     )
 
 
-class _Block(NamedTuple):
-    """Where a block lies, and what is needed of it."""
-
-    images: slice
-    rows: slice
-    scores: Tensor  # (images, H, rows, Nk), before gate and bias
-    probs: Tensor  # (images, H, rows, Nk)
-    maps: Tensor  # (images, G, rows, Nk), averaged over the heads of a group
-    counted: Tensor  # (images or 1, 1, rows, 1), bool: rows that lie in a region
-    kept: Tensor  # (images, G, rows, Nk), bool: above the threshold
-    inv_norms: Tensor  # (images, G, rows, 1), 1 / |row|, and 0 for a row that is all zero
-
-
-def _blocks(
-    query: Tensor,
-    key: Tensor,
-    gate: Tensor | None,
-    bias: Tensor | None,
-    thresholds: Tensor,
-    mode: str,
-    per_head: bool,
-    block_entries: int,
-) -> Iterator[_Block]:
-    batch, heads, num_queries, _ = query.shape
-    num_keys = key.size(-2)
-    num_rows = min(num_queries, max(1, block_entries // (heads * num_keys)))
-    num_images = min(batch, max(1, block_entries // (heads * num_rows * num_keys)))
-    for image in range(0, batch, num_images):
-        images = slice(image, image + num_images)
-        for row in range(0, num_queries, num_rows):
-            rows = slice(row, row + num_rows)
-            scores = query[images, :, rows] @ key[images].transpose(-2, -1)
-            logits = scores
-            if gate is not None:
-                logits = logits * _part(gate, images, rows)
-            if bias is not None:
-                logits = logits + _part(bias, images, rows)
-            probs = logits.softmax(-1)
-            maps = probs if per_head else probs.mean(1, keepdim=True)
-            threshold = _part(thresholds, images, rows)
-            kept = maps >= threshold if mode == 'paper' else maps > threshold
-            norms = torch.linalg.vector_norm(maps * kept, dim=-1, keepdim=True)
-            yield _Block(images, rows, scores, probs, maps, threshold < torch.inf, kept, _inverse(norms))
-
-
-def _part(full: Tensor, images: slice, rows: slice) -> Tensor:
-    """Rows of a gate, bias or threshold whose leading axes may be missing or 1."""
-    part = full[..., rows, :]
-    return part[images] if part.dim() == 4 and part.size(0) > 1 else part
-
-
-def _inverse(norms: Tensor) -> Tensor:
-    return torch.where(norms > 0, 1 / norms, torch.zeros_like(norms))
-
-
 class _AttentionDiversification(torch.autograd.Function):
+    """``loss``, or ``(out, loss)`` where there is a value."""
+
     @staticmethod
     def forward(
         ctx,
         query: Tensor,
         key: Tensor,
+        value: Tensor | None,
         gate: Tensor | None,
         bias: Tensor | None,
         query_regions: Tensor | None,
         key_regions: Tensor | None,
-        tau: float,
-        mode: str,
-        per_head: bool,
-        block_entries: int,
-    ) -> Tensor:
-        batch, heads = query.shape[:2]
-        groups = heads if per_head else 1
-        regions = _regions(query, key, (query_regions, key_regions), tau)
-        row_sum = query.new_zeros(batch, groups, key.size(-2))
-        direction_sum = torch.zeros_like(row_sum)  # c of the module docstring
-        for block in _blocks(query, key, gate, bias, regions.threshold_of_rows, mode, per_head, block_entries):
-            kept = block.maps * block.kept
-            row_sum[block.images] += (kept if mode == 'paper' else block.maps * block.counted).sum(-2)
-            direction_sum[block.images] += (kept * block.inv_norms).sum(-2)
+        options: _Options,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        regions = _regions(query, key, (query_regions, key_regions), options.tau)
+        attention = Attention(query, key, gate, bias, regions.threshold_of_rows, *options.of_sweeps)
+        out, row_sum, direction_sum = forward_sweep(attention, value)
         mean = row_sum / regions.rows_of_keys
-        if mode == 'official':
+        if options.mode == 'official':
             mean = mean * (mean > regions.threshold_of_keys)
-        ctx.save_for_backward(query, key, gate, bias, query_regions, key_regions, mean, direction_sum)
-        ctx.options = (tau, mode, per_head, block_entries)
-        unit = mean * _inverse(regions.total(mean**2).sqrt())
-        return (direction_sum * unit).sum() / (groups * regions.num_rows.clamp(min=1))
+        ctx.save_for_backward(query, key, value, gate, bias, query_regions, key_regions, mean, direction_sum)
+        ctx.options = options
+        unit = mean * inverse(regions.total(mean**2).sqrt())
+        loss = (direction_sum * unit).sum() / regions.num_cosines(mean)
+        return loss if value is None else (out, loss)
 
     @staticmethod
-    def backward(ctx, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             # it would miss, silently, how the sums of the forward pass depend on the inputs
             raise RuntimeError('ADL has no second derivative, but one was asked for with create_graph=True')
-        query, key, gate, bias, query_regions, key_regions, mean, direction_sum = ctx.saved_tensors
-        tau, mode, per_head, block_entries = ctx.options
-        heads = query.size(1)
-        groups = heads if per_head else 1
-        regions = _regions(query, key, (query_regions, key_regions), tau)
-        scale = grad_out / (groups * regions.num_rows.clamp(min=1))
-        inv_mean_norm = _inverse(regions.total(mean**2).sqrt())
+        query, key, value, gate, bias, query_regions, key_regions, mean, direction_sum = ctx.saved_tensors
+        grad_out, grad_loss = (None, *grads) if value is None else grads
+        regions = _regions(query, key, (query_regions, key_regions), ctx.options.tau)
+        attention = Attention(query, key, gate, bias, regions.threshold_of_rows, *ctx.options.of_sweeps)
+        scale = grad_loss / regions.num_cosines(mean)
+        inv_mean_norm = inverse(regions.total(mean**2).sqrt())
         unit = mean * inv_mean_norm
         grad_mean = scale * inv_mean_norm * (direction_sum - regions.total(direction_sum * unit) * unit)
-        if mode == 'official':
+        if ctx.options.mode == 'official':
             grad_mean = grad_mean * (mean > 0)
-        # (B, G, 1, Nk) to meet the rows of a block
-        grad_from_mean = (grad_mean / regions.rows_of_keys).unsqueeze(-2)
-        unit = unit.unsqueeze(-2)
-
-        grad_query = torch.empty_like(query)
-        grad_key = torch.zeros_like(key)
-        grad_gate = None if gate is None else torch.zeros_like(gate)
-        grad_bias = None if bias is None else torch.zeros_like(bias)
-        for block in _blocks(query, key, gate, bias, regions.threshold_of_rows, mode, per_head, block_entries):
-            images, rows, inv_norms = block.images, block.rows, block.inv_norms
-            kept = block.maps * block.kept
-            along_unit = (kept * unit[images]).sum(-1, keepdim=True)
-            grad_maps = scale * (unit[images] * inv_norms - kept * (along_unit * inv_norms**3))
-            if mode == 'paper':
-                grad_maps = (grad_maps + grad_from_mean[images]) * block.kept
-            else:
-                grad_maps = grad_maps * block.kept + grad_from_mean[images] * block.counted
-            if not per_head:
-                grad_maps = grad_maps / heads
-            grad_logits = block.probs * grad_maps
-            grad_logits = grad_logits - block.probs * grad_logits.sum(-1, keepdim=True)
-            if bias is not None:
-                _add_to_part(grad_bias, grad_logits, images, rows)
-            if gate is not None:
-                _add_to_part(grad_gate, grad_logits * block.scores, images, rows)
-                grad_logits = grad_logits * _part(gate, images, rows)
-            grad_query[images, :, rows] = grad_logits @ key[images]
-            grad_key[images] += grad_logits.transpose(-2, -1) @ query[images, :, rows]
-        return grad_query, grad_key, grad_gate, grad_bias, *(None,) * 6
-
-
-def _add_to_part(total: Tensor, grad: Tensor, images: slice, rows: slice) -> None:
-    part = _part(total, images, rows)
-    part += grad.sum_to_size(part.shape)
+        grad_row = grad_mean / regions.rows_of_keys
+        return *backward_sweep(attention, value, grad_out, unit, grad_row, scale), None, None, None

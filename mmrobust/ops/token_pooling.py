@@ -8,10 +8,13 @@ divided by the size of its full window, as in the released code (paper, Sec. 3.2
 # B batch, H W token grid, C channels, K branches (windows)
 
 from collections.abc import Sequence
+from types import ModuleType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from mmrobust.ops import token_pooling_blocks, token_pooling_fused
 
 Window = tuple[int, ...]
 
@@ -55,7 +58,8 @@ def weighted_avg_pool(x: Tensor, weights: Tensor, windows: Sequence[Window]) -> 
     """Sum over branches of ``weights_k * mean over window_k of x``, for channels-last maps.
 
     A box average is the same for all channels and separable, so it is a sum of shifted rows and then of shifted
-    columns; no neighbourhood is gathered. The backward pass averages again instead of keeping K pooled maps.
+    columns; no neighbourhood is gathered. The backward pass averages again instead of keeping K pooled maps. On a CPU
+    this is done for some channels at a time, so that it happens in the cache.
 
     Args:
         x: ``(B, H, W, C)``, the layout in which tokens ``(B, H * W, C)`` already lie.
@@ -63,9 +67,9 @@ def weighted_avg_pool(x: Tensor, weights: Tensor, windows: Sequence[Window]) -> 
         windows: K windows, symmetric around 0 (see :func:`dilated_windows`).
 
     Returns:
-        ``(B, H, W, C)``, dtype of ``x``.
+        ``(B, H, W, C)``, dtype of ``x``; summed in float32 at least.
     """
-    return _WeightedAvgPool.apply(x, weights.to(x.dtype), tuple(windows))
+    return _WeightedAvgPool.apply(x, weights, tuple(windows))
 
 
 class _WeightedAvgPool(torch.autograd.Function):
@@ -73,35 +77,23 @@ class _WeightedAvgPool(torch.autograd.Function):
     def forward(ctx, x: Tensor, weights: Tensor, windows: tuple[Window, ...]) -> Tensor:
         ctx.save_for_backward(x, weights)
         ctx.windows = windows
-        out = torch.zeros_like(x)
-        for weight, window in zip(weights.split(1, dim=-1), windows, strict=True):
-            out.addcmul_(_window_mean(x, window), weight)
-        return out
+        return _form(x).pool(x, _shares(weights, windows), windows)
 
     @staticmethod
     def backward(ctx, grad_out: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weights = ctx.saved_tensors
-        grad_x = torch.zeros_like(x)
-        grad_weights = []
-        for weight, window in zip(weights.split(1, dim=-1), ctx.windows, strict=True):
-            # windows are symmetric, so an average is its own adjoint
-            grad_x += _window_mean(grad_out * weight, window)
-            grad_weights.append((grad_out * _window_mean(x, window)).sum(-1))
+        grad_x, grads = _form(x).pool_backward(grad_out, x, _shares(weights, ctx.windows), ctx.windows)
         # stacked: inductor's CPU code for a concatenation of keepdim sums writes out of bounds (torch 2.14)
-        return grad_x, torch.stack(grad_weights, dim=-1), None
+        scaled = [grad.squeeze(-1) / len(window) ** 2 for grad, window in zip(grads, ctx.windows, strict=True)]
+        return grad_x, torch.stack(scaled, dim=-1).to(weights.dtype), None
 
 
-def _window_mean(x: Tensor, window: Window) -> Tensor:
-    if window == (0,):
-        return x
-    return _shifted_sum(_shifted_sum(x, window, dim=1), window, dim=2).div_(len(window) ** 2)
+def _form(x: Tensor) -> ModuleType:
+    """The module that computes it here."""
+    return token_pooling_fused if torch.compiler.is_compiling() else token_pooling_blocks
 
 
-def _shifted_sum(x: Tensor, offsets: Window, dim: int) -> Tensor:
-    size = x.size(dim)
-    out = x.clone()
-    for offset in offsets:
-        if 0 < abs(offset) < size:
-            overlap = size - abs(offset)
-            out.narrow(dim, max(-offset, 0), overlap).add_(x.narrow(dim, max(offset, 0), overlap))
-    return out
+def _shares(weights: Tensor, windows: Sequence[Window]) -> list[Tensor]:
+    """What each branch's sum is multiplied with: ``(B, H, W, 1)`` per branch, float32 at least."""
+    weights = weights.to(torch.promote_types(weights.dtype, torch.float32))
+    return [share / len(window) ** 2 for share, window in zip(weights.split(1, dim=-1), windows, strict=True)]

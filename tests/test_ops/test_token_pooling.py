@@ -6,7 +6,14 @@ import sys
 import pytest
 import torch
 
-from mmrobust.ops import dilated_windows, kernel_windows, weighted_avg_pool, weighted_avg_pool_reference
+from mmrobust.ops import (
+    dilated_windows,
+    kernel_windows,
+    token_pooling_blocks,
+    token_pooling_fused,
+    weighted_avg_pool,
+    weighted_avg_pool_reference,
+)
 
 
 def _inputs(grid, num_branches, dtype=torch.float64):
@@ -23,7 +30,13 @@ def test_windows():
 
 @pytest.mark.parametrize('windows', [dilated_windows(1), dilated_windows(4), dilated_windows(6), kernel_windows(4)])
 @pytest.mark.parametrize('grid', [(1, 1), (1, 7), (2, 3), (5, 4), (8, 3)])
-def test_equals_reference_in_value_and_gradient(windows, grid):
+@pytest.mark.parametrize('form', ['blocks', 'fused'])
+def test_equals_reference_in_value_and_gradient(windows, grid, form, monkeypatch):
+    if form == 'blocks':
+        monkeypatch.setattr(token_pooling_blocks, '_BLOCK_ENTRIES', 1)
+        monkeypatch.setattr(token_pooling_blocks, '_MIN_CHANNELS', 2)  # of 3
+    else:  # as if torch.compile were at work
+        monkeypatch.setattr('mmrobust.ops.token_pooling._form', lambda x: token_pooling_fused)
     x, weights = _inputs(grid, len(windows))
     grad_out = torch.randn_like(x)
     results = []
@@ -49,6 +62,16 @@ def test_reference_is_unfold_per_dilation():
 def test_gradcheck():
     x, weights = _inputs((4, 3), 4)
     assert torch.autograd.gradcheck(lambda x, w: weighted_avg_pool(x, w, dilated_windows(4)), (x, weights))
+
+
+@pytest.mark.parametrize('form', [token_pooling_blocks, token_pooling_fused])
+def test_low_precision_is_summed_in_float32(form):
+    """With rounding at the end only: as exact as bfloat16 can be."""
+    x, weights = _inputs((6, 6), 4, torch.float32)
+    x, weights, windows = x.detach().bfloat16(), weights.detach(), dilated_windows(4)
+    shares = [share / len(window) ** 2 for share, window in zip(weights.split(1, -1), windows, strict=True)]
+    expected = weighted_avg_pool_reference(x.float(), weights, windows)
+    assert torch.equal(form.pool(x, shares, windows), expected.bfloat16())
 
 
 def test_keeps_dtype_of_tokens():

@@ -13,15 +13,11 @@ import sys
 from mmrobust import cli  # first: it checks the OpenMMLab stack, and prepares it for Config.fromfile
 
 # isort: split
-import torch
 from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, init_default_scope
 from rich.console import Console
 from rich.table import Table
-from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+
+from mmrobust.complexity import build, count
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -53,44 +49,12 @@ def input_shape(config: Config, shape: list[int] | None) -> tuple[int, int]:
     return shape[0], shape[-1]
 
 
-def count(model: nn.Module, shape: tuple[int, int]) -> dict[str, tuple[int, int]]:
-    """Return ``(parameters, MACs)`` of each direct part of a model, and of the ``'whole'``, for one RGB input.
-
-    Args:
-        model (nn.Module): a model whose ``forward`` takes a batch of pictures.
-        shape (tuple[int, int]): height and width in pixels.
-    """
-    model = revert_sync_batchnorm(model).to('meta').eval()
-    # every fused attention kernel has a formula on some devices only; the plain one is two matrix products everywhere
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-        model(torch.empty(1, 3, *shape, device='meta'))
-    flops = {name: sum(counts.values()) for name, counts in counter.get_flop_counts().items()}
-
-    def flops_of(module: nn.Module, path: str) -> int:
-        # MMSegmentation calls ``decode_head.forward``, past the hooks that count for a module: sum its parts instead
-        if path in flops:
-            return flops[path]
-        return sum(flops_of(child, f'{path}.{name}') for name, child in module.named_children())
-
-    rows = {}
-    for name, part in model.named_children():
-        rows[name] = parameters_of(part), flops_of(part, f'{type(model).__name__}.{name}') // 2
-    rows['whole'] = parameters_of(model), flops['Global'] // 2
-    return rows
-
-
-def parameters_of(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with cli.one_sentence():
         config = cli.load_config(args.config, args.cfg_options)
         height, width = input_shape(config, args.shape)
-        init_default_scope(config.get('default_scope', 'mmseg'))
-        model = MODELS.build(config.model)
+        model = build(config)
     table = Table(title=f'input 1 x 3 x {height} x {width}', caption='1 MAC = 2 FLOPs')
     for column in ('part', 'parameters [M]', 'MACs [G]'):
         table.add_column(column, justify='left' if column == 'part' else 'right')

@@ -3,7 +3,7 @@
 # B batch, N tokens, C channels, L layers
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmrobust.checkpoint import check_state_dict
 from mmrobust.models.layers import Observe
+from mmrobust.registry import MODELS
 
 
 class AttentionBackbone(BaseModule):
@@ -48,6 +49,11 @@ class AttentionBackbone(BaseModule):
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.with_cp = with_cp
+
+    def check_frozen_stages(self, num_blocks: int, network: str = 'this arch') -> None:
+        """Raises a ValueError if ``frozen_stages`` is not within -1 to ``num_blocks``."""
+        if not -1 <= self.frozen_stages <= num_blocks:
+            raise ValueError(f'frozen_stages must be -1 to {num_blocks} for {network}, got {self.frozen_stages}')
 
     def stages_to_freeze(self) -> list[nn.Module]:
         """The modules that ``frozen_stages`` names."""
@@ -100,3 +106,68 @@ class AttentionBackbone(BaseModule):
                     if isinstance(module, _BatchNorm):
                         module.eval()
         return self
+
+
+def check_choice(name: str, value: Any, allowed: Collection[Any]) -> None:
+    """Raises a ValueError if the argument ``name`` has a value that is not ``allowed``."""
+    if value not in allowed:
+        raise ValueError(f'{name} must be one of {allowed}, got {value!r}')
+
+
+def find_arch(arch: str | dict[str, Any], archs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """The sizes of a network by its name in ``archs``; a dict of sizes is returned as it is."""
+    if not isinstance(arch, str):
+        return arch
+    if arch not in archs:
+        raise ValueError(f'arch must be one of {sorted(archs)} or a dict, got {arch!r}')
+    return archs[arch]
+
+
+def stages_of(arch: Mapping[str, Any]) -> tuple[tuple[int, ...], ...]:
+    """``embed_dims``, ``depth`` and ``num_heads`` of each stage; a number stands for a network of one stage."""
+    values = (arch[key] for key in ('embed_dims', 'depth', 'num_heads'))
+    return tuple((value,) if isinstance(value, int) else tuple(value) for value in values)
+
+
+def check_out_indices(
+    out_indices: Sequence[int], count: int, given: Sequence[int] | None = None, network: str = ''
+) -> None:
+    """Raises a ValueError if ``out_indices``, as ``given`` by the user, do not ascend within 0 to ``count - 1``."""
+    if not out_indices or list(out_indices) != sorted({*out_indices} & {*range(count)}):
+        given = tuple(out_indices if given is None else given)
+        raise ValueError(f'out_indices must be ascending and within 0 to {count - 1}{network}, got {given}')
+
+
+def check_size(size: Sequence[int], patch_size: tuple[int, int]) -> None:
+    """Raises a ValueError if patches do not fill pictures of this height and width."""
+    if size[0] % patch_size[0] or size[1] % patch_size[1]:
+        multiple = ' and '.join(map(str, dict.fromkeys(patch_size)))
+        raise ValueError(
+            f'height and width of a picture or crop must be multiples of {multiple}, got {size[0]} x {size[1]} '
+            f'(data_preprocessor.test_cfg=dict(size_divisor={max(patch_size)}) pads pictures at test time)'
+        )
+
+
+def build_tap(tap_cfg: dict | None, embed_dims: int) -> nn.Module | None:
+    """The layer in front of a block's self-attention: TAP, or what ``type`` names; None for None."""
+    if tap_cfg is None:
+        return None
+    return MODELS.build({'type': 'mmrobust.TokenAwareAvgPool', **tap_cfg, 'embed_dims': embed_dims})
+
+
+def init_linear(module: nn.Module) -> None:
+    """For ``apply``: the initial values of the linear layers of FAN, RVT and Swin."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def to_tokens(grid: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    """A map ``(B, C, Hp, Wp)`` as tokens ``(B, N, C)``, and the token grid ``(Hp, Wp)``."""
+    return grid.flatten(2).transpose(1, 2), (grid.size(2), grid.size(3))
+
+
+def to_map(x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+    """Tokens ``(B, N, C)`` as a map ``(B, C, Hp, Wp)``; channels-last in memory, nothing is copied."""
+    return x.unflatten(1, hw_shape).permute(0, 3, 1, 2)

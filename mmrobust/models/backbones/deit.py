@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mmrobust.models.backbones.base import check_choice
 from mmrobust.models.backbones.timm_vit import TimmViT
 from mmrobust.registry import MODELS
 
@@ -26,6 +27,5 @@ class DeiT(TimmViT):
     """
 
     def __init__(self, arch: str = 'base', distilled: bool = False, **kwargs: Any) -> None:
-        if arch not in ARCHS:
-            raise ValueError(f'arch must be one of {ARCHS}, got {arch!r}')
+        check_choice('arch', arch, ARCHS)
         super().__init__(f'deit_{arch}{"_distilled" if distilled else ""}_patch16_224', **kwargs)

@@ -12,7 +12,18 @@ import torch
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
-from mmrobust.models.backbones.base import AttentionBackbone
+from mmrobust.models.backbones.base import (
+    AttentionBackbone,
+    build_tap,
+    check_choice,
+    check_out_indices,
+    check_size,
+    find_arch,
+    init_linear,
+    stages_of,
+    to_map,
+    to_tokens,
+)
 from mmrobust.models.backbones.fan_checkpoint import convert_fan_backbone, is_released_fan, keep_patch_path
 from mmrobust.models.layers import (
     ChannelAttention,
@@ -24,6 +35,7 @@ from mmrobust.models.layers import (
     PatchTokenPath,
     SelfAttention,
     TokenDownsample,
+    pool_tokens,
 )
 from mmrobust.registry import MODELS
 
@@ -77,9 +89,7 @@ class FANBlock(nn.Module):
         drop_path_rate: float = 0.0,
     ) -> None:
         super().__init__()
-        self.tap = None
-        if tap_cfg is not None:
-            self.tap = MODELS.build({'type': 'mmrobust.TokenAwareAvgPool', **tap_cfg, 'embed_dims': embed_dims})
+        self.tap = build_tap(tap_cfg, embed_dims)
         self.norm1 = nn.LayerNorm(embed_dims, eps=1e-6)
         self.attn = SelfAttention(embed_dims, num_heads, attn_drop_rate=attn_drop_rate, proj_drop_rate=drop_rate)
         self.gamma1 = nn.Parameter(torch.ones(embed_dims))
@@ -90,8 +100,8 @@ class FANBlock(nn.Module):
 
     def forward(self, x: Tensor, hw_shape: tuple[int, int], observe: Observe | None = None) -> tuple[Tensor, Any]:
         """``(B, N, C)`` to the same shape, and what ``observe`` made of the attention."""
-        pooled = x if self.tap is None else self.tap(x, hw_shape)
-        attended, aux = self.attn(self.norm1(pooled), observe)
+        pooled, tap_weights = pool_tokens(self.tap, x, hw_shape)
+        attended, aux = self.attn(self.norm1(pooled), observe, tap_weights=tap_weights)
         x = x + self.drop_path(self.gamma1 * attended)
         x = x + self.drop_path(self.gamma2 * self.mlp(self.norm2(x), hw_shape))
         return x, aux
@@ -154,18 +164,12 @@ class FAN(AttentionBackbone):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(frozen_stages, norm_eval, with_cp, init_cfg)
-        if isinstance(arch, str):
-            if arch not in ARCHS:
-                raise ValueError(f'arch must be one of {sorted(ARCHS)} or a dict, got {arch!r}')
-            arch = ARCHS[arch]
-        if out_type not in OUT_TYPES:
-            raise ValueError(f'out_type must be one of {OUT_TYPES}, got {out_type!r}')
-        if not out_indices or list(out_indices) != sorted({*out_indices} & {0, 1, 2, 3}):
-            raise ValueError(f'out_indices must be ascending and within 0 to 3, got {tuple(out_indices)}')
+        arch = find_arch(arch, ARCHS)
+        check_choice('out_type', out_type, OUT_TYPES)
+        check_out_indices(out_indices, 4)
         norm_cfg = norm_cfg or dict(type='BN')
-        dims, depths, heads = (_as_stages(arch[key]) for key in ('embed_dims', 'depth', 'num_heads'))
-        if not -1 <= frozen_stages <= sum(depths):
-            raise ValueError(f'frozen_stages must be -1 to {sum(depths)} for this arch, got {frozen_stages}')
+        dims, depths, heads = stages_of(arch)
+        self.check_frozen_stages(sum(depths))
         self.out_type = out_type
         self.out_indices = tuple(out_indices)
         self.feature_blocks = arch['feature_blocks']
@@ -192,22 +196,16 @@ class FAN(AttentionBackbone):
         else:
             num_paths = NUM_CLASS_BLOCKS if 3 in self.out_indices else 0
             self.cls_attn_blocks = nn.ModuleList(PatchTokenPath(dims[-1]) for _ in range(num_paths))
-        self.apply(_init_linear)
+        self.apply(init_linear)
         self.train()  # freezes, before anyone wraps the model for distributed training
 
     def forward(
         self, images: Tensor, observe: Observe | None = None
     ) -> tuple[Tensor, ...] | tuple[tuple[Tensor, ...], tuple[Any, ...]]:
         """Images ``(B, 3, H, W)``, sides multiples of 16, to ``outs`` or ``(outs, aux)`` (see the base class)."""
-        height, width = images.shape[-2:]
-        if height % PATCH_SIZE or width % PATCH_SIZE:
-            raise ValueError(
-                f'height and width of a picture or crop must be multiples of {PATCH_SIZE}, got {height} x {width} '
-                '(data_preprocessor.test_cfg=dict(size_divisor=16) pads pictures at test time)'
-            )
+        check_size(images.shape[-2:], (PATCH_SIZE, PATCH_SIZE))
         *maps, grid = _as_maps(self.patch_embed(images))
-        hw_shape = (grid.size(2), grid.size(3))
-        x = grid.flatten(2).transpose(1, 2)
+        x, hw_shape = to_tokens(grid)
         x = self.pos_drop(x + self.pos_embed(hw_shape))
         aux = []
         for index, block in enumerate(self.blocks):
@@ -216,7 +214,7 @@ class FAN(AttentionBackbone):
             x, observed = self.run_block(block, x, hw_shape, observe)
             aux.append(observed)
             if index in self.feature_blocks:
-                maps.append(_to_map(x, hw_shape))
+                maps.append(to_map(x, hw_shape))
         outs = self._class_token(x) if self.out_type == 'cls_token' else self._feature_maps(maps, x, hw_shape)
         return outs if observe is None else (outs, tuple(aux))
 
@@ -230,7 +228,7 @@ class FAN(AttentionBackbone):
         if 3 in self.out_indices:
             for path in self.cls_attn_blocks:
                 x = path(x)
-            maps.append(_to_map(x, hw_shape))
+            maps.append(to_map(x, hw_shape))
         return tuple(maps[index] for index in self.out_indices)
 
     def stages_to_freeze(self) -> list[nn.Module]:
@@ -247,21 +245,5 @@ class FAN(AttentionBackbone):
         return keep_patch_path(adapted) if self.out_type == 'featmap' else adapted
 
 
-def _as_stages(value: int | tuple[int, ...]) -> tuple[int, ...]:
-    return (value,) if isinstance(value, int) else tuple(value)
-
-
 def _as_maps(stem_out: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return (stem_out,) if isinstance(stem_out, Tensor) else stem_out
-
-
-def _to_map(x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
-    """Tokens ``(B, N, C)`` as a map ``(B, C, Hp, Wp)``; channels-last in memory, nothing is copied."""
-    return x.unflatten(1, hw_shape).permute(0, 3, 1, 2)
-
-
-def _init_linear(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

@@ -12,17 +12,28 @@ from typing import Any
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
-from mmrobust.models.backbones.base import AttentionBackbone
+from mmrobust.models.backbones.base import (
+    AttentionBackbone,
+    build_tap,
+    check_choice,
+    check_out_indices,
+    check_size,
+    find_arch,
+    init_linear,
+    stages_of,
+    to_map,
+    to_tokens,
+)
 from mmrobust.models.backbones.rvt_checkpoint import convert_rvt_backbone, is_released_rvt, keep_dense
 from mmrobust.models.layers import (
     ConvFFN,
     LinearFFN,
     Observe,
-    PatchAugmentation,
     PooledStem,
     PositionAwareScaling,
     SelfAttention,
     TokenPool,
+    pool_tokens,
 )
 from mmrobust.registry import MODELS
 
@@ -74,9 +85,7 @@ class RVTBlock(nn.Module):
         drop_path_rate: float = 0.0,
     ) -> None:
         super().__init__()
-        self.tap = None
-        if tap_cfg is not None:
-            self.tap = MODELS.build({'type': 'mmrobust.TokenAwareAvgPool', **tap_cfg, 'embed_dims': embed_dims})
+        self.tap = build_tap(tap_cfg, embed_dims)
         self.norm1 = nn.LayerNorm(embed_dims, eps=1e-6)
         self.position_scaling = None
         if scaled_hw_shape is not None:
@@ -93,9 +102,9 @@ class RVTBlock(nn.Module):
 
     def forward(self, x: Tensor, hw_shape: tuple[int, int], observe: Observe | None = None) -> tuple[Tensor, Any]:
         """``(B, N, C)`` to the same shape, and what ``observe`` made of the attention."""
-        pooled = x if self.tap is None else self.tap(x, hw_shape)
+        pooled, tap_weights = pool_tokens(self.tap, x, hw_shape)
         gate = None if self.position_scaling is None else self.position_scaling(hw_shape)
-        attended, aux = self.attn(self.norm1(pooled), observe, gate)
+        attended, aux = self.attn(self.norm1(pooled), observe, gate, tap_weights)
         x = x + self.drop_path(attended)
         x = x + self.drop_path(self.mlp(self.norm2(x), hw_shape))
         return x, aux
@@ -104,6 +113,9 @@ class RVTBlock(nn.Module):
 @MODELS.register_module()
 class RVT(AttentionBackbone):
     """Robust vision transformer for classification and for dense prediction; ``*_plus`` is the RVT* of its paper.
+
+    The patch-wise augmentation with which RVT* trains is part of the classifier: ``patch_augment`` of
+    ``mmrobust.RobustImageClassifier``.
 
     There is neither a class token nor a position embedding.
 
@@ -136,11 +148,6 @@ class RVT(AttentionBackbone):
         img_size: side in pixels of the pictures that the weights of attention scaling are for, or (height, width);
             only ``*_plus`` depends on it. Pictures of other sizes are taken too, see
             :class:`~mmrobust.models.layers.PositionAwareScaling`.
-        patch_augment: None, or arguments of :class:`~mmrobust.models.layers.PatchAugmentation`, such as
-            ``dict(prob=0.1)``, through which pictures pass while the model trains, part of RVT*. The released code adds
-            a second pass with the augmented pictures to that with the clean ones, and takes ADL of the clean ones only;
-            here there is one pass, with the augmented ones. For two passes, leave it None and put the layer in front of
-            the model.
         drop_rate: dropout, in [0, 1].
         attn_drop_rate: dropout of attention probabilities, in [0, 1].
         drop_path_rate: stochastic depth, in [0, 1]: ``drop_path_rate * i / L`` in block i = 0 to L - 1, as in the
@@ -164,7 +171,6 @@ class RVT(AttentionBackbone):
         ffn_type: str = 'conv',
         norm_cfg: dict | None = None,
         img_size: int | tuple[int, int] = 224,
-        patch_augment: dict | None = None,
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
@@ -174,28 +180,17 @@ class RVT(AttentionBackbone):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(frozen_stages, norm_eval, with_cp, init_cfg)
-        if isinstance(arch, str):
-            if arch not in ARCHS:
-                raise ValueError(f'arch must be one of {sorted(ARCHS)} or a dict, got {arch!r}')
-            arch = ARCHS[arch]
-        if out_type not in OUT_TYPES:
-            raise ValueError(f'out_type must be one of {OUT_TYPES}, got {out_type!r}')
-        if ffn_type not in FFN_TYPES:
-            raise ValueError(f'ffn_type must be one of {FFN_TYPES}, got {ffn_type!r}')
-        dims, depths, heads = (_as_stages(arch[key]) for key in ('embed_dims', 'depth', 'num_heads'))
+        arch = find_arch(arch, ARCHS)
+        check_choice('out_type', out_type, OUT_TYPES)
+        check_choice('ffn_type', ffn_type, FFN_TYPES)
+        dims, depths, heads = stages_of(arch)
         num_blocks = sum(depths)
-        if out_type == 'featmap' and (
-            not out_indices or list(out_indices) != sorted({*out_indices} & {*range(num_blocks)})
-        ):
-            raise ValueError(
-                f'out_indices must be ascending and within 0 to {num_blocks - 1} for this arch, '
-                f'got {tuple(out_indices)}'
-            )
+        if out_type == 'featmap':
+            check_out_indices(out_indices, num_blocks, network=' for this arch')
         scaled_blocks = arch.get('scaled_blocks', 0)
         if not 0 <= scaled_blocks <= depths[0]:
             raise ValueError(f'scaled_blocks must be 0 to {depths[0]} for this arch, got {scaled_blocks}')
-        if not -1 <= frozen_stages <= num_blocks:
-            raise ValueError(f'frozen_stages must be -1 to {num_blocks} for this arch, got {frozen_stages}')
+        self.check_frozen_stages(num_blocks)
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
         if height % PATCH_SIZE or width % PATCH_SIZE:
             raise ValueError(f'img_size must be a multiple of {PATCH_SIZE}, got {img_size}')
@@ -203,7 +198,6 @@ class RVT(AttentionBackbone):
         self.out_indices = tuple(out_indices)
         self.embed_dims = dims[-1]
 
-        self.patch_augment = None if patch_augment is None else PatchAugmentation(**patch_augment)
         self.patch_embed = PooledStem(dims[0])
         stages = [stage for stage, depth in enumerate(depths) for _ in range(depth)]
         self.blocks = nn.ModuleList(
@@ -225,24 +219,15 @@ class RVT(AttentionBackbone):
         self.pool_before = {stages.index(stage): stage - 1 for stage in range(1, len(dims))}
         if out_type == 'avg_featmap':
             self.norm = nn.LayerNorm(dims[-1], eps=1e-6)
-        self.apply(_init_linear)
+        self.apply(init_linear)
         self.train()  # freezes, before anyone wraps the model for distributed training
 
     def forward(
         self, images: Tensor, observe: Observe | None = None
     ) -> tuple[Tensor, ...] | tuple[tuple[Tensor, ...], tuple[Any, ...]]:
         """Images ``(B, 3, H, W)``, sides multiples of 16, to ``outs`` or ``(outs, aux)`` (see the base class)."""
-        height, width = images.shape[-2:]
-        if height % PATCH_SIZE or width % PATCH_SIZE:
-            raise ValueError(
-                f'height and width of a picture or crop must be multiples of {PATCH_SIZE}, got {height} x {width} '
-                '(data_preprocessor.test_cfg=dict(size_divisor=16) pads pictures at test time)'
-            )
-        if self.patch_augment is not None and self.training:
-            images = self.patch_augment(images)
-        grid = self.patch_embed(images)
-        hw_shape = (grid.size(2), grid.size(3))
-        x = grid.flatten(2).transpose(1, 2)
+        check_size(images.shape[-2:], (PATCH_SIZE, PATCH_SIZE))
+        x, hw_shape = to_tokens(self.patch_embed(images))
         maps, aux = [], []
         for index, block in enumerate(self.blocks):
             if index in self.pool_before:
@@ -250,7 +235,7 @@ class RVT(AttentionBackbone):
             x, observed = self.run_block(block, x, hw_shape, observe)
             aux.append(observed)
             if index in self.out_indices:
-                maps.append(_to_map(x, hw_shape))
+                maps.append(to_map(x, hw_shape))
         outs = (self.norm(x.mean(1)),) if self.out_type == 'avg_featmap' else tuple(maps)
         return outs if observe is None else (outs, tuple(aux))
 
@@ -265,19 +250,3 @@ class RVT(AttentionBackbone):
             return convert_rvt_backbone(state_dict, dense)
         adapted = super().adapt_state_dict(state_dict)
         return keep_dense(adapted) if dense else adapted
-
-
-def _as_stages(value: int | Sequence[int]) -> tuple[int, ...]:
-    return (value,) if isinstance(value, int) else tuple(value)
-
-
-def _to_map(x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
-    """Tokens ``(B, N, C)`` as a map ``(B, C, Hp, Wp)``; channels-last in memory, nothing is copied."""
-    return x.unflatten(1, hw_shape).permute(0, 3, 1, 2)
-
-
-def _init_linear(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

@@ -13,7 +13,15 @@ import torch
 from mmcv.cnn.bricks import DropPath
 from torch import Tensor, nn
 
-from mmrobust.models.backbones.base import AttentionBackbone
+from mmrobust.models.backbones.base import (
+    AttentionBackbone,
+    build_tap,
+    check_choice,
+    check_out_indices,
+    find_arch,
+    init_linear,
+    to_map,
+)
 from mmrobust.models.backbones.swin_checkpoint import convert_swin_backbone, is_released_swin
 from mmrobust.models.layers import (
     ChannelAttention,
@@ -22,6 +30,7 @@ from mmrobust.models.layers import (
     PaddedPatchEmbed,
     PatchMerging,
     WindowAttention,
+    pool_tokens,
 )
 from mmrobust.registry import MODELS
 
@@ -67,9 +76,7 @@ class SwinBlock(nn.Module):
         drop_path_rate: float = 0.0,
     ) -> None:
         super().__init__()
-        self.tap = None
-        if tap_cfg is not None:
-            self.tap = MODELS.build({'type': 'mmrobust.TokenAwareAvgPool', **tap_cfg, 'embed_dims': embed_dims})
+        self.tap = build_tap(tap_cfg, embed_dims)
         self.norm1 = nn.LayerNorm(embed_dims)
         self.attn = WindowAttention(
             embed_dims, num_heads, window_size, shifted, attn_drop_rate=attn_drop_rate, proj_drop_rate=drop_rate
@@ -84,8 +91,8 @@ class SwinBlock(nn.Module):
 
     def forward(self, x: Tensor, hw_shape: tuple[int, int], observe: Observe | None = None) -> tuple[Tensor, Any]:
         """``(B, N, C)`` to the same shape, and what ``observe`` made of the attention."""
-        pooled = x if self.tap is None else self.tap(x, hw_shape)
-        attended, aux = self.attn(self.norm1(pooled), hw_shape, observe)
+        pooled, tap_weights = pool_tokens(self.tap, x, hw_shape)
+        attended, aux = self.attn(self.norm1(pooled), hw_shape, observe, tap_weights)
         x = x + self.drop_path(attended)
         x = x + self.drop_path(self.mlp(self.norm2(x), hw_shape))
         return x, aux
@@ -151,18 +158,12 @@ class Swin(AttentionBackbone):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(frozen_stages, norm_eval, with_cp, init_cfg)
-        if isinstance(arch, str):
-            if arch not in ARCHS:
-                raise ValueError(f'arch must be one of {sorted(ARCHS)} or a dict, got {arch!r}')
-            arch = ARCHS[arch]
-        if out_type not in OUT_TYPES:
-            raise ValueError(f'out_type must be one of {OUT_TYPES}, got {out_type!r}')
+        arch = find_arch(arch, ARCHS)
+        check_choice('out_type', out_type, OUT_TYPES)
         depths, heads = arch['depth'], arch['num_heads']
         last_stage, num_blocks = len(depths) - 1, sum(depths)
-        if not out_indices or list(out_indices) != sorted({*out_indices} & {*range(last_stage + 1)}):
-            raise ValueError(f'out_indices must be ascending and within 0 to {last_stage}, got {tuple(out_indices)}')
-        if not -1 <= frozen_stages <= num_blocks:
-            raise ValueError(f'frozen_stages must be -1 to {num_blocks} for this arch, got {frozen_stages}')
+        check_out_indices(out_indices, len(depths))
+        self.check_frozen_stages(num_blocks)
         dims = [arch['embed_dims'] * 2**stage for stage in range(len(depths))]
         self.out_type = out_type
         self.depths = tuple(depths)
@@ -192,7 +193,7 @@ class Swin(AttentionBackbone):
         self.mergings = nn.ModuleList(PatchMerging(width) for width in dims[:-1])
         normed_stages = (last_stage,) if out_type == 'avg_featmap' else out_indices
         self.norms = nn.ModuleDict({str(stage): nn.LayerNorm(dims[stage]) for stage in normed_stages})
-        self.apply(_init_linear)
+        self.apply(init_linear)
         self.train()  # freezes, before anyone wraps the model for distributed training
 
     def forward(
@@ -208,7 +209,7 @@ class Swin(AttentionBackbone):
                 x, observed = self.run_block(self.blocks[index], x, hw_shape, observe)
                 aux.append(observed)
             if str(stage) in self.norms:
-                maps.append(_to_map(self.norms[str(stage)](x), hw_shape))
+                maps.append(to_map(self.norms[str(stage)](x), hw_shape))
         outs = tuple(maps) if self.out_type == 'featmap' else (maps[-1].mean((2, 3)),)
         return outs if observe is None else (outs, tuple(aux))
 
@@ -234,15 +235,3 @@ class Swin(AttentionBackbone):
         if all(key.startswith(last_norm) for key in adapted if key.startswith('norms.')):  # a classifier
             fitting |= {key: value for key, value in own_norms.items() if not key.startswith(last_norm)}
         return fitting
-
-
-def _to_map(x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
-    """Tokens ``(B, N, C)`` as a map ``(B, C, Hp, Wp)``; channels-last in memory, nothing is copied."""
-    return x.unflatten(1, hw_shape).permute(0, 3, 1, 2)
-
-
-def _init_linear(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

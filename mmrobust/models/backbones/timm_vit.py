@@ -11,11 +11,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmrobust.models.backbones.base import AttentionBackbone
-from mmrobust.models.layers import AttentionView, Observe
+from mmrobust.models.backbones.base import (
+    AttentionBackbone,
+    build_tap,
+    check_choice,
+    check_out_indices,
+    check_size,
+    to_map,
+)
+from mmrobust.models.layers import AttentionView, Observe, attend, pool_tokens
 from mmrobust.registry import MODELS
 
 OUT_TYPES = ('featmap', 'cls_token', 'cls_dist_tokens')
@@ -48,27 +54,31 @@ class TimmBlock(nn.Module):
 
     def forward(self, x: Tensor, hw_shape: tuple[int, int], observe: Observe | None = None) -> tuple[Tensor, Any]:
         """``(B, N, C)``, prefix tokens first, to the same shape, and what ``observe`` made of the attention."""
-        attended, aux = self._attend(self.norm1(self._pool(x, hw_shape)), observe)
+        pooled, tap_weights = self._pool(x, hw_shape)
+        attended, aux = self._attend(self.norm1(pooled), observe, tap_weights)
         x = x + self.drop_path1(self.ls1(attended))
         x = x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
         return x, aux
 
-    def _pool(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+    def _pool(self, x: Tensor, hw_shape: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
         if self.tap is None:
-            return x
+            return x, None
         prefix, patches = x[:, : self.num_prefix_tokens], x[:, self.num_prefix_tokens :]
-        return torch.cat((prefix, self.tap(patches, hw_shape)), dim=1)
+        pooled, tap_weights = pool_tokens(self.tap, patches, hw_shape)
+        return torch.cat((prefix, pooled), dim=1), tap_weights
 
-    def _attend(self, x: Tensor, observe: Observe | None) -> tuple[Tensor, Any]:
+    def _attend(self, x: Tensor, observe: Observe | None, tap_weights: Tensor | None) -> tuple[Tensor, Any]:
         attn = self.attn
         query, key, value = attn.qkv(x).unflatten(-1, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
         query, key = attn.q_norm(query) * attn.scale, attn.k_norm(key)
         dropout = attn.attn_drop.p if self.training else 0.0
-        out = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=1.0)
-        out = attn.proj_drop(attn.proj(attn.norm(out.transpose(1, 2).flatten(2))))
-        if observe is None:
-            return out, None
-        return out, observe(AttentionView(query[:, :, self.observed_from :], key[:, :, self.observed_from :]))
+        view, first = AttentionView(query, key, tap_weights=tap_weights), self.observed_from
+        if observe is None or not first:
+            out, aux = attend(view, value, dropout, observe)
+        else:  # what is shown is not what the output is made of
+            out, _ = attend(view, value, dropout)
+            aux = observe(view._replace(query=query[:, :, first:], key=key[:, :, first:]))
+        return attn.proj_drop(attn.proj(attn.norm(out.transpose(1, 2).flatten(2)))), aux
 
 
 @MODELS.register_module()
@@ -116,8 +126,9 @@ class TimmViT(AttentionBackbone):
 
     Raises:
         ImportError: if timm is not installed.
-        ValueError: if ``model_name`` is unknown, no ``VisionTransformer``, or one whose blocks are not run here; if
-            another argument or a picture's size is not allowed.
+        ValueError: if ``model_name`` is unknown, no ``VisionTransformer`` (NaFlex is none: its tokens are no grid), or
+            one whose blocks are not run here; if another argument or a picture's size is not allowed; if there is not
+            one token per patch.
     """
 
     def __init__(
@@ -137,19 +148,13 @@ class TimmViT(AttentionBackbone):
         **timm_kwargs: Any,
     ) -> None:
         super().__init__(frozen_stages, norm_eval, with_cp, init_cfg)
-        for name, value, allowed in (
-            ('out_type', out_type, OUT_TYPES),
-            ('observed_tokens', observed_tokens, OBSERVED_TOKENS),
-        ):
-            if value not in allowed:
-                raise ValueError(f'{name} must be one of {allowed}, got {value!r}')
+        check_choice('out_type', out_type, OUT_TYPES)
+        check_choice('observed_tokens', observed_tokens, OBSERVED_TOKENS)
         vit = _create_vit(model_name, pretrained, img_size, timm_kwargs)
         depth = len(vit.blocks)
-        if not -1 <= frozen_stages <= depth:
-            raise ValueError(f'frozen_stages must be -1 to {depth} for {model_name}, got {frozen_stages}')
+        self.check_frozen_stages(depth, model_name)
         indices = [index + depth if index < 0 else index for index in out_indices]
-        if not indices or indices != sorted({*indices} & {*range(depth)}):
-            raise ValueError(f'out_indices must be ascending and within 0 to {depth - 1}, got {tuple(out_indices)}')
+        check_out_indices(indices, depth, given=out_indices)
         is_dense = out_type == 'featmap'
         self.pretrained = pretrained
         self.out_type = out_type
@@ -171,7 +176,7 @@ class TimmViT(AttentionBackbone):
         self.norm_pre = vit.norm_pre
         observed_from = self.num_prefix_tokens if observed_tokens == 'patches' else 0
         self.blocks = nn.ModuleList(
-            TimmBlock(block, _build_tap(tap_cfg, self.embed_dims), self.num_prefix_tokens, observed_from)
+            TimmBlock(block, build_tap(tap_cfg, self.embed_dims), self.num_prefix_tokens, observed_from)
             for block in vit.blocks[: indices[-1] + 1 if is_dense else depth]
         )
         self.norm = vit.norm if norm_maps or not is_dense else nn.Identity()
@@ -196,29 +201,24 @@ class TimmViT(AttentionBackbone):
             x, observed = self.run_block(block, x, hw_shape, observe)
             aux.append(observed)
             if self.out_type == 'featmap' and index in self.out_indices:
-                patches = self.norm(x)[:, self.num_prefix_tokens :]
-                maps.append(patches.unflatten(1, hw_shape).permute(0, 3, 1, 2))
+                maps.append(to_map(self.norm(x)[:, self.num_prefix_tokens :], hw_shape))
         outs = tuple(maps) if self.out_type == 'featmap' else (self._class_tokens(self.norm(x)),)
         return outs if observe is None else (outs, tuple(aux))
 
     def _embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Images to tokens with their position, prefix tokens first, and the token grid ``(Hp, Wp)``."""
         size = tuple(images.shape[-2:])
-        stride = self.patch_embed.feat_ratio(as_scalar=False)
-        if not (
-            size[0] % stride[0] == size[1] % stride[1] == 0
-            or size == self.img_size  # patches of 14 pixels do not fill the 384 of some SigLIP models
-            or self.patch_embed.dynamic_img_pad
-        ):
-            multiple = ' and '.join(map(str, dict.fromkeys(stride)))
-            raise ValueError(
-                f'height and width of a picture or crop must be multiples of {multiple}, '
-                f'got {size[0]} x {size[1]} (data_preprocessor.test_cfg=dict(size_divisor={max(stride)}) pads pictures '
-                'at test time)'
-            )
+        # patches of 14 pixels do not fill the 384 of some SigLIP models
+        if size != self.img_size and not self.patch_embed.dynamic_img_pad:
+            check_size(size, self.patch_embed.feat_ratio(as_scalar=False))
         hw_shape = tuple(self.patch_embed.dynamic_feat_size(size))
         patches = self.patch_embed(images)
         patches = patches.flatten(1, -2)  # a grid if the model was built with dynamic_img_size=True
+        if patches.shape[1:] != (hw_shape[0] * hw_shape[1], self.embed_dims):
+            raise ValueError(
+                f'TAP and feature maps need {self.embed_dims} channels for each of {hw_shape[0]} x {hw_shape[1]} '
+                f'patches, but {type(self.patch_embed).__name__} made tokens of shape {tuple(patches.shape[1:])}'
+            )
         prefix = [
             token.expand(images.size(0), -1, -1)
             for token in (self.cls_token, self.dist_token, self.reg_token)
@@ -309,7 +309,14 @@ def _create_vit(
     for name in ('num_classes', 'patch_drop_rate'):  # no head; and TAP and feature maps need the whole grid
         if timm_kwargs.get(name):
             raise ValueError(f'{name} must be 0 in a backbone, got {timm_kwargs[name]}')
-    vit = timm.create_model(model_name, pretrained, img_size=img_size, **{**timm_kwargs, 'num_classes': 0})
+    try:
+        vit = timm.create_model(model_name, pretrained, img_size=img_size, **{**timm_kwargs, 'num_classes': 0})
+    except (AssertionError, TypeError) as error:  # pooling by a class token that is not there; a setting of others
+        settings = timm_kwargs if img_size is None else {'img_size': img_size, **timm_kwargs}
+        raise ValueError(
+            f'model_name must name a VisionTransformer of timm, and the settings be its own, but timm does not build '
+            f'{model_name} with {settings}: {error}'
+        ) from error
     if type(vit) not in (VisionTransformer, VisionTransformerDistilled):
         raise ValueError(
             f'model_name must name a VisionTransformer of timm, got {model_name!r}, of class {type(vit).__name__}'
@@ -326,9 +333,3 @@ def _create_vit(
                     f"TimmViT does not run {sorted(unknown)} of timm's {type(module).__name__}, which {model_name} has"
                 )
     return vit
-
-
-def _build_tap(tap_cfg: dict | None, embed_dims: int) -> nn.Module | None:
-    if tap_cfg is None:
-        return None
-    return MODELS.build({'type': 'mmrobust.TokenAwareAvgPool', **tap_cfg, 'embed_dims': embed_dims})

@@ -1,6 +1,6 @@
 """Bricks: one idea per file."""
 
-from mmrobust.models.layers.attention import AttentionView, Observe, SelfAttention
+from mmrobust.models.layers.attention import AttentionView, Observe, SelfAttention, attend
 from mmrobust.models.layers.channel_attention import ChannelAttention
 from mmrobust.models.layers.class_attention import ClassAttentionBlock, PatchTokenPath
 from mmrobust.models.layers.conv_ffn import ConvFFN, LinearFFN
@@ -17,7 +17,7 @@ from mmrobust.models.layers.patch_embed import (
 )
 from mmrobust.models.layers.position_embed import FourierPositionEmbed
 from mmrobust.models.layers.position_scaling import PositionAwareScaling
-from mmrobust.models.layers.tap import MultiKernelTokenAwareAvgPool, TokenAwareAvgPool
+from mmrobust.models.layers.tap import MultiKernelTokenAwareAvgPool, TokenAwareAvgPool, pool_tokens
 from mmrobust.models.layers.window_attention import WindowAttention
 
 __all__ = [
@@ -44,4 +44,6 @@ __all__ = [
     'TokenDownsample',
     'TokenPool',
     'WindowAttention',
+    'attend',
+    'pool_tokens',
 ]

@@ -26,6 +26,8 @@ class AttentionView(NamedTuple):
         query_regions: None, or bool ``(B, S, Nq)``: which queries lie in each of S regions that ``bias`` separates with
             ``-inf``. A query in no region is padding: nobody looks at what it attends to.
         key_regions: None, or bool ``(B, S, Nk)``: which keys lie in each region.
+        tap_weights: None, or ``(images, Hp, Wp, K)``: the share of each of TAP's branches in each patch token that came
+            in, see :meth:`~mmrobust.models.layers.TokenAwareAvgPool.weights`. Without gradient.
     """
 
     query: Tensor
@@ -34,6 +36,7 @@ class AttentionView(NamedTuple):
     bias: Tensor | None = None
     query_regions: Tensor | None = None
     key_regions: Tensor | None = None
+    tap_weights: Tensor | None = None
 
     def rows(self, start: int, stop: int) -> Tensor:
         """Probabilities of the query rows ``start`` to ``stop``: ``(B, H, stop - start, Nk)``, rows sum to 1."""
@@ -49,13 +52,38 @@ class AttentionView(NamedTuple):
 Observe = Callable[[AttentionView], Any]
 
 
+def attend(
+    view: AttentionView, value: Tensor, dropout: float = 0.0, observe: Observe | None = None
+) -> tuple[Tensor, Any]:
+    """The output of attention, and what ``observe`` made of it: what every attention layer here ends with.
+
+    The output comes from ``scaled_dot_product_attention``. There are two exceptions. With a gate it comes from
+    :func:`~mmrobust.ops.attention_probs`, because the fused kernels can add to the scores and not multiply them; such a
+    layer holds its map, ``B * H * N * N`` in float32. And an ``observe`` with a method ``with_output(view, value)``, as
+    that of ADL has, makes both at once, unless there is dropout: the probabilities need not be computed twice.
+
+    Args:
+        view: what the layer attends to.
+        value: ``(B, H, Nk, D)``.
+        dropout: of the probabilities, in [0, 1].
+        observe: see :data:`Observe`; None observes nothing.
+
+    Returns:
+        ``(B, H, Nq, D)``, and what ``observe`` returned, or None.
+    """
+    with_output = getattr(observe, 'with_output', None)
+    if with_output is not None and not dropout:
+        return with_output(view, value)
+    if view.gate is None:
+        bias = None if view.bias is None else view.bias.to(view.query.dtype)
+        out = F.scaled_dot_product_attention(view.query, view.key, value, bias, dropout, scale=1.0)
+    else:
+        out = F.dropout(view.probs(), dropout).to(value.dtype) @ value
+    return out, None if observe is None else observe(view)
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention with FAN's separate query projection.
-
-    The output always comes from ``scaled_dot_product_attention``, observed or not, so that observing changes nothing.
-    Only with a gate it comes from :func:`~mmrobust.ops.attention_probs`, observed or not: the fused kernels can add to
-    the scores and not multiply them. Such a layer holds its map, ``B * H * N * N`` in float32, and its gradient needs
-    the scores and the probabilities.
 
     Args:
         embed_dims: channels C, a multiple of ``num_heads``.
@@ -84,18 +112,22 @@ class SelfAttention(nn.Module):
         self.proj = nn.Linear(embed_dims, embed_dims)
         self.proj_drop = nn.Dropout(proj_drop_rate)
 
-    def forward(self, x: Tensor, observe: Observe | None = None, gate: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self,
+        x: Tensor,
+        observe: Observe | None = None,
+        gate: Tensor | None = None,
+        tap_weights: Tensor | None = None,
+    ) -> tuple[Tensor, Any]:
         """``(B, N, C)`` to ``(B, N, C)``, and what ``observe`` made of this layer's attention (None without it).
 
-        A ``gate`` ``(H, N, N)`` is multiplied onto the scores.
+        A ``gate`` ``(H, N, N)`` is multiplied onto the scores; ``tap_weights`` are for ``observe``.
         """
         batch, num_tokens, channels = x.shape
         query = self.q(x).view(batch, num_tokens, self.num_heads, -1).transpose(1, 2) * self.scale
         key, value = self.kv(x).view(batch, num_tokens, 2, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         dropout = self.attn_drop_rate if self.training else 0.0
-        if gate is None:
-            out = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=1.0)
-        else:
-            out = F.dropout(attention_probs(query, key, gate), dropout).to(value.dtype) @ value
+        view = AttentionView(query, key, gate, tap_weights=tap_weights)
+        out, aux = attend(view, value, dropout, observe)
         out = self.proj_drop(self.proj(out.transpose(1, 2).reshape(batch, num_tokens, channels)))
-        return out, None if observe is None else observe(AttentionView(query, key, gate))
+        return out, aux

@@ -53,12 +53,23 @@ class TokenAwareAvgPool(nn.Module):
             BranchPredictor(embed_dims, num_branches, norm_cfg or dict(type='BN')) if num_branches > 1 else None
         )
 
-    def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
-        """``(B, N, C)`` with N = H * W to the same shape; ``hw_shape`` is ``(H, W)`` in tokens."""
-        if self.predictor is None:
-            return x
-        grid = x.unflatten(1, hw_shape)
-        return weighted_avg_pool(grid, self.weights(x, hw_shape), self.windows(self.num_branches)).flatten(1, 2)
+    def forward(
+        self, x: Tensor, hw_shape: tuple[int, int], return_weights: bool = False
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """``(B, N, C)`` with N = H * W to the same shape; ``hw_shape`` is ``(H, W)`` in tokens.
+
+        With ``return_weights`` also the :meth:`weights` that it took.
+
+        Raises:
+            ValueError: if the tokens are no such grid.
+        """
+        if hw_shape[0] * hw_shape[1] != x.size(1):
+            raise ValueError(f'TAP needs a token grid: hw_shape must multiply to {x.size(1)} tokens, got {hw_shape}')
+        weights = self.weights(x, hw_shape)
+        if self.predictor is not None:
+            windows = self.windows(self.num_branches)
+            x = weighted_avg_pool(x.unflatten(1, hw_shape), weights, windows).flatten(1, 2)
+        return (x, weights) if return_weights else x
 
     def weights(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """Each token's share of every branch: ``(B, H, W, K)``, sums to 1 over K (all ones for one branch)."""
@@ -73,3 +84,20 @@ class MultiKernelTokenAwareAvgPool(TokenAwareAvgPool):
     """The rival "TAP (multi-kernel)" of Table 1: branch d averages over (2d + 1) x (2d + 1) without dilation."""
 
     windows = staticmethod(kernel_windows)
+
+
+def pool_tokens(tap: nn.Module | None, x: Tensor, hw_shape: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+    """What attention sees of the tokens ``(B, N, C)`` of a block: the same shape, and TAP's weights to look at.
+
+    Args:
+        tap: TAP, one of its rivals, or None for the tokens as they are.
+        x: ``(B, N, C)``.
+        hw_shape: ``(H, W)`` in tokens.
+
+    Returns:
+        ``(B, N, C)``, and ``(B, H, W, K)`` without gradient or, without TAP, None.
+    """
+    if isinstance(tap, TokenAwareAvgPool):
+        pooled, weights = tap(x, hw_shape, return_weights=True)
+        return pooled, weights.detach()
+    return (x if tap is None else tap(x, hw_shape)), None

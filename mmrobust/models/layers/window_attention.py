@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmrobust.models.layers.attention import AttentionView, Observe
+from mmrobust.models.layers.attention import AttentionView, Observe, attend
 
 
 class WindowAttention(nn.Module):
@@ -66,8 +66,17 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(embed_dims, embed_dims)
         self.proj_drop = nn.Dropout(proj_drop_rate)
 
-    def forward(self, x: Tensor, hw_shape: tuple[int, int], observe: Observe | None = None) -> tuple[Tensor, Any]:
-        """``(B, N, C)`` to the same shape, and what ``observe`` made of this layer's attention (None without it)."""
+    def forward(
+        self,
+        x: Tensor,
+        hw_shape: tuple[int, int],
+        observe: Observe | None = None,
+        tap_weights: Tensor | None = None,
+    ) -> tuple[Tensor, Any]:
+        """``(B, N, C)`` to the same shape, and what ``observe`` made of this layer's attention (None without it).
+
+        ``tap_weights`` are for ``observe``.
+        """
         (height, width), side = hw_shape, self.window_size
         padding = (-height % side, -width % side)
         padded = (height + padding[0], width + padding[1])
@@ -85,11 +94,12 @@ class WindowAttention(nn.Module):
                 bias = (bias + _mask(regions[1])).repeat(x.size(0), 1, 1, 1)
             regions = tuple(region.repeat(x.size(0), 1, 1) for region in regions)
         dropout = self.attn_drop_rate if self.training else 0.0
-        out = F.scaled_dot_product_attention(query, key, value, bias.to(query.dtype), dropout, scale=1.0)
+        view = AttentionView(query, key, None, bias, *regions)._replace(tap_weights=tap_weights)
+        out, aux = attend(view, value, dropout, observe)
 
         grid = _from_windows(out.transpose(1, 2).flatten(2), padded, side).roll(shift, (1, 2))
         out = self.proj_drop(self.proj(grid[:, :height, :width].flatten(1, 2)))
-        return out, None if observe is None else observe(AttentionView(query, key, None, bias, *regions))
+        return out, aux
 
 
 def _relative_positions(side: int) -> Tensor:

@@ -1,20 +1,39 @@
 """ADL, the attention diversification loss: tokens shall not all attend to the same few tokens."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from mmrobust.models.layers import AttentionView
-from mmrobust.ops import ADL_MODES, attention_diversification
+from mmrobust.ops import ADL_MODES, attention_diversification, diversified_attention
 from mmrobust.registry import MODELS
+
+
+@dataclass(frozen=True)
+class DiversificationTerm:
+    """Eq. (2) for one layer, as an ``observe`` function; see :class:`AttentionDiversificationLoss`."""
+
+    tau: float
+    mode: str
+    per_head: bool
+
+    def __call__(self, view: AttentionView) -> Tensor:
+        """A scalar in [0, 1], float32 also inside autocast."""
+        return attention_diversification(*view[:6], tau=self.tau, mode=self.mode, per_head=self.per_head)
+
+    def with_output(self, view: AttentionView, value: Tensor) -> tuple[Tensor, Tensor]:
+        """The output of attention ``(B, H, Nq, D)``, and the scalar (see :func:`~mmrobust.models.layers.attend`)."""
+        query, key, *others = view[:6]
+        return diversified_attention(query, key, value, *others, tau=self.tau, mode=self.mode, per_head=self.per_head)
 
 
 @MODELS.register_module()
 class AttentionDiversificationLoss(nn.Module):
     """Attention diversification loss (ADL), paper Sec. 3.3, Eq. (1)-(3).
 
-    :meth:`layer_term` is the ``observe`` function of a backbone: it reduces the attention of one layer, where it is, to
+    :attr:`layer_term` is the ``observe`` function of a backbone: it reduces the attention of one layer, where it is, to
     one number. :meth:`forward` averages the layers.
 
     Near-uniform attention lies below the threshold everywhere, so ADL is exactly 0 there and has no gradient: a fresh
@@ -58,9 +77,10 @@ class AttentionDiversificationLoss(nn.Module):
         self.log_layers = log_layers
         self.loss_name = loss_name
 
-    def layer_term(self, view: AttentionView) -> Tensor:
-        """Eq. (2) for one layer: a scalar in [0, 1], float32 also inside autocast."""
-        return attention_diversification(*view, tau=self.tau, mode=self.mode, per_head=self.per_head)
+    @property
+    def layer_term(self) -> 'DiversificationTerm':
+        """Eq. (2) for one layer."""
+        return DiversificationTerm(self.tau, self.mode, self.per_head)
 
     def forward(self, terms: Sequence[Tensor]) -> Tensor:
         """``loss_weight`` times the mean of the layers' terms."""

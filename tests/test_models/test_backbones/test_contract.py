@@ -1,10 +1,13 @@
 """What every backbone promises, whatever its architecture."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch.nn.functional import mse_loss
 
-from mmrobust.models import FAN, RVT, AttentionDiversificationLoss, Swin, TimmViT
+from mmrobust.models import FAN, RVT, AttentionDiversificationLoss, DeiT, Swin, TimmViT
+from mmrobust.models.backbones import deit, fan, rvt, swin
 
 from .released_rvt import TINY_RVT
 
@@ -20,9 +23,12 @@ BACKBONES = {
 }
 
 
-def _tiny_rvt(out_type='featmap', **kwargs):
-    out_type = 'avg_featmap' if out_type == 'cls_token' else out_type  # there is no class token
-    return RVT(TINY_RVT, out_type=out_type, out_indices=(0, 1, 2), **kwargs)
+def _without_class_token(backbone, arch, out_type='featmap', **kwargs):
+    return backbone(arch, out_type='avg_featmap' if out_type == 'cls_token' else out_type, **kwargs)
+
+
+def _tiny_rvt(**kwargs):
+    return _without_class_token(RVT, TINY_RVT, out_indices=(0, 1, 2), **kwargs)
 
 
 BACKBONES |= {
@@ -31,9 +37,13 @@ BACKBONES |= {
 }
 
 
-def _tiny_timm(**kwargs):
+def _timm(backbone, *args, **kwargs):
     pytest.importorskip('timm')
-    return TimmViT('vit_tiny_patch16_224', img_size=64, embed_dim=16, depth=3, num_heads=2, **kwargs)
+    return backbone(*args, **kwargs)
+
+
+def _tiny_timm(**kwargs):
+    return _timm(TimmViT, 'vit_tiny_patch16_224', img_size=64, embed_dim=16, depth=3, num_heads=2, **kwargs)
 
 
 BACKBONES |= {
@@ -42,28 +52,48 @@ BACKBONES |= {
 }
 
 
-def _tiny_swin(out_type='featmap', **kwargs):
-    out_type = 'avg_featmap' if out_type == 'cls_token' else out_type  # there is no class token
+def _tiny_swin(**kwargs):
     arch = dict(embed_dims=8, depth=(2, 1, 1, 1), num_heads=(1, 2, 2, 4), window_size=5)  # 16 x 24 tokens: not 5 n
-    return Swin(arch, out_type=out_type, **kwargs)
+    return _without_class_token(Swin, arch, **kwargs)
 
 
 BACKBONES |= {
     'swin-plain': _tiny_swin,
     'swin-tap': lambda **kwargs: _tiny_swin(tap_cfg=dict(num_branches=3), channel_attention=True, **kwargs),
 }
+
+# every network of ours that has a name, and some of timm's
+TAP = dict(num_branches=4)
+PUBLISHED = {f'FAN-{arch}': partial(FAN, arch, TAP) for arch in fan.ARCHS}
+PUBLISHED |= {f'RVT-{arch}': partial(_without_class_token, RVT, arch, tap_cfg=TAP) for arch in rvt.ARCHS}
+PUBLISHED |= {f'Swin-{arch}': partial(_without_class_token, Swin, arch, tap_cfg=TAP) for arch in swin.ARCHS}
+PUBLISHED['FAN-Swin-small'] = partial(_without_class_token, Swin, 'small', tap_cfg=TAP, channel_attention=True)
+PUBLISHED |= {f'DeiT-{arch}': partial(_timm, DeiT, arch, tap_cfg=TAP) for arch in deit.ARCHS}
+PUBLISHED |= {
+    name: partial(_timm, TimmViT, name, tap_cfg=TAP)
+    for name in (
+        'deit_tiny_distilled_patch16_224',
+        'vit_tiny_patch16_224',
+        'deit3_small_patch16_224',
+        'vit_small_patch14_reg4_dinov2',
+    )
+}
+SIZES = {'vit_small_patch14_reg4_dinov2': (56, 84)}
 OUT_TYPES = ('featmap', 'cls_token')
 
 every_backbone = pytest.mark.parametrize('name', BACKBONES)
+every_network = pytest.mark.parametrize(
+    'name', [*BACKBONES, *(pytest.param(name, marks=pytest.mark.slow) for name in PUBLISHED)]
+)
 every_out_type = pytest.mark.parametrize('out_type', OUT_TYPES)
 
 
 def _build(name, **kwargs):
     torch.manual_seed(0)
-    backbone = BACKBONES[name](**kwargs)
-    for block in backbone.blocks:  # attention sharp enough for ADL to see
+    backbone = (BACKBONES | PUBLISHED)[name](**kwargs)
+    for block in backbone.blocks:  # attention sharp enough for ADL to see, the same for all numbers of channels
         for projection in _projections(block.attn):
-            torch.nn.init.normal_(projection.weight, std=1.0)
+            torch.nn.init.normal_(projection.weight, std=4 * projection.in_features**-0.5)
     return backbone
 
 
@@ -75,6 +105,10 @@ def _projections(attn):
 def _images(height=64, width=96, batch=2):
     torch.manual_seed(1)
     return torch.randn(batch, 3, height, width)
+
+
+def _images_for(name, **kwargs):
+    return _images(*SIZES.get(name, (64, 96)), **kwargs)
 
 
 def _step(backbone, images, observe=None):
@@ -106,31 +140,32 @@ def test_observing_returns_reduced_attention_and_changes_nothing(name, out_type)
         torch.testing.assert_close(row_sums, torch.ones_like(row_sums))
 
 
-@every_backbone
+@every_network
 @every_out_type
 @pytest.mark.parametrize('observe', [False, True])
 def test_every_parameter_has_a_gradient(name, out_type, observe):
     backbone = _build(name, out_type=out_type)
-    _, grads = _step(backbone, _images(), observe)
+    _, grads = _step(backbone, _images_for(name), observe)
     assert {key for key, _ in backbone.named_parameters()} == set(grads)
     assert all(grad.isfinite().all() for grad in grads.values())
 
 
-@every_backbone
+@every_network
 @every_out_type
 def test_checkpointing_changes_nothing(name, out_type):
-    results = [_step(_build(name, out_type=out_type, with_cp=with_cp), _images(), True) for with_cp in (False, True)]
-    (loss, grads), (loss_cp, grads_cp) = results
+    (loss, grads), (loss_cp, grads_cp) = (
+        _step(_build(name, out_type=out_type, with_cp=with_cp), _images_for(name), True) for with_cp in (False, True)
+    )
     assert torch.equal(loss, loss_cp)
     for key, grad in grads.items():
         torch.testing.assert_close(grads_cp[key], grad, msg=key)
 
 
-@every_backbone
+@every_network
 def test_adl_gradient_at_batch_1(name):
     backbone = _build(name)
     adl = AttentionDiversificationLoss(tau=1.0)
-    _, terms = backbone(_images(batch=1), adl.layer_term)
+    _, terms = backbone(_images_for(name, batch=1), adl.layer_term)
     loss = adl(terms)
     assert loss > 0
     loss.backward()
@@ -166,14 +201,14 @@ def test_grid_is_not_assumed_square(name):
     assert not torch.allclose(out, tall.transpose(2, 3), atol=1e-3)
 
 
-@every_backbone
+@every_network
 def test_bfloat16_autocast_is_finite(name):
     backbone = _build(name)
     adl = AttentionDiversificationLoss(tau=1.0)
     with torch.autocast('cpu', torch.bfloat16):
-        outs, terms = backbone(_images(), adl.layer_term)
+        outs, terms = backbone(_images_for(name), adl.layer_term)
     assert all(out.isfinite().all() for out in outs)
-    reference = adl(backbone(_images(), adl.layer_term)[1])
+    reference = adl(backbone(_images_for(name), adl.layer_term)[1])
     torch.testing.assert_close(adl(terms), reference, rtol=3e-2, atol=0)
 
 
@@ -196,6 +231,20 @@ def test_compiles_without_graph_break(name, with_cp):
     torch.testing.assert_close(loss.detach(), eager[0])
     for key, parameter in backbone.named_parameters():
         torch.testing.assert_close(parameter.grad, eager[1][key], rtol=1e-3, atol=1e-4, msg=key)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', PUBLISHED)
+def test_published_network_compiles_without_graph_break(name):
+    """Forward, and not lowered: the rest takes minutes for the deep ones, and their blocks are those tested above."""
+    backbone = _build(name).eval()
+    adl = AttentionDiversificationLoss(tau=1.0)
+    images = _images_for(name)
+    torch._dynamo.reset()
+    with torch.no_grad():
+        compiled = torch.compile(backbone, fullgraph=True, backend='eager')(images, adl.layer_term)
+        # sharp attention amplifies what rounding differs, block by block
+        torch.testing.assert_close(compiled, backbone(images, adl.layer_term), rtol=1e-3, atol=1e-3)
 
 
 @every_backbone
@@ -233,3 +282,16 @@ def test_norm_eval(name):
 def test_size_that_is_no_multiple_of_16(name, size):
     with pytest.raises(ValueError, match=f'multiples of 16, got {size[0]} x {size[1]}'):
         _build(name)(_images(*size))
+
+
+@every_backbone
+def test_view_shows_the_weights_of_tap(name):
+    """Of every layer, per patch token; without TAP there are none."""
+    weights = _build(name)(_images_for(name), lambda view: view.tap_weights)[1]
+    if 'tap' not in name:
+        assert set(weights) == {None}
+        return
+    for of_layer in weights:
+        assert of_layer.shape[::3] == (2, 3) and of_layer.shape[1] < of_layer.shape[2]
+        assert not of_layer.requires_grad
+        torch.testing.assert_close(of_layer.sum(-1), torch.ones(of_layer.shape[:-1]))

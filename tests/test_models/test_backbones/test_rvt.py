@@ -219,15 +219,6 @@ def test_attention_dropout_of_scaled_blocks_is_for_training_only():
     assert torch.equal(backbone(images)[0], backbone(images)[0])
 
 
-def test_patches_are_augmented_in_training_only():
-    options = dict(out_indices=(2,), norm_eval=True)
-    plain, augmented = RVT(TINY_RVT, **options), RVT(TINY_RVT, **options, patch_augment=dict(prob=1.0))
-    augmented.load_state_dict(plain.state_dict())
-    images = torch.randn(1, 3, 32, 64)
-    assert not torch.equal(plain(images)[0], augmented(images)[0])
-    assert torch.equal(plain.eval()(images)[0], augmented.eval()(images)[0])
-
-
 def test_pool_is_frozen_with_the_block_that_follows():
     for frozen_stages in (2, 3):
         backbone = RVT(TINY_RVT, out_indices=(2,), frozen_stages=frozen_stages)
@@ -247,7 +238,6 @@ def test_pool_is_frozen_with_the_block_that_follows():
         ({'out_indices': ()}, r'got \(\)'),
         ({'ffn_type': 'mlp'}, "'conv', 'linear'.*got 'mlp'"),
         ({'img_size': 100}, 'multiple of 16, got 100'),
-        ({'patch_augment': dict(prob=2)}, r'in \[0, 1\], got 2'),
         ({'frozen_stages': 13}, r'-1 to 12 for this arch, got 13'),
     ],
 )

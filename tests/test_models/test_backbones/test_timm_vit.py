@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -228,7 +229,7 @@ def test_tokens_that_tap_and_adl_see(name, num_prefix_tokens):
         torch.testing.assert_close(patches, among_patches / among_patches.sum(-1, keepdim=True))
     block = backbone.blocks[0]
     x = torch.randn(1, num_prefix_tokens + 6, backbone.embed_dims)
-    pooled = block._pool(x, (2, 3))
+    pooled, _ = block._pool(x, (2, 3))
     assert torch.equal(pooled[:, :num_prefix_tokens], x[:, :num_prefix_tokens])
     assert torch.equal(pooled[:, num_prefix_tokens:], block.tap(x[:, num_prefix_tokens:], (2, 3)))
     assert not torch.equal(pooled[:, num_prefix_tokens:], x[:, num_prefix_tokens:])
@@ -424,6 +425,7 @@ def test_frozen_stages():
         ('resnet18', "VisionTransformer of timm, got 'resnet18', of class ResNet"),
         ('swin_tiny_patch4_window7_224', 'of class SwinTransformer'),
         ('eva02_tiny_patch14_224', 'of class Eva'),
+        ('naflexvit_base_patch16_gap', 'of class NaFlexVit'),
         ('beit_base_patch16_224', 'of class Beit'),
         ('vit_small_patch16_18x2_224', 'blocks of vit_small_patch16_18x2_224 are ParallelThingsBlock'),
         ('vit_base_patch16_rpn_224', 'ResPostBlock with Attention'),
@@ -436,6 +438,13 @@ def test_frozen_stages():
 def test_models_that_are_refused(name, message):
     with torch.device('meta'), pytest.raises(ValueError, match=message):
         TimmViT(name)
+
+
+@pytest.mark.parametrize('name', ['resnet18', 'convnext_tiny'])
+def test_other_networks_with_img_size_are_refused(name):
+    message = f"must name a VisionTransformer of timm, .* does not build {name} with {{'img_size': 64}}: "
+    with torch.device('meta'), pytest.raises(ValueError, match=message):
+        TimmViT(name, img_size=64)
 
 
 def test_gated_attention_is_refused(monkeypatch):
@@ -456,6 +465,7 @@ def test_gated_attention_is_refused(monkeypatch):
         ({'out_type': 'raw'}, "'featmap', 'cls_token', 'cls_dist_tokens'.*got 'raw'"),
         ({'out_type': 'cls_dist_tokens'}, 'needs a distillation token, but vit_tiny_patch16_224 has none'),
         ({'out_type': 'cls_token', 'global_pool': ''}, "needs a global_pool other than ''"),
+        ({'class_token': False, 'global_pool': 'token'}, "does not build vit_tiny.*'token'.*needs the class token"),
         ({'observed_tokens': 'cls'}, "'all', 'patches'.*got 'cls'"),
         ({'out_indices': (0, 2)}, r'within 0 to 1, got \(0, 2\)'),
         ({'out_indices': (0, -2)}, r'ascending.*got \(0, -2\)'),
@@ -474,6 +484,39 @@ def test_size_of_the_picture():
     with pytest.raises(ValueError, match=r'multiples of 14, got 28 x 30 .*size_divisor=14'):
         _tiny(img_size=56, patch_size=14)(torch.randn(1, 3, 28, 30))
     assert _tiny(dynamic_img_pad=True)(torch.randn(1, 3, 28, 40))[0].shape == (1, 16, 2, 3)
+
+
+@pytest.mark.parametrize(('height', 'width'), [(32, 48), (64, 64), (128, 16)])
+@pytest.mark.parametrize('dynamic_img_size', [False, True])
+def test_tap_sees_the_grid_of_any_picture(height, width, dynamic_img_size):
+    """Whatever size of picture the model was built for, and whether or not timm itself would take another."""
+    backbone = _tiny(tap_cfg=dict(num_branches=2), dynamic_img_size=dynamic_img_size).eval()
+    seen = []
+    backbone.blocks[0].tap.register_forward_hook(lambda _, args, __: seen.append((args[0].shape[1], args[1])))
+    assert backbone(torch.randn(1, 3, height, width))[0].shape[2:] == (height // 16, width // 16)
+    assert seen == [(height * width // 256, (height // 16, width // 16))]
+
+
+class _Overlapping(timm.layers.PatchEmbed):
+    """Patches of 16 pixels every 8 pixels, which timm counts as if they did not overlap."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.proj.stride = (8, 8)
+
+
+@pytest.mark.parametrize(
+    ('embed_layer', 'got'),
+    [
+        (_Overlapping, r'_Overlapping made tokens of shape \(77, 16\)'),
+        (partial(timm.layers.PatchEmbed, output_fmt='NCHW'), r'PatchEmbed made tokens of shape \(64, 6\)'),
+    ],
+)
+@pytest.mark.parametrize('tap_cfg', [None, dict(num_branches=2)])
+def test_tokens_that_are_no_grid(embed_layer, got, tap_cfg):
+    backbone = _tiny(embed_layer=embed_layer, tap_cfg=tap_cfg)
+    with pytest.raises(ValueError, match=f'16 channels for each of 4 x 6 patches, but {got}'):
+        backbone(torch.randn(1, 3, 64, 96))
 
 
 def test_timm_is_optional(monkeypatch):

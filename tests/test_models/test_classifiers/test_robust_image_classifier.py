@@ -10,6 +10,7 @@ from torch import nn
 
 import mmrobust.engine.any_device  # noqa: F401 (registers BFloat16OptimWrapper)
 from mmrobust.models import AttentionDiversificationLoss
+from mmrobust.models.layers import PatchAugmentation
 from tests.test_engine.tiny_run import Record, make_runner
 
 TINY_VIT = dict(embed_dims=16, depth=2, num_heads=2, feature_blocks=(0, 1))
@@ -96,6 +97,60 @@ def test_mixup_and_cutmix():
     assert losses['loss_adl'] > 0 and losses['loss_cls'].isfinite()
     model.parse_losses(losses)[0].backward()
     assert not [key for key, parameter in model.named_parameters() if parameter.grad is None]
+
+
+@pytest.mark.parametrize('loss_attn', [None, ADL])
+def test_second_pass_on_augmented_patches(loss_attn):
+    """As two steps on their own, of which only that on the pictures as they are sees ADL; their gradients add up."""
+    patch_augment = dict(prob=0.5, mean=[127.5] * 3, std=[60.0] * 3)
+    model, plain = _build(_config(loss_attn, patch_augment=patch_augment)), _build(_config(loss_attn))
+    without_adl = _build(_config(None))
+    batch = model.data_preprocessor(_batch(), training=True)
+
+    torch.manual_seed(3)
+    losses = model(**batch, mode='loss')
+    model.parse_losses(losses)[0].backward()
+
+    torch.manual_seed(3)
+    augmented = without_adl(PatchAugmentation(**patch_augment)(batch['inputs']), batch['data_samples'], mode='loss')
+    clean = plain(**batch, mode='loss')
+    expected = clean | {f'augmented.{name}': value for name, value in augmented.items()}
+    assert set(losses) == set(expected)
+    for name, value in losses.items():
+        torch.testing.assert_close(value, expected[name], msg=name)
+    assert losses['loss_cls'] != losses['augmented.loss_cls']
+    for part, of_part in ((plain, clean), (without_adl, augmented)):
+        part.parse_losses(of_part)[0].backward()
+    for (name, parameter), one, other in zip(
+        model.named_parameters(), plain.parameters(), without_adl.parameters(), strict=True
+    ):
+        torch.testing.assert_close(parameter.grad, one.grad + other.grad, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_patches_are_augmented_in_training_only():
+    model, plain = _build(_config(patch_augment=dict(prob=1.0))).eval(), _build(_config()).eval()
+    batch = model.data_preprocessor(_batch(), training=False)
+    assert torch.equal(model(**batch), plain(**batch))
+    scores = [sample.pred_score for sample in model.predict(**batch)]
+    assert torch.equal(torch.stack(scores), torch.stack([sample.pred_score for sample in plain.predict(**batch)]))
+    assert model.loss(**batch) == plain.loss(**batch)
+    assert set(model.state_dict()) == set(plain.state_dict())
+
+
+@pytest.mark.parametrize(
+    ('patch_augment', 'message'),
+    [(dict(prob=2), r'in \[0, 1\], got 2'), (dict(patch_size=32), 'multiples of patch_size=32, got 32 x 48')],
+)
+def test_patches_that_cannot_be_augmented(patch_augment, message):
+    with pytest.raises(ValueError, match=message):
+        _losses(_build(_config(patch_augment=patch_augment)))
+
+
+def test_augmented_patches_need_no_attention():
+    config = _config(None, backbone=dict(type='ResNet', depth=18), patch_augment=dict(prob=0.1))
+    config.neck, config.head.in_channels = dict(type='GlobalAveragePooling'), 512
+    losses = _losses(_build(config))
+    assert {'loss_cls', 'augmented.loss_cls'} <= set(losses)
 
 
 def test_adl_is_a_mean_over_images():

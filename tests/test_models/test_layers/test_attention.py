@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from mmrobust.models.layers import AttentionView, SelfAttention
+from mmrobust.models.layers import AttentionView, SelfAttention, attend
+from mmrobust.models.losses import AttentionDiversificationLoss
 
 
 def test_output_equals_explicit_attention():
@@ -59,3 +60,39 @@ def test_not_observed_is_none():
 def test_heads_must_divide_channels():
     with pytest.raises(ValueError, match='got 10 and 4'):
         SelfAttention(10, 4)
+
+
+class _WithOutput:
+    """Like ADL's ``layer_term``: takes over the output as well."""
+
+    def __call__(self, view):
+        return 'observed'
+
+    def with_output(self, view, value):
+        return view.probs() @ value + 1, 'both'
+
+
+def test_an_observer_may_make_the_output_too():
+    view, value = AttentionView(torch.randn(2, 3, 6, 4), torch.randn(2, 3, 6, 4)), torch.randn(2, 3, 6, 4)
+    out, aux = attend(view, value, observe=_WithOutput())
+    assert aux == 'both'
+    torch.testing.assert_close(out - 1, attend(view, value)[0])
+
+
+def test_with_dropout_the_observer_makes_no_output():
+    """It could not know what is dropped."""
+    view, value = AttentionView(torch.randn(2, 3, 6, 4), torch.randn(2, 3, 6, 4)), torch.randn(2, 3, 6, 4)
+    out, aux = attend(view, value, dropout=0.5, observe=_WithOutput())
+    assert aux == 'observed'
+    assert not torch.allclose(out, attend(view, value)[0])
+
+
+@pytest.mark.parametrize('gate', [None, torch.linspace(0.5, 1.5, 147).view(3, 7, 7)])
+def test_adl_changes_nothing_of_the_output(gate):
+    torch.manual_seed(0)
+    layer = SelfAttention(12, num_heads=3)
+    torch.nn.init.normal_(layer.q.weight)
+    x = torch.randn(2, 7, 12)
+    y, term = layer(x, AttentionDiversificationLoss(tau=1.0).layer_term, gate)
+    torch.testing.assert_close(y, layer(x, gate=gate)[0])
+    assert term > 0

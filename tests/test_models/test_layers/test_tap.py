@@ -75,3 +75,9 @@ def test_dense_convolution(kernel_size):
 def test_even_kernels_are_refused(layer_type, kernel_size):
     with pytest.raises(ValueError, match=f'odd and at least 1, got {kernel_size}'):
         layer_type(8, kernel_size)
+
+
+@pytest.mark.parametrize('num_branches', [1, 3])
+def test_tokens_that_are_no_grid(num_branches):
+    with pytest.raises(ValueError, match=r'must multiply to 13 tokens, got \(3, 4\)'):
+        TokenAwareAvgPool(8, num_branches)(torch.randn(1, 13, 8), (3, 4))

@@ -1,0 +1,44 @@
+"""Weighted pooling for ``torch.compile``, which fuses it: every neighbour is read where it is needed."""
+
+# B batch, H W token grid, C channels, K branches (windows)
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def pool(x: Tensor, shares: Sequence[Tensor], windows: Sequence[tuple[int, ...]]) -> Tensor:
+    """As :func:`mmrobust.ops.token_pooling_blocks.pool`."""
+    padded = _padded(x, windows)
+    return sum(_window_sum(padded, window, windows) * share for share, window in zip(shares, windows, strict=True)).to(
+        x.dtype
+    )
+
+
+def pool_backward(
+    grad_out: Tensor, x: Tensor, shares: Sequence[Tensor], windows: Sequence[tuple[int, ...]]
+) -> tuple[Tensor, list[Tensor]]:
+    """As :func:`mmrobust.ops.token_pooling_blocks.pool_backward`."""
+    padded = _padded(x, windows)
+    # windows are symmetric, so a sum over one is its own adjoint
+    grad_x = sum(
+        _window_sum(_padded(grad_out * share, windows), window, windows)
+        for share, window in zip(shares, windows, strict=True)
+    )
+    grad_shares = [(grad_out * _window_sum(padded, window, windows)).sum(-1, keepdim=True) for window in windows]
+    return grad_x.to(x.dtype), grad_shares
+
+
+def _padded(x: Tensor, windows: Sequence[tuple[int, ...]]) -> Tensor:
+    reach = max(map(max, windows))
+    return F.pad(x.to(torch.promote_types(x.dtype, torch.float32)), (0, 0, reach, reach, reach, reach))
+
+
+def _window_sum(padded: Tensor, window: tuple[int, ...], windows: Sequence[tuple[int, ...]]) -> Tensor:
+    reach = max(map(max, windows))
+    height, width = padded.size(1) - 2 * reach, padded.size(2) - 2 * reach
+    return sum(
+        padded[:, reach + dy : reach + dy + height, reach + dx : reach + dx + width] for dy in window for dx in window
+    )

@@ -1,0 +1,61 @@
+"""TAP and attention with ADL in the form in which they were released: neighbourhoods gathered, maps kept.
+
+Written from facts about the released code, as what ours is measured against. Left out is what that code does twice or
+for nothing (attention times value, and all of the class-attention blocks in dense prediction), so it is a fast one.
+"""
+
+# B batch, H W token grid, N tokens, C channels, K branches
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmrobust.models.layers import AttentionView, Observe
+from mmrobust.models.losses.attention_diversification_loss import DiversificationTerm
+from mmrobust.ops import attention_diversification_reference
+
+
+def unfold_pool(x: Tensor, weights: Tensor, windows: Sequence[tuple[int, ...]]) -> Tensor:
+    """:func:`mmrobust.ops.weighted_avg_pool` by im2col: ``(B, H, W, C)``, weights ``(B, H, W, K)``."""
+    planes = x.permute(0, 3, 1, 2)
+    batch, channels, height, width = planes.shape
+    branches = []
+    for window in windows:
+        if window == (0,):
+            branches.append(planes)
+            continue
+        side, dilation = len(window), window[1] - window[0]
+        columns = F.unfold(planes, side, dilation=dilation, padding=max(window))
+        branches.append(columns.view(batch, channels, side * side, height, width).mean(2))
+    return (torch.stack(branches, 1) * weights.permute(0, 3, 1, 2).unsqueeze(2)).sum(1).permute(0, 2, 3, 1)
+
+
+def full_map_attend(
+    view: AttentionView, value: Tensor, dropout: float = 0.0, observe: Observe | None = None
+) -> tuple[Tensor, Any]:
+    """:func:`mmrobust.models.layers.attend` with the whole map, which ADL takes as it is and the gradient keeps."""
+    attn = view.probs()
+    out = F.dropout(attn, dropout).to(value.dtype) @ value
+    if isinstance(observe, DiversificationTerm):
+        term = attention_diversification_reference(
+            attn, observe.tau, observe.mode, observe.per_head, view.query_regions, view.key_regions
+        )
+        return out, term
+    return out, None if observe is None else observe(view)
+
+
+@contextmanager
+def released_form() -> Iterator[None]:
+    """Within it, all models compute TAP and attention in these forms."""
+    with (
+        mock.patch('mmrobust.models.layers.tap.weighted_avg_pool', unfold_pool),
+        mock.patch('mmrobust.models.layers.attention.attend', full_map_attend),
+        mock.patch('mmrobust.models.layers.window_attention.attend', full_map_attend),
+        mock.patch('mmrobust.models.backbones.timm_vit.attend', full_map_attend),
+    ):
+        yield

@@ -1,0 +1,233 @@
+"""What TAP and ADL cost: beside the forms in which they were released, beside the network without them, and at scale.
+
+python tools/analysis_tools/benchmark.py                        # everything but the 1024 crop, on two cores in minutes
+python tools/analysis_tools/benchmark.py step --crops 768 1024  # some parts
+python tools/analysis_tools/benchmark.py --json benchmark.json
+
+Each form runs in a process of its own, so its peak memory is its own. Ratios within one run are what carries over to
+another machine. The same command measures on a GPU where there is one.
+"""
+
+import argparse
+import json
+import math
+import platform
+
+from mmrobust import cli  # first: it checks the OpenMMLab stack
+
+# isort: split
+import torch
+from mmengine.device import get_device
+from rich.console import Console
+from rich.table import Table
+
+from mmrobust.complexity import build, count
+from mmrobust.corruptions import CORRUPTIONS
+from mmrobust.files import write_whole
+from mmrobust.performance.loading_cases import loading
+from mmrobust.performance.measure import Measurement, in_own_process
+from mmrobust.performance.model_cases import prediction, training_step
+from mmrobust.performance.op_cases import ADL_FORMS, TAP_FORMS, adl, tap
+from mmrobust.performance.scaling import Cluster, Workload, estimate
+
+BASELINE = 'configs/fan_cityscapes.py'
+ROBUST = 'configs/fan_tap_adl_cityscapes.py'
+WITH_CP = {'model.backbone.with_cp': True}
+SEGFORMERS = ('configs/zoo/segformer_b2_cityscapes.py', 'configs/zoo/segformer_b5_cityscapes.py')
+# dense bfloat16 peaks of the data sheets; what a step reaches of them is an assumption
+CLUSTERS = (Cluster('A100', tflops=312, utilization=0.3), Cluster('H100', tflops=989, utilization=0.3))
+WORKLOADS = (
+    # with more GPUs than the recipe's 4 crops, one crop for each
+    ('Cityscapes, 160k iterations', ROBUST, 1024, lambda gpus: (max(4, gpus), 160_000 * max(4, gpus))),
+    ('ImageNet, 300 epochs', 'configs/fan_tap_adl_imagenet.py', 224, lambda gpus: (2048, 300 * 1_281_167)),
+)
+console = Console(highlight=False)
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Measure what TAP and ADL cost.')
+    parser.add_argument('parts', nargs='*', help=f'some of {", ".join(PARTS)} (default: all)')
+    parser.add_argument('--repeats', type=int, default=3, help='runs, of which the median counts (default: 3)')
+    parser.add_argument(
+        '--tokens', type=int, nargs='+', default=[1024, 2304, 4096], help='of adl (default: 1024 2304 4096)'
+    )
+    parser.add_argument('--crops', type=int, nargs='+', default=[512, 768], help='pixels, of step (default: 512 768)')
+    parser.add_argument('--batch-size', type=int, default=1, help='crops of a training step (default: 1)')
+    parser.add_argument('--released-up-to', type=int, default=768, help='largest crop for the released form, which '
+                        'holds all maps: 16 GB at 768 (default: 768)')  # fmt: skip
+    parser.add_argument(
+        '--beside', nargs='*', default=SEGFORMERS, help='other configs to train beside (default: %(default)s)'
+    )
+    parser.add_argument('--json', metavar='FILE', help='write all numbers there')
+    args = parser.parse_args(argv)
+    unknown = sorted({*args.parts} - {*PARTS})
+    if unknown:
+        parser.error(f'parts must be some of {", ".join(PARTS)}, got {unknown[0]!r}')
+    for name in ('repeats', 'batch_size', 'tokens', 'crops'):
+        values = getattr(args, name)
+        if min(values if isinstance(values, list) else [values]) < 1:
+            parser.error(f'--{name.replace("_", "-")} must be 1 or more, got {values}')
+    return args
+
+
+def show(title: str, reference: str, rows: dict[str, Measurement]) -> dict:
+    """Print a table, each row beside the one called ``reference``; return it for JSON."""
+    table = Table('form', title=title)
+    for column in ('seconds', f'x {reference}', 'peak MB', f'x {reference} '):
+        table.add_column(column, justify='right')
+    found = {}
+    base = rows.get(reference)
+    for name, row in rows.items():
+        time_ratio = row.seconds / base.seconds if base else None
+        memory_ratio = row.peak_bytes / base.peak_bytes if base and row.peak_bytes and base.peak_bytes else None
+        found[name] = row._asdict() | {'time_ratio': time_ratio, 'memory_ratio': memory_ratio}
+        peak = '-' if row.peak_bytes is None else f'{row.peak_bytes / 1e6:.1f}'
+        ratios = ['-' if ratio is None else f'{ratio:.3f}' for ratio in (time_ratio, memory_ratio)]
+        table.add_row(name, f'{row.seconds:.4f}', ratios[0], peak, ratios[1])
+    console.print(table)
+    return {'reference': reference, 'forms': found}
+
+
+def slopes(title: str, seconds: dict[str, dict[int, float]]) -> dict[str, float]:
+    """How time grows: the slope of log time over log tokens, from the smallest to the largest."""
+    found = {}
+    for name, times in seconds.items():
+        if len(times) > 1:
+            small, large = min(times), max(times)
+            found[name] = math.log(times[large] / times[small]) / math.log(large / small)
+    if found:
+        console.print(f'{title} grows with tokens to the power of: ' +
+                      ', '.join(f'{name} {slope:.2f}' for name, slope in found.items()))  # fmt: skip
+    return found
+
+
+def measure_tap(args: argparse.Namespace) -> dict:
+    shape = (1, 448, 64, 64)
+    rows = {form: in_own_process(tap, form, shape, 4, max(args.repeats, 9)) for form in TAP_FORMS}
+    return show(f'TAP, forward and backward, {shape}, K = 4', 'released', rows)
+
+
+def measure_adl(args: argparse.Namespace) -> dict:
+    found: dict = {'tables': {}}
+    seconds: dict[str, dict[int, float]] = {}
+    for tokens in args.tokens:
+        rows = {form: in_own_process(adl, form, 8, 56, tokens, args.repeats) for form in ADL_FORMS}
+        title = f'attention with ADL, forward and backward, 8 heads of 56, N = {tokens}'
+        for reference in ('released', 'attention alone'):
+            found['tables'][f'N = {tokens}, beside {reference}'] = show(title, reference, rows)
+        for form, row in rows.items():
+            seconds.setdefault(form, {})[tokens] = row.seconds
+    return found | {'slopes': slopes('attention', seconds)}
+
+
+def measure_step(args: argparse.Namespace) -> dict:
+    found: dict = {'tables': {}, 'losses': {}}
+    seconds: dict[str, dict[int, float]] = {}
+    for crop in args.crops:
+        cases = {
+            'baseline': (BASELINE, {}, 'ours'),
+            'TAP + ADL': (ROBUST, {}, 'ours'),
+            'TAP + ADL, with_cp': (ROBUST, WITH_CP, 'ours'),
+            'TAP + ADL, backbone compiled': (ROBUST, {}, 'compiled'),
+        }
+        if crop <= args.released_up_to:
+            cases = {'released': (ROBUST, {}, 'released')} | cases
+        cases |= {config: (config, {}, 'ours') for config in args.beside}
+        rows = {}
+        for name, (config, options, form) in cases.items():
+            step = in_own_process(training_step, config, options, crop, args.batch_size, form, args.repeats)
+            rows[name] = step.measurement
+            found['losses'][f'{crop}, {name}'] = step.losses | {'without gradient': step.without_gradient}
+            seconds.setdefault(name, {})[crop**2] = step.measurement.seconds
+        title = f'training step without the optimizer, {args.batch_size} x {crop} x {crop}'
+        for reference in ('released', 'baseline'):
+            if reference in rows:
+                found['tables'][f'{crop}, beside {reference}'] = show(title, reference, rows)
+        adl_values = {name.partition(', ')[2]: losses['loss_adl'] for name, losses in found['losses'].items()
+                      if 'loss_adl' in losses and name.startswith(f'{crop},')}  # fmt: skip
+        console.print('ADL: ' + ', '.join(f'{name} {value:.4f}' for name, value in adl_values.items()))
+    return found | {'slopes': slopes('a training step', seconds)}
+
+
+def measure_inference(args: argparse.Namespace) -> dict:
+    height, width = 512, 1024
+    cases = {'baseline': (BASELINE, {}), 'TAP': (ROBUST, {})} | {config: (config, {}) for config in args.beside}
+    rows = {name: in_own_process(prediction, *case, height, width, args.repeats) for name, case in cases.items()}
+    return show(f'prediction of a {height} x {width} picture', 'baseline', rows)
+
+
+def measure_loading(args: argparse.Namespace) -> dict:
+    height, width = 1024, 2048
+    rows = {
+        name or 'clean': in_own_process(loading, name, height, width, args.repeats) for name in (None, *CORRUPTIONS)
+    }
+    found = show(f'load a {height} x {width} picture and corrupt it, one process', 'clean', rows)
+    rate = len(rows) / sum(row.seconds for row in rows.values())
+    console.print(f'over all: {rate:.2f} pictures/s per process, {16 * rate:.0f} with 16 that do not share a core')
+    return found | {'pictures_per_second': rate}
+
+
+def compute_scale(args: argparse.Namespace) -> dict:
+    small = 512
+    peaks = [
+        in_own_process(training_step, ROBUST, WITH_CP, small, batch_size, 'ours', 1).measurement.peak_bytes
+        for batch_size in (1, 2)
+    ]
+    per_pixel = (peaks[1] - peaks[0]) / small**2
+    console.print(
+        f'measured: with_cp a second {small} x {small} crop takes {(peaks[1] - peaks[0]) / 1e9:.2f} GB in float32'
+    )
+    found: dict = {'bytes_per_pixel': per_pixel, 'tables': {}}
+    for title, config, side, images_of in WORKLOADS:
+        parameters, macs = count(build(cli.load_config(config)), (side, side))['whole']
+        for cluster in CLUSTERS:
+            table = Table(title=f'computed, not measured: {title}, {cluster.name}')
+            for column in ('GPUs', 'batch', 'GB per GPU', 'images/s', 'days'):
+                table.add_column(column, justify='right')
+            rows = []
+            for gpus in (1, 2, 4, 8, 16, 32, 64):
+                batch_size, images = images_of(gpus)
+                # bfloat16 halves the activations
+                workload = Workload(macs, parameters, per_pixel / 2 * side**2, images, batch_size)
+                row = estimate(workload, cluster, gpus)
+                rows.append(vars(row) | {'batch_size': batch_size})
+                numbers = (row.gbytes_per_gpu, row.images_per_second, row.days)
+                table.add_row(
+                    str(gpus),
+                    str(batch_size),
+                    *(f'{number:.{digits}f}' for number, digits in zip(numbers, (0, 1, 2), strict=True)),
+                )
+            console.print(table)
+            found['tables'][f'{title}, {cluster.name}'] = rows
+    return found
+
+
+PARTS = {
+    'tap': measure_tap,
+    'adl': measure_adl,
+    'step': measure_step,
+    'inference': measure_inference,
+    'loading': measure_loading,
+    'scale': compute_scale,
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    environment = dict(
+        device=torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or get_device(),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        python=platform.python_version(),
+    )
+    console.print(', '.join(f'{name}: {value}' for name, value in environment.items()))
+    found = {}
+    with cli.one_sentence():
+        for part in args.parts or PARTS:
+            found[part] = PARTS[part](args)
+            if args.json:  # after every part: nothing measured is lost
+                write_whole(args.json, json.dumps({'environment': environment, 'parts': found}, indent=2) + '\n')
+
+
+if __name__ == '__main__':
+    main()
