@@ -14,7 +14,7 @@ _base_ = ['_base_/datasets/imagenet_224.py', '_base_/runtime_cls.py']
 model = dict(
     type='TimmClassifier',
     model_name='resnet50',
-    pretrained=False,  # True downloads timm's weights as the model is built
+    pretrained=False,  # True: evaluate_robustness.py needs no checkpoint, timm downloads its own
     data_preprocessor=dict(num_classes=1000, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True),
 )
 train_dataloader = None

@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +12,11 @@ from mmengine.config import Config, DictAction
 
 from mmrobust.compat import import_quietly
 
-# some tool needs each of them, and would print what it prints
-for module in ('mmseg.datasets', 'mmseg.apis', 'mmpretrain.models'):
+# nearly every tool needs them, and would print what they print
+for module in ('mmseg.datasets', 'mmpretrain.datasets'):
     import_quietly(module)
+# MMCV's, on the first import of a model: it misses compiled operators, of which none is used
+warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
 
 # what a wrong path, a wrong value or a wrong name in a configuration raises
 # (OpenMMLab's own modules check their arguments with assert)

@@ -1,6 +1,7 @@
 """tools/evaluate_robustness.py with classifiers: MMPretrain's, ours and timm's."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -16,8 +17,12 @@ from mmpretrain.registry import MODELS
 
 from mmrobust.attacks import fgsm, pixel_logits
 from mmrobust.corruptions import corrupt
+from mmrobust.datasets.imagenet_p import read_frames
 from mmrobust.datasets.imagenet_subsets import WNIDS, subset_indices, subset_wnids
-from mmrobust.evaluation.benchmarks import ClassResult
+from mmrobust.datasets.imagenet_variants import ImageNetVariant
+from mmrobust.evaluation.benchmarks import Cell, ClassResult, ImageNetC
+from mmrobust.evaluation.functional import flip_probability
+from tests.test_datasets.test_imagenet_p import write_video
 from tests.test_evaluate_robustness import _contents, tool  # noqa: F401 (a fixture)
 
 REPO = Path(__file__).parents[1]
@@ -210,6 +215,115 @@ def test_official_imagenet_c_and_what_is_missing_of_it(files, imagenet, tool, tm
     assert '1000 pictures, not the expected 50000' in capsys.readouterr().err
 
 
+def test_half_unpacked_imagenet_c_is_refused_before_the_first_cell(files, imagenet, tool, tmp_path, capsys):  # noqa: F811
+    options = ['--benchmark', 'imagenet-c', '--data-root', str(imagenet / 'imagenet-c'), '--expected-images', '1000']
+    arguments = _arguments(files, tmp_path / 'out', *options, '--corruptions', 'fog', 'contrast', name='imagenet')
+    sentence = _stopped(tool, capsys, [*arguments, '--severities', '3', '5'])
+    assert f'There is no ImageNet-C fog/5, contrast/3, contrast/5 in {imagenet}/imagenet-c' in sentence
+    assert 'unpack weather.tar, digital.tar of' in sentence
+    assert not (tmp_path / 'out/cells').exists()
+
+
+def test_pictures_of_a_cell_are_listed_once(files, imagenet, monkeypatch):
+    """And a second time by the data loader, which this model does not have."""
+    listed = []
+    monkeypatch.setattr(
+        ImageNetVariant,
+        'load_data_list',
+        lambda self, load=ImageNetVariant.load_data_list: listed.append(self.variant) or load(self),
+    )
+
+    class Model:
+        def predict(self, dataset, attack):
+            assert [step['type'] for step in dataset['pipeline'][1:]] == ['CenterCrop', 'PackInputs']
+            for wnid in WNIDS:
+                yield f'{imagenet}/imagenet-c/fog/3/{wnid}/picture.JPEG', 0, np.arange(1000)
+
+    config = Config.fromfile(files / 'imagenet.py')
+    benchmark = ImageNetC(config, str(imagenet / 'imagenet-c'), ['fog'], [3], expected_images=1000)
+    result = benchmark.run(Model(), Cell('fog', 3))
+    assert len(result.pictures) == 1000 and listed == ['imagenet', 'imagenet-c']
+
+
+def _stopped(tool, capsys, arguments):  # noqa: F811
+    """The one sentence that the tool ends with."""
+    with pytest.raises(SystemExit) as error:
+        tool.main(arguments)
+    assert error.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    return line
+
+
+def test_class_folders_that_are_not_the_expected_ones(files, imagenet, tool, tmp_path, capsys):  # noqa: F811
+    for name, wnids in (('val', WNIDS[1:]), ('imagenet-a', [*subset_wnids('imagenet-a')[:-1], 'n00000000'])):
+        (tmp_path / name).mkdir()
+        for wnid in wnids:
+            os.symlink(imagenet / 'val' / (wnid if wnid in WNIDS else WNIDS[0]), tmp_path / name / wnid)
+    variants = ['--benchmark', 'imagenet-variants', '--variants', 'imagenet-a', '--data-root', str(tmp_path)]
+    arguments = _arguments(files, tmp_path / 'out', *variants, name='imagenet')
+    sentence = _stopped(tool, capsys, arguments)
+    assert f'ImageNet-A in {tmp_path}/imagenet-a has' in sentence and 'n00000000' in sentence
+    sentence = _stopped(
+        tool, capsys, [*arguments, '--cfg-options', f'test_dataloader.dataset.data_root={tmp_path}/val']
+    )
+    assert f'ImageNet in {tmp_path}/val has' in sentence and WNIDS[0] in sentence
+    shutil.copytree(imagenet / 'val', tmp_path / 'c/fog/3')
+    (tmp_path / f'c/fog/3/{WNIDS[7]}/picture.JPEG').unlink()
+    options = ['--benchmark', 'imagenet-c', '--data-root', f'{tmp_path}/c', '--corruptions', 'fog', '--severities', '3']
+    options += ['--batch-size', '50', '--max-images', '2']
+    sentence = _stopped(tool, capsys, _arguments(files, tmp_path / 'out', *options, name='imagenet'))
+    assert f'in 1 of 1000 class folders ({WNIDS[7]})' in sentence
+    perturbed = ['--benchmark', 'imagenet-p', '--data-root', str(tmp_path), '--perturbations', 'tilt']
+    (tmp_path / 'tilt' / WNIDS[0]).mkdir(parents=True)
+    sentence = _stopped(tool, capsys, _arguments(files, tmp_path / 'out', *perturbed, name='imagenet'))
+    assert f'tilt of ImageNet-P in {tmp_path}/tilt has' in sentence and 'n01443537' in sentence
+
+
+@pytest.mark.parametrize('loader', ['LoadImageFromFile', 'mmrobust.LoadImageFromFile'])
+@pytest.mark.parametrize('workers', ['0', '2'])
+def test_unreadable_picture(files, tool, tmp_path, capsys, loader, workers):  # noqa: F811
+    shutil.copytree(files / 'data', tmp_path / 'data')
+    broken = next((tmp_path / 'data').glob('*/5.png'))
+    broken.write_bytes(b'no picture')
+    options = [f'test_dataloader.dataset.{key}={value}' for key, value in (
+        ('data_root', tmp_path / 'data'), ('pipeline.0.type', loader))]  # fmt: skip
+    arguments = _arguments(files, tmp_path / 'out', '--benchmark', 'adversarial', '--attacks', 'fgsm')
+    sentence = _stopped(tool, capsys, [*arguments, '--num-workers', workers, '--cfg-options', *options])
+    assert str(broken) in sentence and sentence.startswith(f'{Path(sys.argv[0]).name}: error: ')
+
+
+def test_imagenet_p_and_an_unreadable_video(files, imagenet, tool, tmp_path, capsys):  # noqa: F811
+    video = write_video(tmp_path / 'video.mp4', 5, (32, 32))
+    for wnid in WNIDS:
+        (tmp_path / 'tilt' / wnid).mkdir(parents=True)
+        os.link(video, tmp_path / 'tilt' / wnid / 'a.mp4')
+    options = [
+        '--benchmark',
+        'imagenet-p',
+        '--data-root',
+        str(tmp_path),
+        '--perturbations',
+        'tilt',
+        '--max-images',
+        '3',
+    ]
+    arguments = _arguments(files, tmp_path / 'out', *options, name='imagenet')
+    tool.main(arguments)
+    row = json.loads((tmp_path / 'out/results.json').read_text())['results']['perturbations']['tilt']
+    pixels = torch.from_numpy(read_frames(str(video))).permute(0, 3, 1, 2) / 255
+    said = pixel_logits(_model(files, 'imagenet'))(pixels).argmax(1)
+    assert row['num_videos'] == 3 and row['flip_probability'] == 100 * flip_probability(said, 'tilt')
+    names = [f'tilt/{WNIDS[index]}/a.mp4' for index in (0, 499, 999)]
+    assert list(json.loads((tmp_path / 'out/cells/tilt.json').read_text())['videos']) == names
+    shutil.rmtree(tmp_path / 'out')
+    broken = tmp_path / names[1]
+    broken.unlink()
+    broken.write_bytes(video.read_bytes()[:100])
+    for workers in ('0', '2'):
+        sentence = _stopped(tool, capsys, [*arguments, '--num-workers', workers])
+        assert f'{broken} cannot be read as a video' in sentence
+
+
 def test_timm_classifier(files, tool, tmp_path, capsys):  # noqa: F811
     pytest.importorskip('timm')
     config = files / 'timm.py'
@@ -222,7 +336,13 @@ def test_timm_classifier(files, tool, tmp_path, capsys):  # noqa: F811
         classifier = MODELS.build(Config.fromfile(config).model)
     torch.save(classifier.model.state_dict(), files / 'timm.pth')  # as timm itself names the weights
     tool.main(_arguments(files, tmp_path, '--benchmark', 'adversarial', '--attacks', 'fgsm', name='timm'))
-    assert set(json.loads((tmp_path / 'results.json').read_text())['results']['cells']) == {'clean', 'fgsm'}
+    content = json.loads((tmp_path / 'results.json').read_text())
+    assert set(content['results']['cells']) == {'clean', 'fgsm'}
+    # and the same by the name of the config alone
+    config.write_text(config.read_text() + f'\nload_from = {str(files / "timm.pth")!r}\n')
+    options = ['--benchmark', 'adversarial', '--attacks', 'fgsm', '--out', str(tmp_path / 'named')]
+    tool.main([str(config), *COMMON, *options])
+    assert json.loads((tmp_path / 'named/results.json').read_text()) == content
 
 
 def test_benchmark_of_segmentation(files, tool, tmp_path, capsys):  # noqa: F811

@@ -54,11 +54,10 @@ from mmrobust.evaluation.benchmarks import (
     ImageNetVariants,
     SegmentationBenchmark,
     find_worst,
-    is_table_iv,
     shard,
     write_panels,
 )
-from mmrobust.evaluation.benchmarks.published import TABLE_3, TABLE_IV
+from mmrobust.evaluation.published import TABLE_3, TABLE_IV, is_table_iv
 from mmrobust.files import write_whole
 from mmrobust.version import __version__
 from mmrobust.visualization import classification_page, read_worst_panels, robustness_page
@@ -71,7 +70,9 @@ BENCHMARKS = {
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Evaluate the robustness of a segmentation or classification model.')
     parser.add_argument('config', help='config file of any MMSegmentation or MMPretrain model')
-    parser.add_argument('checkpoint', nargs='?', help='checkpoint file (default: the weights that the config names)')
+    parser.add_argument(
+        'checkpoint', nargs='?', help='its file or address (default: what the config names, as load_from)'
+    )
     parser.add_argument('--benchmark', choices=BENCHMARKS, default='cityscapes-c', help='default: %(default)s')
     parser.add_argument('--data-root', help="where the benchmark's pictures are (default: see the documentation)")
     parser.add_argument('--max-images', type=int, help='this many pictures per cell, spread evenly over the data set')
@@ -199,7 +200,7 @@ def write_results(model: EvaluatedModel, benchmark: Benchmark, store: CellStore,
     content = {
         'provenance': {
             'config': args.config,
-            'checkpoint': args.checkpoint,
+            'checkpoint': model.checkpoint,
             'protocol': {'benchmark': benchmark.name, **benchmark.protocol},
             **store.identity,
             'versions': {
@@ -269,8 +270,9 @@ def main(argv: list[str] | None = None) -> None:
     with cli.one_sentence():
         index, count = which_shard(args.shard)
         config = cli.load_config(args.config, args.cfg_options)
-        if args.checkpoint:
-            cli.require_file(args.checkpoint, 'checkpoint')
+        checkpoint = args.checkpoint or config.get('load_from')
+        if checkpoint:
+            cli.require_file(checkpoint, 'checkpoint')
         benchmark = build_benchmark(config, args)
         if args.submission and args.benchmark != ACDC.name:
             raise ValueError(f'--submission is for --benchmark {ACDC.name}, not {args.benchmark}')
@@ -280,10 +282,14 @@ def main(argv: list[str] | None = None) -> None:
         if submission:
             benchmark.predictions = out / FOLDER
         device = which_device(args.device)
-        model = benchmark.model_type(config, args.checkpoint, device, args.num_workers, args.batch_size)
+        model = benchmark.model_type(config, checkpoint, device, args.num_workers, args.batch_size)
         store = CellStore(out, benchmark.result_type, {**model.identity, **benchmark.identity})
-    with cli.one_sentence((ValueError, OSError)):  # broken pictures, damaged cells, a full disk
-        run(model, benchmark, store, [cell for cell in mine if not is_finished(benchmark, store, cell)])
+    # broken pictures, for which MMCV's loader has assert; damaged cells; a full disk
+    with cli.one_sentence((ValueError, OSError, AssertionError)):
+        todo = [cell for cell in mine if not is_finished(benchmark, store, cell)]
+        if isinstance(benchmark, ImageNetC):
+            benchmark.require(todo)
+        run(model, benchmark, store, todo)
         missing = [cell for cell in benchmark.cells if not is_finished(benchmark, store, cell)]
         if missing:
             print(

@@ -6,7 +6,7 @@ from torch.utils.data import Dataset
 
 from mmrobust.registry import DATASETS
 
-__all__ = ['corrupted_dataset']
+__all__ = ['corrupted_dataset', 'position_of_loading']
 
 
 @DATASETS.register_module(name='CorruptedDataset')
@@ -40,7 +40,7 @@ def corrupted_dataset(
     """
     dataset = copy.deepcopy(dataset)
     pipeline = list(dataset.get('pipeline') or ())
-    position = _position_of_loading(pipeline)
+    position = position_of_loading(pipeline)
     how = dict(
         corruption=corruption,
         severity=severity,
@@ -56,7 +56,12 @@ def corrupted_dataset(
     return DATASETS.build(dataset)
 
 
-def _position_of_loading(pipeline: list[dict]) -> int:
+def position_of_loading(pipeline: list[dict]) -> int:
+    """Place of the step of a pipeline that loads the picture.
+
+    Raises:
+        ValueError: there is no ``LoadImageFromFile``.
+    """
     names = [_last_part(step['type']) for step in pipeline]
     if 'LoadImageFromFile' not in names:
         raise ValueError(f'the pipeline must have LoadImageFromFile, got {names}')

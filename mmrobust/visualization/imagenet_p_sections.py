@@ -6,7 +6,7 @@ from mmrobust.evaluation.functional.perturbation_stability import EXTRA_PERTURBA
 from mmrobust.visualization.comparison import Comparison
 from mmrobust.visualization.error_table_sections import counts
 from mmrobust.visualization.html_elements import Html, element, number_cell, table
-from mmrobust.visualization.robustness_numbers import all_keys, at, difference, ends, number
+from mmrobust.visualization.robustness_numbers import all_keys, at, ends, number
 
 _ABOUT = (
     'Lower is better. FP is the share of compared frames whose prediction differs; FR is FP over that of AlexNet; mFR '
@@ -14,7 +14,6 @@ _ABOUT = (
     'percent, and not divided by that of AlexNet. Intervals are over videos instead of pictures.'
 )
 _NO_MFR = 'A dash: FR is defined at difficulty 1 only, and mFR needs all 10 perturbations there.'
-_CHANGE = ' A change has no interval, because the draws of videos are not kept.'
 
 
 def imagenet_p_sections(runs: Comparison) -> Iterable[Html]:
@@ -23,8 +22,8 @@ def imagenet_p_sections(runs: Comparison) -> Iterable[Html]:
     rows = []
     for name, run in runs.results.items():
         row = [runs.key(name), number_cell(number(run, 'mFR'), ends(run, 'mFR_interval'))]
-        rows.append([*row, _signed(_mfr_change(runs, name))] if runs.others else row)
-    yield element('p', _ABOUT + (_CHANGE if runs.others else ''))
+        rows.append([*row, runs.change(name, 'mFR')] if runs.others else row)
+    yield element('p', _ABOUT)
     yield table(header, rows)
     if any(number(run, 'mFR') is None for run in runs.results.values()):
         yield element('p', _NO_MFR)
@@ -41,13 +40,15 @@ def _by_perturbation(runs: Comparison, names: Iterable[str]) -> Html:
     flips, others = [], []
     for name in names:
         found = {run: at(results, 'perturbations', name) for run, results in runs.results.items()}
-        values = {run: number(one, 'flip_probability') for run, one in found.items()}
         flips.append(
             [
                 name,
                 counts(at(one, 'num_videos') for one in found.values()),
-                *(number_cell(values[run], ends(one, 'flip_probability_interval')) for run, one in found.items()),
-                *(_signed(difference(values[run], values[runs.reference])) for run in runs.others),
+                *(
+                    number_cell(number(one, 'flip_probability'), ends(one, 'flip_probability_interval'))
+                    for one in found.values()
+                ),
+                *(runs.change(run, 'perturbations', name, 'flip_probability') for run in runs.others),
             ]
         )
         others.append([name, *(number(one, kind) for kind in ('FR', 'uT5D') for one in found.values())])
@@ -56,11 +57,3 @@ def _by_perturbation(runs: Comparison, names: Iterable[str]) -> Html:
         header += runs.headings('FP change', runs.others)
     tables = table(header, flips), table(['perturbation', *runs.headings('FR'), *runs.headings('uT5D')], others)
     return element('div', *tables, class_='beside')
-
-
-def _mfr_change(runs: Comparison, name: str) -> float | None:
-    return difference(number(runs.results[name], 'mFR'), number(runs.base, 'mFR')) if name in runs.others else None
-
-
-def _signed(value: float | None) -> str | None:
-    return None if value is None else f'{value:+.2f}'

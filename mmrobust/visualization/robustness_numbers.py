@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mmrobust.evaluation.functional import corruption_degradation, interval
+from mmrobust.evaluation.protocols import Cell
 from mmrobust.visualization.html_elements import finite
 
 # section that says what was run, and what else of the provenance or the results must be the same in all runs
@@ -83,10 +84,9 @@ def all_keys(results: Mapping, section: str) -> list[str]:
     return list(dict.fromkeys(name for run in results.values() for name in run.get(section, {})))
 
 
-def cell_values(run: Mapping, measure: str = 'mIoU') -> dict[tuple[str, int], float | None]:
-    """A measure in percent of (corruption, severity)."""
-    parts = {name: name.rpartition('_') for name in run['cells']}
-    return {(parts[name][0], int(parts[name][2])): number(cell, measure) for name, cell in run['cells'].items()}
+def cell_values(run: Mapping, measure: str = 'mIoU') -> dict[Cell, float | None]:
+    """A measure in percent of each cell."""
+    return {Cell.of_name(name): number(cell, measure) for name, cell in run['cells'].items()}
 
 
 def all_severities(results: Mapping) -> list[int]:

@@ -12,14 +12,14 @@ from mmrobust.datasets.imagenet_subsets import WNIDS
 from mmrobust.evaluation.functional.perturbation_stability import EXTRA_PERTURBATIONS, PERTURBATIONS
 
 
-def write_video(path: Path, num_frames: int) -> Path:
+def write_video(path: Path, num_frames: int, size: tuple[int, int] = (48, 32)) -> Path:
     """Frames of one colour, blue above red, that get brighter by 20 from frame to frame."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), 1, (48, 32))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), 1, size)
     if not writer.isOpened():
         pytest.skip('OpenCV cannot write mp4v')
     for index in range(num_frames):
-        frame = np.zeros((32, 48, 3), np.uint8)
+        frame = np.zeros((*size[::-1], 3), np.uint8)
         frame[:16, :, 0] = frame[16:, :, 2] = 40 + 20 * index
         writer.write(frame)
     writer.release()

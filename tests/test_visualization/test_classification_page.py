@@ -4,7 +4,7 @@ import re
 import pytest
 
 from mmrobust.corruptions import GROUPS
-from mmrobust.evaluation.benchmarks.published import TABLE_3
+from mmrobust.evaluation.published import TABLE_3
 from mmrobust.visualization import classification_page
 from mmrobust.visualization.html_elements import difference_cell, heat_cell, heat_scale
 from tests.test_visualization.test_robustness_page import DASH, Page
@@ -64,7 +64,7 @@ def attacks(shift=0.0, **provenance):
     return errors(shift, ('clean', 'fgsm', 'pgd'), **identity | provenance)
 
 
-def videos(shift=0.0, rate=60.0, perturbations=('tilt', 'shear'), **provenance):
+def videos(shift=0.0, rate=60.0, perturbations=('tilt', 'shear'), sha256='e' * 64, **provenance):
     """A results.json of ImageNet-P; shear is an extra perturbation."""
     rows = {
         name: {
@@ -73,10 +73,17 @@ def videos(shift=0.0, rate=60.0, perturbations=('tilt', 'shear'), **provenance):
             'uT5D': 2.345,
             'FR': rate,
             'num_videos': 50,
+            'bootstrap': {
+                'images_sha256': sha256,
+                'flip_probability': [6.0 + shift + draw / 100 * (1 + shift) for draw in range(101)],
+            },
         }
         for name in perturbations
     }
-    mfr = {'mFR': None} if rate is None else {'mFR': rate + shift, 'mFR_interval': [50.0, 70.0]}
+    mfr = {'mFR': None}
+    if rate is not None:
+        draws = {'images_sha256': sha256, 'mFR': [rate + shift] * 101}
+        mfr = {'mFR': rate + shift, 'mFR_interval': [50.0, 70.0], 'bootstrap': draws}
     identity = {'checkpoint_sha256': 'abc' * 20, 'difficulty': 1, 'num_images': dict.fromkeys(perturbations, 50)}
     return {'provenance': identity | provenance, 'results': {'perturbations': rows, **mfr}}
 
@@ -228,11 +235,18 @@ def test_attacks_are_said():
 
 def test_imagenet_p():
     page = Page(classification_page({'imagenet-p': {'A': videos(), 'B': videos(-1.5)}}, 'A'))
-    assert page.row('A') == [['60.0050.00 to 70.00', DASH]] and page.row('B') == [['58.5050.00 to 70.00', '-1.50']]
-    flips = ['50', '6.005.00 to 7.00', '4.505.00 to 7.00', '-1.50']
+    assert page.row('A') == [['60.0050.00 to 70.00', DASH]]
+    assert page.row('B') == [['58.5050.00 to 70.00', '-1.50-1.50 to -1.50']]
+    # sample by sample the difference is -1.5 - 1.5 draw / 100, draw by draw from 0 to 100
+    flips = ['50', '6.005.00 to 7.00', '4.505.00 to 7.00', '-1.50-2.96 to -1.54']
     assert page.row('tilt') == page.row('shear') == [flips, ['60.00', '60.00', '2.35', '2.35']]
     assert [row[0] for row in page.rows if row[0] in ('tilt', 'shear')] == ['tilt', 'tilt', 'shear', 'shear']
     assert 'Extra perturbations, in no mean' in page.text and 'difficulty 1 only' not in shown(page)
+
+
+def test_imagenet_p_of_other_videos_has_no_paired_interval():
+    page = Page(classification_page({'imagenet-p': {'A': videos(), 'B': videos(-1.5, sha256='other')}}, 'A'))
+    assert page.row('B')[0][-1] == page.row('tilt')[0][-1] == '-1.50' + DASH
 
 
 def test_imagenet_p_without_rates():

@@ -15,8 +15,7 @@ from mmrobust import cli  # first: it checks the OpenMMLab stack
 
 # isort: split
 from mmrobust.datasets.minicity import CLASSES, PALETTE
-from mmrobust.evaluation.benchmarks import is_table_iv
-from mmrobust.evaluation.benchmarks.published import TABLE_3, TABLE_IV
+from mmrobust.evaluation.published import TABLE_3, TABLE_IV, is_table_iv
 from mmrobust.files import write_whole
 from mmrobust.visualization.classification_page import TITLES, classification_page
 from mmrobust.visualization.robustness_numbers import at, protocol_differences

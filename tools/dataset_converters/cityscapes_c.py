@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mmrobust.corruptions import PROFILES
 from mmrobust.datasets.corrupted_copy import start_copy, target_of, write_pictures
 from mmrobust.datasets.transforms import Corrupt, LoadImageFromFile
-from mmrobust.evaluation.benchmarks import PRESETS, select_cells
+from mmrobust.evaluation.protocols import PRESETS, select_cells
 
 INTERRUPTED = 130  # exit code of a command that Ctrl-C has stopped
 

@@ -5,7 +5,6 @@ from mmrobust.evaluation.benchmarks.adversarial import ATTACKS, Adversarial
 from mmrobust.evaluation.benchmarks.benchmark import Benchmark
 from mmrobust.evaluation.benchmarks.cell_store import CellStore
 from mmrobust.evaluation.benchmarks.cityscapes_c import CityscapesC
-from mmrobust.evaluation.benchmarks.cityscapes_c_summary import is_table_iv
 from mmrobust.evaluation.benchmarks.class_result import ClassResult
 from mmrobust.evaluation.benchmarks.classification import ClassificationModel
 from mmrobust.evaluation.benchmarks.confusion_result import ConfusionResult
@@ -13,11 +12,11 @@ from mmrobust.evaluation.benchmarks.evaluated_model import EvaluatedModel
 from mmrobust.evaluation.benchmarks.imagenet_c import ImageNetC
 from mmrobust.evaluation.benchmarks.imagenet_p import ImageNetP
 from mmrobust.evaluation.benchmarks.imagenet_variants import RELATIVES, ImageNetVariants
-from mmrobust.evaluation.benchmarks.protocols import CLEAN, PRESETS, Cell, preset_groups, select_cells, shard
 from mmrobust.evaluation.benchmarks.segmentation import SegmentationModel
 from mmrobust.evaluation.benchmarks.segmentation_benchmark import SegmentationBenchmark
 from mmrobust.evaluation.benchmarks.sequence_result import SequenceResult
 from mmrobust.evaluation.benchmarks.worst_pictures import WorstPicture, find_worst, write_panels
+from mmrobust.evaluation.protocols import CLEAN, PRESETS, Cell, preset_groups, select_cells, shard
 
 __all__ = [
     'ACDC',
@@ -42,7 +41,6 @@ __all__ = [
     'SequenceResult',
     'WorstPicture',
     'find_worst',
-    'is_table_iv',
     'preset_groups',
     'select_cells',
     'shard',

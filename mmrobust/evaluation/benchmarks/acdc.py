@@ -8,9 +8,9 @@ from mmengine.config import Config
 from mmrobust.datasets.acdc import CONDITIONS, conditions_known
 from mmrobust.evaluation.benchmarks import acdc_summary
 from mmrobust.evaluation.benchmarks.cell_store import CellStore
-from mmrobust.evaluation.benchmarks.pictures import Pictures
-from mmrobust.evaluation.benchmarks.protocols import Cell
+from mmrobust.evaluation.benchmarks.pictures import LabelMapPictures
 from mmrobust.evaluation.benchmarks.segmentation_benchmark import SegmentationBenchmark
+from mmrobust.evaluation.protocols import Cell
 
 
 class ACDC(SegmentationBenchmark):
@@ -51,14 +51,14 @@ class ACDC(SegmentationBenchmark):
             parts = {Cell('all'): list(conditions)}  # the folders merge them: one number is all that can be said
         self.split = split
         self._pictures = {
-            cell: Pictures(dataset | dict(conditions=part), scope, max_images) for cell, part in parts.items()
+            cell: LabelMapPictures(dataset | dict(conditions=part), scope, max_images) for cell, part in parts.items()
         }
         self.cells = list(self._pictures)
 
     @property
     def identity(self) -> dict[str, str | int]:
         """What of the benchmark decides the numbers."""
-        num_images = sum(len(pictures.names) for pictures in self._pictures.values())
+        num_images = sum(pictures.size for pictures in self._pictures.values())
         return {'benchmark': self.name, 'split': self.split, 'num_images': num_images}
 
     @property
@@ -66,7 +66,7 @@ class ACDC(SegmentationBenchmark):
         """What else to say of it beside the results."""
         return {'cells': [cell.name for cell in self.cells]}
 
-    def pictures(self, cell: Cell) -> Pictures:
+    def pictures(self, cell: Cell) -> LabelMapPictures:
         """The pictures of a condition."""
         return self._pictures[cell]
 

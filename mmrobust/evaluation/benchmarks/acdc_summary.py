@@ -1,16 +1,15 @@
 """Finished conditions of ACDC as numbers, and the numbers as CSV and Markdown."""
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from mmrobust.evaluation.benchmarks.cell_store import CellStore
-from mmrobust.evaluation.benchmarks.protocols import Cell
+from mmrobust.evaluation.benchmarks.formatting import as_csv, shown, shown_ends
 from mmrobust.evaluation.benchmarks.resampling import area_samples, bootstrap_record, mean_iou_of_areas
 from mmrobust.evaluation.functional import INTERVAL_LEVEL, class_iou, interval, mean_iou
+from mmrobust.evaluation.protocols import Cell
 
 POOLED = 'pooled'
 
@@ -53,13 +52,8 @@ def summarize(store: CellStore, cells: Sequence[Cell], class_names: Sequence[str
 
 def to_csv(summary: dict[str, Any]) -> str:
     """One row per condition and one for all pictures pooled: mIoU and its interval."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(['condition', 'mIoU', 'mIoU_low', 'mIoU_high'])
-    for name, row in summary['conditions'].items():
-        writer.writerow([name, row['mIoU'], *row['mIoU_interval']])
-    writer.writerow([POOLED, summary['pooled_mIoU'], *summary['pooled_mIoU_interval']])
-    return text.getvalue()
+    rows = [[name, row['mIoU'], *row['mIoU_interval']] for name, row in _rows(summary)]
+    return as_csv(['condition', 'mIoU', 'mIoU_low', 'mIoU_high'], rows)
 
 
 def to_markdown(summary: dict[str, Any], title: str) -> str:
@@ -81,15 +75,14 @@ def to_markdown(summary: dict[str, Any], title: str) -> str:
         '| condition | mIoU | interval |',
         '|---|---:|---:|',
     ]
-    for name, row in (*summary['conditions'].items(), (POOLED, _pooled_row(summary))):
-        low, high = row['mIoU_interval']
-        lines.append(f'| {name} | {row["mIoU"]:.2f} | {low:.2f} to {high:.2f} |')
+    for name, row in _rows(summary):
+        lines.append(f'| {name} | {row["mIoU"]:.2f} | {shown_ends(row["mIoU_interval"])} |')
     lines += ['', '## By class', f'| class | {" | ".join(names)} |', '|---' + '|---:' * len(names) + '|']
     for label, row in summary['classes'].items():
-        values = ['-' if row[name] is None else f'{row[name]:.2f}' for name in names]
-        lines.append(f'| {label} | {" | ".join(values)} |')
+        lines.append(f'| {label} | {" | ".join(shown(row[name]) for name in names)} |')
     return '\n'.join(lines) + '\n'
 
 
-def _pooled_row(summary: dict[str, Any]) -> dict[str, Any]:
-    return {'mIoU': summary['pooled_mIoU'], 'mIoU_interval': summary['pooled_mIoU_interval']}
+def _rows(summary: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    pooled = {'mIoU': summary['pooled_mIoU'], 'mIoU_interval': summary['pooled_mIoU_interval']}
+    return [*summary['conditions'].items(), (POOLED, pooled)]

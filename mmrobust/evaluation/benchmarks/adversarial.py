@@ -9,8 +9,9 @@ from mmrobust.attacks import fgsm, pgd
 from mmrobust.evaluation.benchmarks import error_table
 from mmrobust.evaluation.benchmarks.cell_store import CellStore
 from mmrobust.evaluation.benchmarks.classification import Attack
-from mmrobust.evaluation.benchmarks.classification_benchmark import ClassificationBenchmark, LabelledPictures
-from mmrobust.evaluation.benchmarks.protocols import CLEAN, Cell
+from mmrobust.evaluation.benchmarks.classification_benchmark import ClassificationBenchmark
+from mmrobust.evaluation.benchmarks.pictures import LabelledPictures
+from mmrobust.evaluation.protocols import CLEAN, Cell
 from mmrobust.randomness import derive_seed
 
 ATTACKS = ('fgsm', 'pgd')

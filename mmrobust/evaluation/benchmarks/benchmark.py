@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Protocol
 
 from mmrobust.evaluation.benchmarks.cell_store import CellStore
 from mmrobust.evaluation.benchmarks.evaluated_model import EvaluatedModel
-from mmrobust.evaluation.benchmarks.protocols import Cell
+from mmrobust.evaluation.protocols import Cell
 
 
 class Result(Protocol):

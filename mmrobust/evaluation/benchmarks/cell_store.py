@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mmrobust.evaluation.benchmarks.protocols import Cell
+from mmrobust.evaluation.protocols import Cell
 from mmrobust.files import write_whole
 
 IDENTITY = 'identity.json'

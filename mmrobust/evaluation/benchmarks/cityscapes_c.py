@@ -7,9 +7,9 @@ from mmengine.config import Config
 
 from mmrobust.evaluation.benchmarks import cityscapes_c_summary
 from mmrobust.evaluation.benchmarks.cell_store import CellStore
-from mmrobust.evaluation.benchmarks.pictures import Pictures
-from mmrobust.evaluation.benchmarks.protocols import CLEAN, Cell, preset_groups, select_cells
+from mmrobust.evaluation.benchmarks.pictures import LabelMapPictures
 from mmrobust.evaluation.benchmarks.segmentation_benchmark import SegmentationBenchmark
+from mmrobust.evaluation.protocols import CLEAN, Cell, preset_groups, select_cells
 
 
 class CityscapesC(SegmentationBenchmark):
@@ -17,7 +17,7 @@ class CityscapesC(SegmentationBenchmark):
 
     Args:
         config: its ``test_dataloader`` names the data and the pipeline.
-        preset: see :mod:`mmrobust.evaluation.benchmarks.protocols`.
+        preset: see :mod:`mmrobust.evaluation.protocols`.
         corruptions: these instead of the preset's.
         severities: these instead of the preset's.
         seed: of the random corruptions.
@@ -54,12 +54,12 @@ class CityscapesC(SegmentationBenchmark):
         self.seed = seed
         self.profile = profile
         self.corrupted_root = corrupted_root
-        self._pictures = Pictures(dataset, config.get('default_scope') or 'mmseg', max_images)
+        self._pictures = LabelMapPictures(dataset, config.get('default_scope') or 'mmseg', max_images)
 
     @property
     def identity(self) -> dict[str, str | int]:
         """What of the benchmark decides the numbers."""
-        num_images = len(self._pictures.names)
+        num_images = self._pictures.size
         return {'benchmark': self.name, 'seed': self.seed, 'profile': self.profile, 'num_images': num_images}
 
     @property
@@ -72,7 +72,7 @@ class CityscapesC(SegmentationBenchmark):
             'cells': [cell.name for cell in self.cells if cell != CLEAN],
         }
 
-    def pictures(self, cell: Cell) -> Pictures:
+    def pictures(self, cell: Cell) -> LabelMapPictures:
         """The clean pictures of a cell."""
         return self._pictures
 

@@ -1,15 +1,12 @@
 """Finished cells of Cityscapes-C as numbers, and the numbers as CSV and Markdown."""
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from mmrobust.evaluation.benchmarks.cell_store import CellStore
-from mmrobust.evaluation.benchmarks.protocols import CLEAN, Cell, select_cells
-from mmrobust.evaluation.benchmarks.published import TABLE_IV
+from mmrobust.evaluation.benchmarks.formatting import as_csv, shown, with_interval
 from mmrobust.evaluation.benchmarks.resampling import area_samples, bootstrap_record, mean_iou_of_areas
 from mmrobust.evaluation.functional import (
     INTERVAL_LEVEL,
@@ -20,6 +17,8 @@ from mmrobust.evaluation.functional import (
     mean_over_severities,
     retention,
 )
+from mmrobust.evaluation.protocols import CLEAN, Cell
+from mmrobust.evaluation.published import TABLE_IV, is_table_iv
 
 
 def summarize(store: CellStore, cells: Sequence[Cell], groups: dict[str, tuple[str, ...]], class_names: Sequence[str]):
@@ -77,21 +76,11 @@ def summarize(store: CellStore, cells: Sequence[Cell], groups: dict[str, tuple[s
     }
 
 
-def is_table_iv(summary: dict[str, Any]) -> bool:
-    """Whether the cells are those of the paper's Table IV, so that its figures may stand beside these."""
-    return set(summary['cells']) == {cell.name for cell in select_cells('kamann')}
-
-
 def to_csv(summary: dict[str, Any]) -> str:
     """One row per cell: corruption, severity, mIoU and its interval."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(['corruption', 'severity', 'mIoU', 'mIoU_low', 'mIoU_high'])
-    writer.writerow(['clean', 0, summary['clean_mIoU'], *summary['clean_mIoU_interval']])
-    for name, cell in summary['cells'].items():
-        corruption, _, severity = name.rpartition('_')
-        writer.writerow([corruption, severity, cell['mIoU'], *cell['mIoU_interval']])
-    return text.getvalue()
+    rows = [[*CLEAN, summary['clean_mIoU'], *summary['clean_mIoU_interval']]]
+    rows += [[*Cell.of_name(name), cell['mIoU'], *cell['mIoU_interval']] for name, cell in summary['cells'].items()]
+    return as_csv(['corruption', 'severity', 'mIoU', 'mIoU_low', 'mIoU_high'], rows)
 
 
 def to_markdown(summary: dict[str, Any], title: str) -> str:
@@ -105,7 +94,7 @@ def to_markdown(summary: dict[str, Any], title: str) -> str:
         '',
         '| clean | mPC | retention |',
         '|---:|---:|---:|',
-        '| ' + ' | '.join(_with_interval(summary[name], summary[f'{name}_interval']) for name in headline) + ' |',
+        '| ' + ' | '.join(with_interval(summary, name) for name in headline) + ' |',
     ]
     for heading, column, values in (
         ('By group', 'group', summary['groups']),
@@ -116,7 +105,7 @@ def to_markdown(summary: dict[str, Any], title: str) -> str:
         lines += [f'| {name} | {value:.2f} |' for name, value in values.items()]
     lines += ['', '## By class', '| class | clean IoU | mean corrupted IoU |', '|---|---:|---:|']
     lines += [
-        f'| {name} | {_shown(row["clean"])} | {_shown(row["corrupted"])} |' for name, row in summary['classes'].items()
+        f'| {name} | {shown(row["clean"])} | {shown(row["corrupted"])} |' for name, row in summary['classes'].items()
     ]
     if is_table_iv(summary):
         lines += ['', '## Published (paper, Table IV), not measured here', '| model | mPC |', '|---|---:|']
@@ -126,11 +115,3 @@ def to_markdown(summary: dict[str, Any], title: str) -> str:
 
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
-
-
-def _shown(value: float | None) -> str:
-    return '-' if value is None else f'{value:.2f}'
-
-
-def _with_interval(value: float, ends: Sequence[float]) -> str:
-    return f'{value:.2f} ({ends[0]:.2f} to {ends[1]:.2f})'

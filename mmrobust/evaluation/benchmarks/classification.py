@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-import mmpretrain.models  # noqa: F401 (registers the models of its scope)
 import numpy as np
 import torch
-from torch import Tensor
+from mmpretrain.models import TimmClassifier  # the import registers the models of its scope
+from torch import Tensor, nn
 
 from mmrobust.attacks import pixel_logits
 from mmrobust.evaluation.benchmarks.evaluated_model import EvaluatedModel
@@ -51,6 +51,11 @@ class ClassificationModel(EvaluatedModel):
             parts = inputs.split(self.loader_cfg['batch_size'])
             logits = [pixel_logits(self.model)(part.to(self.device) / 255) for part in parts]
         return torch.cat(logits).cpu().numpy()
+
+    def _is_built_with_weights(self, model: nn.Module) -> bool:
+        if not isinstance(model, TimmClassifier) or not self.config.model.get('pretrained'):
+            return False
+        return model.model.num_classes == model.model.pretrained_cfg['num_classes']  # else timm leaves the head random
 
     def _attacked(self, batch: dict, attack: Attack) -> Tensor:
         """The batch's pictures as adversarial ones: pixels 0 to 255, not rounded."""

@@ -1,14 +1,13 @@
 """Cells that stand side by side, with nothing averaged over them: numbers, CSV and Markdown."""
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
 from mmrobust.evaluation.benchmarks.cell_store import CellStore
-from mmrobust.evaluation.benchmarks.protocols import Cell
+from mmrobust.evaluation.benchmarks.formatting import as_csv, shown_ends
 from mmrobust.evaluation.benchmarks.resampling import bootstrap_record, error_samples
 from mmrobust.evaluation.functional import INTERVAL_LEVEL, interval
+from mmrobust.evaluation.protocols import Cell
 
 
 def summarize(store: CellStore, cells: Sequence[Cell]) -> dict[str, Any]:
@@ -28,12 +27,8 @@ def summarize(store: CellStore, cells: Sequence[Cell]) -> dict[str, Any]:
 
 def to_csv(summary: dict[str, Any]) -> str:
     """One row per cell."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(['cell', 'error', 'error_low', 'error_high', 'num_images'])
-    for name, row in summary['cells'].items():
-        writer.writerow([name, row['error'], *row['error_interval'], row['num_images']])
-    return text.getvalue()
+    rows = [[name, row['error'], *row['error_interval'], row['num_images']] for name, row in summary['cells'].items()]
+    return as_csv(['cell', 'error', 'error_low', 'error_high', 'num_images'], rows)
 
 
 def to_markdown(summary: dict[str, Any], title: str) -> str:
@@ -47,7 +42,6 @@ def to_markdown(summary: dict[str, Any], title: str) -> str:
         '|---|---:|---:|---:|---:|',
     ]
     for name, row in summary['cells'].items():
-        low, high = row['error_interval']
-        error, number = row['error'], row['num_images']
-        lines.append(f'| {name} | {error:.2f} | {low:.2f} to {high:.2f} | {100 - error:.2f} | {number} |')
+        error, ends, number = row['error'], shown_ends(row['error_interval']), row['num_images']
+        lines.append(f'| {name} | {error:.2f} | {ends} | {100 - error:.2f} | {number} |')
     return '\n'.join(lines) + '\n'

@@ -20,14 +20,15 @@ class EvaluatedModel:
 
     Args:
         config: of the model; its test mode is used as it is.
-        checkpoint: weights, which must fit the model key by key; None for a model whose config brings its own, with
-            ``pretrained=True`` or ``init_cfg``.
+        checkpoint: file or address of the weights, which must fit the model key by key; None for those that the config
+            names for the whole model: ``init_cfg=dict(type='Pretrained', checkpoint=...)`` of the model itself, or
+            ``pretrained=True`` of MMPretrain's ``TimmClassifier``.
         device: such as ``'cpu'`` or ``'cuda:0'``.
         num_workers: processes that load and corrupt.
         batch_size: pictures per forward pass.
 
     Raises:
-        ValueError: the weights do not fit, or there are none.
+        ValueError: the weights do not fit, or there are none, or only of a part such as the backbone.
         FileNotFoundError: there is no such checkpoint.
     """
 
@@ -73,34 +74,44 @@ class EvaluatedModel:
             return Runner.build_dataloader(dict(dataset=copy.deepcopy(dataset), **self.loader_cfg), seed=0)
 
     def _load(self) -> nn.Module:
-        weights = None
-        if self.checkpoint is not None:
-            weights = CheckpointLoader.load_checkpoint(self.checkpoint, map_location='cpu')
-        elif not _brings_weights(self.config.model):
-            raise ValueError('a checkpoint is needed, because the config names no weights (pretrained or init_cfg)')
+        # never init_weights(): it initialises timm's networks again, and takes init_cfg's weights where they fit or not
         with DefaultScope.overwrite_default_scope(self.scope):
             model = MODELS.build(copy.deepcopy(self.config.model))
-        if weights is None:
-            model.init_weights()
+        self.checkpoint = self.checkpoint or _checkpoint_of(model)
+        if self.checkpoint is None:
+            if not self._is_built_with_weights(model):
+                raise ValueError(
+                    'a checkpoint is needed, the file or address of weights of the whole model, because the config '
+                    'names none (pretrained or init_cfg of the backbone alone leaves the head random)'
+                )
             return model
+        weights = CheckpointLoader.load_checkpoint(self.checkpoint, map_location='cpu')
         state_dict = weights.get('state_dict', weights)
         check_state_dict(model.state_dict(), state_dict, self.checkpoint)
         model.load_state_dict(state_dict)
         return model
 
+    def _is_built_with_weights(self, model: nn.Module) -> bool:
+        """Whether a model has had all its weights since it was built."""
+        return False
+
     def _hash_of_weights(self) -> str:
-        if self.checkpoint is not None:
+        if self.checkpoint is not None and Path(self.checkpoint).is_file():
             return _sha256(Path(self.checkpoint).read_bytes())
-        digest = hashlib.sha256()
+        digest = hashlib.sha256()  # of an address, or of what the model was built with
         for name, tensor in sorted(self.model.state_dict().items()):
-            digest.update(name.encode() + tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            # flat, because a number such as a count of batches cannot be viewed as bytes
+            digest.update(name.encode() + tensor.cpu().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
 
-def _brings_weights(config: dict) -> bool:
-    if config.get('pretrained') or (config.get('init_cfg') or {}).get('type') == 'Pretrained':
-        return True
-    return any(_brings_weights(value) for value in config.values() if isinstance(value, dict))
+def _checkpoint_of(model: nn.Module) -> str | None:
+    """What ``init_cfg`` names for the whole model; MMPretrain's ``pretrained=PATH`` becomes that."""
+    init_cfg = getattr(model, 'init_cfg', None)
+    if not isinstance(init_cfg, dict) or init_cfg.get('type') != 'Pretrained' or init_cfg.get('prefix'):
+        return None
+    checkpoint = init_cfg['checkpoint']
+    return checkpoint if isinstance(checkpoint, str) else None
 
 
 def _sha256(content: bytes) -> str:

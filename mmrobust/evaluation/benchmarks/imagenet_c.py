@@ -1,6 +1,5 @@
 """ImageNet-C: error of a classifier under common corruptions."""
 
-import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +7,12 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmrobust.corruptions import EXTRA, GROUPS
+from mmrobust.datasets.imagenet_variants import check_imagenet_c
 from mmrobust.evaluation.benchmarks import imagenet_c_summary
 from mmrobust.evaluation.benchmarks.cell_store import CellStore
-from mmrobust.evaluation.benchmarks.classification_benchmark import ClassificationBenchmark, LabelledPictures
-from mmrobust.evaluation.benchmarks.protocols import CLEAN, Cell, select_cells
+from mmrobust.evaluation.benchmarks.classification_benchmark import ClassificationBenchmark
+from mmrobust.evaluation.benchmarks.pictures import LabelledPictures
+from mmrobust.evaluation.protocols import CLEAN, Cell, select_cells
 
 CROP = dict(type='CenterCrop', crop_size=224)
 
@@ -92,19 +93,27 @@ class ImageNetC(ClassificationBenchmark):
         )
         return LabelledPictures(dataset, self.scope, self.max_images)
 
-    def dataset(self, cell: Cell) -> dict:
-        """The config of what the model sees."""
-        dataset = copy.deepcopy(dict(self.pictures(cell).dataset))
-        if cell != CLEAN and self.data_root is None:
-            corrupt = dict(
-                type='mmrobust.Corrupt',
-                corruption=cell.corruption,
-                severity=cell.severity,
-                data_root=dataset.get('data_root'),
-                seed=self.seed,
-            )
-            dataset['pipeline'] = [*dataset['pipeline'][:-1], corrupt, dataset['pipeline'][-1]]
-        return dataset
+    def corrupted(self, cell: Cell, dataset: dict) -> dict:
+        """A config of a cell's pictures, with the corruption after the crop if it is made on the fly."""
+        if cell == CLEAN or self.data_root is not None:
+            return dataset
+        corrupt = dict(
+            type='mmrobust.Corrupt',
+            corruption=cell.corruption,
+            severity=cell.severity,
+            data_root=dataset.get('data_root'),
+            seed=self.seed,
+        )
+        return dict(dataset, pipeline=[*dataset['pipeline'][:-1], corrupt, dataset['pipeline'][-1]])
+
+    def require(self, cells: Sequence[Cell]) -> None:
+        """Look for the folders of all these cells, before hours are spent on those that are there.
+
+        Raises:
+            FileNotFoundError: a folder of the official pictures is missing; the sentence says which.
+        """
+        if self.data_root is not None:
+            check_imagenet_c(self.data_root, [cell for cell in cells if cell != CLEAN])
 
     def size(self, cell: Cell) -> int:
         """Number of pictures of a cell, without looking at the disk."""

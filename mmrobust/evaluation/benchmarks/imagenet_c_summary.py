@@ -1,7 +1,5 @@
 """Finished cells of ImageNet-C as numbers, and the numbers as CSV and Markdown."""
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,8 +7,7 @@ import numpy as np
 
 from mmrobust.corruptions import EXTRA
 from mmrobust.evaluation.benchmarks.cell_store import CellStore
-from mmrobust.evaluation.benchmarks.protocols import CLEAN, Cell
-from mmrobust.evaluation.benchmarks.published import TABLE_3
+from mmrobust.evaluation.benchmarks.formatting import as_csv, shown, with_interval
 from mmrobust.evaluation.benchmarks.resampling import bootstrap_record, error_samples
 from mmrobust.evaluation.functional import (
     INTERVAL_LEVEL,
@@ -20,6 +17,8 @@ from mmrobust.evaluation.functional import (
     mean_over_severities,
     relative_corruption_errors,
 )
+from mmrobust.evaluation.protocols import CLEAN, Cell
+from mmrobust.evaluation.published import TABLE_3
 
 HEADLINE = ('clean_error', 'mCE', 'relative_mCE', 'mean_error')
 
@@ -97,14 +96,9 @@ def summarize(
 
 def to_csv(summary: dict[str, Any]) -> str:
     """One row per cell: corruption, severity, error and its interval."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(['corruption', 'severity', 'error', 'error_low', 'error_high'])
-    writer.writerow(['clean', 0, summary['clean_error'], *summary['clean_error_interval']])
-    for name, cell in summary['cells'].items():
-        corruption, _, severity = name.rpartition('_')
-        writer.writerow([corruption, severity, cell['error'], *cell['error_interval']])
-    return text.getvalue()
+    rows = [[*CLEAN, summary['clean_error'], *summary['clean_error_interval']]]
+    rows += [[*Cell.of_name(name), cell['error'], *cell['error_interval']] for name, cell in summary['cells'].items()]
+    return as_csv(['corruption', 'severity', 'error', 'error_low', 'error_high'], rows)
 
 
 def to_markdown(summary: dict[str, Any], title: str) -> str:
@@ -119,14 +113,14 @@ def to_markdown(summary: dict[str, Any], title: str) -> str:
         '',
         '| clean error | mCE | relative mCE | mean error |',
         '|---:|---:|---:|---:|',
-        '| ' + ' | '.join(_with_interval(summary, key) for key in HEADLINE) + ' |',
+        '| ' + ' | '.join(with_interval(summary, key) for key in HEADLINE) + ' |',
         '',
         '## By corruption',
         '| corruption | error | CE | relative CE |',
         '|---|---:|---:|---:|',
     ]
     for name, row in summary['corruptions'].items():
-        values = ' | '.join(_shown(row[key]) for key in ('error', 'CE', 'relative_CE'))
+        values = ' | '.join(shown(row[key]) for key in ('error', 'CE', 'relative_CE'))
         lines.append(f'| {name}{" (extra, in no mean)" if row["extra"] else ""} | {values} |')
     if summary['normalised_by'] == 'AlexNet' and summary['mCE'] is not None:
         lines += ['', '## Published (paper, Table 3), not measured here', '| model | mCE |', '|---|---:|']
@@ -149,23 +143,9 @@ def _part(values: dict[Cell, Any], cells: Sequence[Cell]) -> dict[Cell, Any]:
     return {cell: values[cell] for cell in cells}
 
 
-def _errors_of(reference: dict) -> dict[tuple[str, int], float]:
-    parts = {name: name.rpartition('_') for name in reference['results']['cells']}
-    return {
-        (parts[name][0], int(parts[name][2])): cell['error'] for name, cell in reference['results']['cells'].items()
-    }
+def _errors_of(reference: dict) -> dict[Cell, float]:
+    return {Cell.of_name(name): cell['error'] for name, cell in reference['results']['cells'].items()}
 
 
 def _number(value: float | None) -> float | None:
     return None if value is None else float(value)
-
-
-def _shown(value: float | None) -> str:
-    return '-' if value is None else f'{value:.2f}'
-
-
-def _with_interval(summary: dict[str, Any], key: str) -> str:
-    if summary[key] is None:
-        return '-'
-    low, high = summary[f'{key}_interval']
-    return f'{summary[key]:.2f} ({low:.2f} to {high:.2f})'

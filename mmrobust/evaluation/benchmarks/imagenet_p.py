@@ -2,18 +2,19 @@
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 from mmengine.config import Config
 from torch.utils.data import DataLoader
 
 from mmrobust.datasets.imagenet_p import ImageNetP as ImageNetPDataset
+from mmrobust.datasets.transforms.corrupt import name_below
 from mmrobust.evaluation.benchmarks import imagenet_p_summary
 from mmrobust.evaluation.benchmarks.cell_store import CellStore
 from mmrobust.evaluation.benchmarks.classification import ClassificationModel
-from mmrobust.evaluation.benchmarks.protocols import Cell
+from mmrobust.evaluation.benchmarks.pictures import evenly
 from mmrobust.evaluation.benchmarks.sequence_result import SequenceResult, Stability
 from mmrobust.evaluation.functional import flip_probability, top5, top5_distance
 from mmrobust.evaluation.functional.perturbation_stability import EXTRA_PERTURBATIONS, PERTURBATIONS, frame_pairs
+from mmrobust.evaluation.protocols import Cell
 
 
 class ImageNetP:
@@ -46,8 +47,6 @@ class ImageNetP:
         difficulty: int = 1,
         max_images: int | None = None,
     ) -> None:
-        if max_images is not None and max_images < 1:
-            raise ValueError(f'max_images must be 1 or more, got {max_images}')
         self.difficulty = difficulty
         self.data_root = data_root
         self._videos = {}
@@ -56,9 +55,7 @@ class ImageNetP:
                 allowed = ', '.join(PERTURBATIONS + EXTRA_PERTURBATIONS)
                 raise ValueError(f'perturbations must be some of {allowed}, got {perturbation!r}')
             videos = ImageNetPDataset(data_root, perturbation, difficulty, pipeline=[])
-            if max_images is not None and max_images < len(videos):
-                videos = videos.get_subset([int(index) for index in np.linspace(0, len(videos) - 1, max_images)])
-            self._videos[Cell(perturbation)] = videos
+            self._videos[Cell(perturbation)] = videos.get_subset(evenly(len(videos), max_images))
         self.cells = list(self._videos)
 
     @property
@@ -91,7 +88,7 @@ class ImageNetP:
             pairs = len(frame_pairs(len(scores), perturbation, self.difficulty)[1])
             flips = flip_probability(scores.argmax(1), perturbation, self.difficulty) * pairs
             distance = top5_distance(top5(scores), perturbation, self.difficulty) * pairs
-            name = sample['video_path'].removeprefix(str(self.data_root)).lstrip('/')
+            name = name_below(str(self.data_root), sample['video_path'])
             found[name] = Stability(round(float(flips)), round(float(distance)), pairs)
             on_picture()
         assert len(found) == self.size(cell), 'every video must be counted once'

@@ -7,8 +7,9 @@ from mmengine.config import Config
 from mmrobust.datasets.imagenet_variants import VARIANTS
 from mmrobust.evaluation.benchmarks import error_table
 from mmrobust.evaluation.benchmarks.cell_store import CellStore
-from mmrobust.evaluation.benchmarks.classification_benchmark import ClassificationBenchmark, LabelledPictures
-from mmrobust.evaluation.benchmarks.protocols import CLEAN, Cell
+from mmrobust.evaluation.benchmarks.classification_benchmark import ClassificationBenchmark
+from mmrobust.evaluation.benchmarks.pictures import LabelledPictures
+from mmrobust.evaluation.protocols import CLEAN, Cell
 
 RELATIVES = tuple(variant for variant in VARIANTS if variant not in ('imagenet', 'imagenet-c'))
 

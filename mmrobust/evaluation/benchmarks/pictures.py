@@ -1,11 +1,12 @@
 """The pictures of a test set, before any process has loaded one."""
 
 import copy
-import os.path as osp
 
 import numpy as np
-from mmengine.registry import DefaultScope
-from mmseg.registry import DATASETS
+from mmengine.registry import DATASETS, DefaultScope
+from torch.utils.data import Dataset
+
+from mmrobust.datasets.transforms.corrupt import name_below
 
 
 class Pictures:
@@ -14,47 +15,86 @@ class Pictures:
     It stays a config, because each loading process builds a dataset of its own.
 
     Args:
-        dataset: config of an MMSegmentation dataset.
+        dataset: config of a dataset of MMSegmentation or MMPretrain.
         scope: default scope of its type names.
         max_images: take this many pictures, spread evenly; None takes all.
 
     Attributes:
         dataset: the config, to be built or edited further.
-        names: paths of the pictures below the data root, with ``/``.
+        size: number of pictures.
         class_names: K names.
-        palette: K colours, RGB, 0 to 255.
-        ignore_index: label that belongs to no class.
 
     Raises:
         ValueError: ``max_images`` is below 1, or the dataset's own errors.
         FileNotFoundError: there are no data.
     """
 
-    def __init__(self, dataset: dict, scope: str = 'mmseg', max_images: int | None = None) -> None:
-        if max_images is not None and max_images < 1:
-            raise ValueError(f'max_images must be 1 or more, got {max_images}')
+    def __init__(self, dataset: dict, scope: str, max_images: int | None = None) -> None:
         self.dataset = copy.deepcopy(dataset)
-        self.root = self.dataset.get('data_root') or ''
+        self.root = self.dataset.get('data_root') or None
         with DefaultScope.overwrite_default_scope(scope):
             built = DATASETS.build(self.dataset)
-        self.class_names = tuple(built.metainfo['classes'])
-        self.palette = [tuple(color) for color in built.metainfo['palette']]
-        self.ignore_index = built.ignore_index
         taken = self.dataset.get('indices')  # the config itself may be thinned out already
-        self._positions = list(taken) if isinstance(taken, (list, tuple)) else list(range(len(built)))
-        kept = range(len(built))
-        if max_images is not None and max_images < len(built):
-            kept = [int(index) for index in np.linspace(0, len(built) - 1, max_images)]
+        if not isinstance(taken, (list, tuple)):  # a number is that of the first, or below 0 of the last
+            first = -len(built) if isinstance(taken, int) and taken < 0 else 0
+            taken = range(first, first + len(built))
+        self._positions = list(taken)
+        kept = evenly(len(built), max_images)
+        if len(kept) < len(built):
             self._positions = [self._positions[index] for index in kept]
             self.dataset['indices'] = self._positions
-        self.names = [self.name(built.get_data_info(index)['img_path']) for index in kept]
+        self.size = len(kept)
+        self.class_names = tuple(built.metainfo['classes'])
+        self._describe(built, kept)
 
     def name(self, path: str) -> str:
         """A picture's path below the data root: the same for a copy of the data elsewhere."""
-        return (osp.relpath(path, self.root) if self.root else path).replace(osp.sep, '/')
+        return name_below(self.root, path)
+
+    def _describe(self, built: Dataset, kept: list[int]) -> None:
+        """Keep what else must be known, of the dataset as the config was given and the indices of it that are left."""
+
+
+class LabelledPictures(Pictures):
+    """Pictures with a class each.
+
+    Attributes:
+        subset: the classes that scores are restricted to, or None.
+    """
+
+    def _describe(self, built: Dataset, kept: list[int]) -> None:
+        self.subset = built.metainfo.get('subset')
+
+
+class LabelMapPictures(Pictures):
+    """Pictures with a label map each.
+
+    Attributes:
+        names: paths of the pictures below the data root, with ``/``.
+        palette: K colours, RGB, 0 to 255.
+        ignore_index: label that belongs to no class.
+    """
+
+    def _describe(self, built: Dataset, kept: list[int]) -> None:
+        self.names = [self.name(built.get_data_info(index)['img_path']) for index in kept]
+        self.palette = [tuple(color) for color in built.metainfo['palette']]
+        self.ignore_index = built.ignore_index
 
     def only(self, name: str) -> dict:
         """The config of a dataset that holds one of these pictures."""
         dataset = copy.deepcopy(self.dataset)
         dataset['indices'] = [self._positions[self.names.index(name)]]
         return dataset
+
+
+def evenly(length: int, max_images: int | None) -> list[int]:
+    """Indices of ``max_images`` of ``length`` things, spread evenly from the first to the last; None takes all.
+
+    Raises:
+        ValueError: ``max_images`` is below 1.
+    """
+    if max_images is not None and max_images < 1:
+        raise ValueError(f'max_images must be 1 or more, got {max_images}')
+    if max_images is None or max_images >= length:
+        return list(range(length))
+    return [int(index) for index in np.linspace(0, length - 1, max_images)]

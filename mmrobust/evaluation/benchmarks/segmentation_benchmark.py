@@ -1,17 +1,17 @@
 """What the benchmarks of segmentation models share."""
 
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from mmrobust.datasets.corrupted import position_of_loading
 from mmrobust.evaluation.benchmarks.confusion_result import ConfusionResult
-from mmrobust.evaluation.benchmarks.pictures import Pictures
-from mmrobust.evaluation.benchmarks.protocols import CLEAN, Cell
+from mmrobust.evaluation.benchmarks.pictures import LabelMapPictures
 from mmrobust.evaluation.benchmarks.segmentation import SegmentationModel
 from mmrobust.evaluation.functional import confusion_matrix
+from mmrobust.evaluation.protocols import CLEAN, Cell
 from mmrobust.files import write_whole
 
 
@@ -28,7 +28,7 @@ class SegmentationBenchmark:
     cells: list[Cell]
     predictions: Path | None = None
 
-    def pictures(self, cell: Cell) -> Pictures:
+    def pictures(self, cell: Cell) -> LabelMapPictures:
         """The pictures of a cell as they lie on the disk."""
         raise NotImplementedError
 
@@ -38,7 +38,7 @@ class SegmentationBenchmark:
 
     def size(self, cell: Cell) -> int:
         """Number of pictures of a cell."""
-        return len(self.pictures(cell).names)
+        return self.pictures(cell).size
 
     def run(
         self, model: SegmentationModel, cell: Cell, on_picture: Callable[[], None] = lambda: None
@@ -76,12 +76,8 @@ class SegmentationBenchmark:
         """
         dataset = self.pictures(cell).only(picture)
         _, classes, label = next(model.predict(self.corrupted(cell, dataset)))
-        loading = dataset | {'pipeline': _until_loaded(dataset['pipeline'])}
+        pipeline = dataset['pipeline']
+        loading = dataset | {'pipeline': pipeline[: position_of_loading(pipeline) + 1]}
         shown = {'clean': CLEAN, 'corrupted': cell} if cell.severity else {'picture': cell}
         pictures = {kind: model.build_dataset(self.corrupted(of, loading))[0]['img'] for kind, of in shown.items()}
         return pictures, {'truth': label, 'prediction': classes}
-
-
-def _until_loaded(pipeline: list[dict]) -> list[dict]:
-    before = itertools.takewhile(lambda step: not str(step['type']).endswith('LoadImageFromFile'), pipeline)
-    return pipeline[: len(list(before)) + 1]

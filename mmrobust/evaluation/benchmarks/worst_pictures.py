@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from mmrobust.evaluation.benchmarks.confusion_result import ConfusionResult
-from mmrobust.evaluation.benchmarks.protocols import Cell
 from mmrobust.evaluation.functional import iou_of_areas
+from mmrobust.evaluation.protocols import Cell
 from mmrobust.files import write_whole
 
 MAX_WIDTH = 512  # pixels of a panel: enough to see, and small enough for a page

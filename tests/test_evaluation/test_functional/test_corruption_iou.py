@@ -1,12 +1,12 @@
 import pytest
 
-from mmrobust.evaluation.benchmarks.published import TABLE_IV
 from mmrobust.evaluation.functional import (
     corruption_degradation,
     mean_over_corruptions,
     mean_over_severities,
     retention,
 )
+from mmrobust.evaluation.published import TABLE_IV
 
 CELLS = {('fog', 1): 80.0, ('fog', 2): 60.0, ('snow', 1): 50.0}
 

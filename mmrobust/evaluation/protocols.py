@@ -20,6 +20,12 @@ class Cell(NamedTuple):
         """Name of the cell, which is also that of its file."""
         return f'{self.corruption}_{self.severity}' if self.severity else self.corruption
 
+    @classmethod
+    def of_name(cls, name: str) -> 'Cell':
+        """Inverse of :attr:`name`."""
+        corruption, _, severity = name.rpartition('_')
+        return cls(corruption, int(severity)) if severity.isdecimal() else cls(name)
+
 
 CLEAN = Cell('clean')
 

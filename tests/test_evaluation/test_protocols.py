@@ -2,7 +2,7 @@ import pytest
 
 from mmrobust.corruptions import CORRUPTIONS
 from mmrobust.evaluation.benchmarks import CLEAN, PRESETS, Cell, preset_groups, select_cells, shard
-from mmrobust.evaluation.benchmarks.published import TABLE_IV_COLUMNS
+from mmrobust.evaluation.published import TABLE_IV
 
 
 @pytest.mark.parametrize(('preset', 'num_cells'), [('kamann', 72), ('michaelis', 75), ('fan', 57), ('severity5', 16)])
@@ -15,7 +15,7 @@ def test_number_of_cells(preset, num_cells):
 
 def test_kamann_is_the_papers():
     cells = select_cells('kamann')
-    assert {cell.corruption for cell in cells} == set(TABLE_IV_COLUMNS)
+    assert all({cell.corruption for cell in cells} == set(row['corruptions']) for row in TABLE_IV.values())
     assert {cell.severity for cell in cells if cell.corruption.endswith('_noise')} == {1, 2, 3}
     assert [cell.severity for cell in cells if cell.corruption == 'fog'] == [1, 2, 3, 4, 5]
 
@@ -37,6 +37,7 @@ def test_every_cell_is_in_one_shard(count):
 def test_names_are_distinct():
     cells = [CLEAN, *(Cell(name, severity) for name in CORRUPTIONS for severity in (1, 2, 3, 4, 5))]
     assert len({cell.name for cell in cells}) == len(cells)
+    assert [Cell.of_name(cell.name) for cell in cells] == cells
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,77 @@
+"""The paper's tables, as printed; the numbers are in paper_tables.yml beside this file."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+__all__ = ['PaperTable', 'Row', 'paper_tables']
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system of a table.
+
+    Attributes:
+        name: what it is called.
+        configs: names of the configs that build it, the one closest to the paper first.
+        values: measure to the number printed; None where there is a dash.
+        note: where the print disagrees with itself, or None.
+    """
+
+    name: str
+    configs: tuple[str, ...]
+    values: dict[str, float | None]
+    note: str | None
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """One table.
+
+    Attributes:
+        name: its number in the paper: ``'1'`` to ``'5'``, ``'I'`` to ``'IV'``.
+        caption: what it is about.
+        columns: heading to measure.
+        rows: in the paper's order.
+    """
+
+    name: str
+    caption: str
+    columns: dict[str, str]
+    rows: tuple[Row, ...]
+
+    def row(self, name: str) -> Row:
+        """The row of a name.
+
+        Raises:
+            ValueError: there is none.
+        """
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise ValueError(
+            f'Table {self.name} has no row {name!r}: choose from {", ".join(row.name for row in self.rows)}'
+        )
+
+
+@functools.cache
+def paper_tables() -> dict[str, PaperTable]:
+    """All tables by number, in the paper's order."""
+    content = yaml.safe_load(Path(__file__).with_suffix('.yml').read_text(encoding='utf-8'))
+    tables = {}
+    for name in sorted(content, key=lambda name: (not name.isdigit(), name)):
+        table = content[name]
+        notes = table.get('notes', {})
+        rows = (
+            Row(
+                name=row,
+                configs=tuple(given['configs']),
+                values=dict(zip(table['columns'].values(), given['values'], strict=True)),
+                note=notes.get(row),
+            )
+            for row, given in table['rows'].items()
+        )
+        tables[name] = PaperTable(name, table['caption'], table['columns'], tuple(rows))
+    return tables
