@@ -1,5 +1,5 @@
 """mmrobust in a quarter of an hour on two CPU cores: draw MiniCity, train with and without TAP and ADL, compare both
-on clean pictures, under corruptions and in bad weather.
+on clean pictures, under corruptions and in bad weather, and see what they attend to.
 
 Runs the commands that a user would run, shows them, and leaves everything in work_dirs/demo. Started again, it
 continues where it was.
@@ -31,6 +31,11 @@ NUM_OVERVIEW = 8  # streets in the overview picture
 ROBUSTNESS = {
     'cityscapes-c': ('--preset', 'severity5', '--severities', '3', '--max-images', '20'),
     'acdc': (),
+}
+ATTENTION = {
+    'visualize_attention': (),
+    'attention_statistics': ('--num-images', '40'),
+    'visualize_segmentation': ('--corruption', 'snow', '--num-images', '3'),
 }
 
 
@@ -99,6 +104,20 @@ def write_robustness(results: dict[str, dict[str, dict]], work_dir: Path) -> Pat
         work_dir / 'compare.log',
     )
     return page
+
+
+def draw_attention(work_dir: Path, options: list[str]) -> Path:
+    """What both models attend to and predict, with the tools of the analysis. Returns the folder of the figures."""
+    models = []
+    for name, config_path in MODELS.items():
+        models += ['--model', name, config_path, last_checkpoint(work_dir / Path(config_path).stem)]
+    out = work_dir / 'attention'
+    for tool, arguments in ATTENTION.items():
+        run(
+            [f'tools/analysis_tools/{tool}.py', *models, *arguments, '--out', str(out), *options],
+            work_dir / f'{tool}.log',
+        )
+    return out
 
 
 def constant_class(label_files: list[Path]) -> dict[str, float]:
@@ -180,12 +199,16 @@ def main() -> None:
     table = write_table(results, work_dir)
     overview = write_pictures(config, work_dir)
     page = write_robustness(robustness, work_dir)
+    attention = draw_attention(work_dir, options)
     console.print(
         f'Done in {(time.monotonic() - start) / 60:.1f} minutes. Look at\n'
         f'  {preview}   what MiniCity is, in all weathers\n'
         f'  {overview}   predictions beside the ground truth; one file per street in {work_dir / "pictures"}\n'
         f'  {table}   the first table\n'
         f'  {page}   Cityscapes-C and ACDC, both models side by side, with the worst pictures\n'
+        f'  {attention / "maps_by_picture.png"}   what both models attend to, clean and in noise\n'
+        f'  {attention / "stability.png"}   how stable that is in noise; more such figures beside it\n'
+        f'  {attention / "segmentation.png"}   predictions in snow, with boxes around the differences\n'
         'Minutes of training from random weights do not say which model is better: that takes real data and several '
         'seeds.',
         soft_wrap=True,

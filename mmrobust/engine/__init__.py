@@ -1,9 +1,17 @@
 """Hooks: what happens around the iterations of a run."""
 
 from mmrobust.engine.atomic_backend import AtomicLocalBackend
+from mmrobust.engine.attention_hook import AttentionLogHook
 from mmrobust.engine.checkpoint_hook import CheckpointHook
 from mmrobust.engine.nonfinite_loss import StopOnNonFiniteLossHook
 from mmrobust.engine.seeded_iterations import SeedIterationHook
 from mmrobust.engine.strict_load import StrictLoadHook
 
-__all__ = ['AtomicLocalBackend', 'CheckpointHook', 'SeedIterationHook', 'StopOnNonFiniteLossHook', 'StrictLoadHook']
+__all__ = [
+    'AtomicLocalBackend',
+    'AttentionLogHook',
+    'CheckpointHook',
+    'SeedIterationHook',
+    'StopOnNonFiniteLossHook',
+    'StrictLoadHook',
+]

@@ -30,13 +30,16 @@ Rows of different regions share no key, so all regions are summed up in the same
 
 # B batch, H heads, G groups of heads (1: averaged, H: each its own), N tokens, D channels per head, S regions
 
+from types import ModuleType
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmrobust.ops.attention_diversification_blocks import Attention, backward_sweep, forward_sweep, inverse
+from mmrobust.ops import attention_diversification_blocks
+from mmrobust.ops.attention_diversification_blocks import Attention, inverse
+from mmrobust.ops.triton_choice import triton_wanted
 
 ADL_MODES = ('paper', 'official')
 
@@ -164,10 +167,23 @@ def _apply(view: tuple[Tensor | None, ...], value: Tensor | None, options: dict)
     query, key, gate, bias, query_regions, key_regions = view
     if (query_regions is None) != (key_regions is None):
         raise ValueError('query_regions and key_regions of ADL must be given together, got only one of them')
+    tensors = [query, key, value, gate, bias]
+    sweeps = _sweeps(*tensors)
     with torch.autocast(query.device.type, enabled=False):
-        dtype = torch.promote_types(query.dtype, torch.float32)
-        tensors = [None if tensor is None else tensor.to(dtype) for tensor in (query, key, value, gate, bias)]
-        return _AttentionDiversification.apply(*tensors, query_regions, key_regions, _Options(**options))
+        if sweeps is attention_diversification_blocks:
+            dtype = torch.promote_types(query.dtype, torch.float32)
+            tensors = [None if tensor is None else tensor.to(dtype) for tensor in tensors]
+        return _AttentionDiversification.apply(*tensors, query_regions, key_regions, _Options(**options), sweeps)
+
+
+def _sweeps(query: Tensor, key: Tensor, value: Tensor | None, gate: Tensor | None, bias: Tensor | None) -> ModuleType:
+    """The module that sweeps over the attention here."""
+    if triton_wanted(query) and value is None:
+        from mmrobust.ops import attention_diversification_triton
+
+        if attention_diversification_triton.supports(Attention(query, key, gate, bias, None, 'paper', False, None)):
+            return attention_diversification_triton
+    return attention_diversification_blocks
 
 
 class _Options(NamedTuple):
@@ -201,10 +217,11 @@ class _Regions(NamedTuple):
 
 
 def _regions(query: Tensor, key: Tensor, masks: tuple[Tensor | None, Tensor | None], tau: float) -> _Regions:
+    dtype = torch.promote_types(query.dtype, torch.float32)  # which can count all tokens
     of_queries, of_keys = (
-        tokens.new_ones(1, 1, tokens.size(-2), 1)
+        tokens.new_ones(1, 1, tokens.size(-2), 1, dtype=dtype)
         if mask is None
-        else mask.to(tokens.dtype).transpose(-2, -1).unsqueeze(1)
+        else mask.to(dtype).transpose(-2, -1).unsqueeze(1)
         for tokens, mask in zip((query, key), masks, strict=True)
     )
     num_queries, num_keys = of_queries.sum(-2, keepdim=True), of_keys.sum(-2, keepdim=True)  # (B or 1, 1, 1, S)
@@ -233,26 +250,27 @@ class _AttentionDiversification(torch.autograd.Function):
         query_regions: Tensor | None,
         key_regions: Tensor | None,
         options: _Options,
+        sweeps: ModuleType,
     ) -> Tensor | tuple[Tensor, Tensor]:
         regions = _regions(query, key, (query_regions, key_regions), options.tau)
         attention = Attention(query, key, gate, bias, regions.threshold_of_rows, *options.of_sweeps)
-        out, row_sum, direction_sum = forward_sweep(attention, value)
+        out, row_sum, direction_sum, *rows = sweeps.forward_sweep(attention, value)
         mean = row_sum / regions.rows_of_keys
         if options.mode == 'official':
             mean = mean * (mean > regions.threshold_of_keys)
-        ctx.save_for_backward(query, key, value, gate, bias, query_regions, key_regions, mean, direction_sum)
-        ctx.options = options
+        ctx.save_for_backward(query, key, value, gate, bias, query_regions, key_regions, mean, direction_sum, *rows)
+        ctx.options, ctx.sweeps = options, sweeps
         unit = mean * inverse(regions.total(mean**2).sqrt())
         loss = (direction_sum * unit).sum() / regions.num_cosines(mean)
         return loss if value is None else (out, loss)
 
     @staticmethod
-    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx, *grads_of_outputs: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
             # it would miss, silently, how the sums of the forward pass depend on the inputs
             raise RuntimeError('ADL has no second derivative, but one was asked for with create_graph=True')
-        query, key, value, gate, bias, query_regions, key_regions, mean, direction_sum = ctx.saved_tensors
-        grad_out, grad_loss = (None, *grads) if value is None else grads
+        query, key, value, gate, bias, query_regions, key_regions, mean, direction_sum, *rows = ctx.saved_tensors
+        grad_out, grad_loss = (None, *grads_of_outputs) if value is None else grads_of_outputs
         regions = _regions(query, key, (query_regions, key_regions), ctx.options.tau)
         attention = Attention(query, key, gate, bias, regions.threshold_of_rows, *ctx.options.of_sweeps)
         scale = grad_loss / regions.num_cosines(mean)
@@ -262,4 +280,5 @@ class _AttentionDiversification(torch.autograd.Function):
         if ctx.options.mode == 'official':
             grad_mean = grad_mean * (mean > 0)
         grad_row = grad_mean / regions.rows_of_keys
-        return *backward_sweep(attention, value, grad_out, unit, grad_row, scale), None, None, None
+        grads = ctx.sweeps.backward_sweep(attention, value, grad_out, unit, grad_row, scale, *rows)
+        return *grads, None, None, None, None

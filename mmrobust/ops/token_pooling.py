@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmrobust.ops import token_pooling_blocks, token_pooling_fused
+from mmrobust.ops.triton_choice import triton_wanted
 
 Window = tuple[int, ...]
 
@@ -90,6 +91,10 @@ class _WeightedAvgPool(torch.autograd.Function):
 
 def _form(x: Tensor) -> ModuleType:
     """The module that computes it here."""
+    if triton_wanted(x):
+        from mmrobust.ops import token_pooling_triton
+
+        return token_pooling_triton
     return token_pooling_fused if torch.compiler.is_compiling() else token_pooling_blocks
 
 

@@ -1,0 +1,86 @@
+"""Attention maps for the eye: as coarse as a figure needs them, from blocks of rows."""
+
+# B batch, H heads, N tokens, m cells along a side of a coarse map
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mmrobust.analysis.token_grid import token_grid
+from mmrobust.models.layers import AttentionView
+
+__all__ = ['CoarseMaps', 'TokenAttention']
+
+
+class CoarseMaps:
+    """An ``observe`` function: the N x N map of every head as m x m cells, m = min(N, ``side``).
+
+    A cell is the mean over its queries and keys, in multiples of the uniform attention 1 / N: 1 is no preference, N is
+    all attention of a row on one token. So what ADL drops is what lies below its ``tau``.
+
+    Args:
+        side: cells along a side, at least 1.
+    """
+
+    def __init__(self, side: int = 256) -> None:
+        if side < 1:
+            raise ValueError(f'side must be at least 1, got {side}')
+        self.side = side
+
+    @torch.no_grad()
+    def __call__(self, view: AttentionView) -> Tensor:
+        """``(B, H, m, m)``.
+
+        Raises:
+            ValueError: attention is confined to windows, so that there is no N x N map.
+        """
+        refuse_windows(view)
+        num_tokens = view.query.size(2)
+        side = min(self.side, num_tokens)
+        edges = [cell * num_tokens // side for cell in range(side + 1)]
+        rows = [
+            F.adaptive_avg_pool1d(view.rows(start, stop).mean(2), side) for start, stop in itertools.pairwise(edges)
+        ]
+        return num_tokens * torch.stack(rows, dim=2)
+
+
+class TokenAttention:
+    """An ``observe`` function: what one token attends to, head by head, in multiples of the uniform attention 1 / N.
+
+    Args:
+        place: row and column of the token among the patches, each a share of the picture's height and width in [0, 1).
+        picture_hw: height and width of the picture as the backbone sees it.
+        num_prefix_tokens: tokens of the view before its patch tokens; they are not shown.
+    """
+
+    def __init__(self, place: tuple[float, float], picture_hw: tuple[int, int], num_prefix_tokens: int = 0) -> None:
+        if not all(0 <= share < 1 for share in place):
+            raise ValueError(f'the place of a token must be two shares from 0 to below 1, got {place}')
+        self.place = place
+        self.picture_hw = picture_hw
+        self.num_prefix_tokens = num_prefix_tokens
+
+    @torch.no_grad()
+    def __call__(self, view: AttentionView) -> Tensor:
+        """``(B, H, Hp, Wp)``.
+
+        Raises:
+            ValueError: attention is confined to windows.
+        """
+        refuse_windows(view)
+        num_tokens = view.query.size(2)
+        hw_shape = token_grid(num_tokens - self.num_prefix_tokens, self.picture_hw)
+        row, column = (int(share * length) for share, length in zip(self.place, hw_shape, strict=True))
+        index = self.num_prefix_tokens + row * hw_shape[1] + column
+        attended = view.rows(index, index + 1)[:, :, 0, self.num_prefix_tokens :]
+        return num_tokens * attended.unflatten(-1, hw_shape)
+
+
+def refuse_windows(view: AttentionView) -> None:
+    """Raise a ValueError for attention in windows."""
+    if view.bias is not None:
+        raise ValueError(
+            'attention in windows has no N x N map to draw; its statistics are those of attention_statistics.py'
+        )

@@ -1,0 +1,108 @@
+"""A trained model whose attention is looked at, picture by picture."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import Tensor
+from torch.utils.data import DataLoader, StackDataset, Subset
+
+from mmrobust.analysis.observing import prefix_tokens, preprocess, require_observable
+from mmrobust.evaluation.benchmarks.evaluated_model import EvaluatedModel
+from mmrobust.evaluation.benchmarks.pictures import evenly
+from mmrobust.models.layers import Observe
+
+__all__ = ['ObservedModel']
+
+
+class ObservedModel(EvaluatedModel):
+    """A model of MMSegmentation or MMPretrain on a backbone of this project, in evaluation mode.
+
+    A segmentation model that predicts in a sliding window never sees a whole picture: its attention is that in one
+    window, the one in the centre of the picture.
+
+    Args:
+        config: of the model; its ``test_dataloader`` names pictures and pipeline.
+        checkpoint: weights, or None where the config brings its own.
+        device: such as ``'cpu'`` or ``'cuda:0'``.
+        num_workers: processes that load and corrupt; 0 is this process.
+        crop: height and width of the part in the centre to look at; None takes the sliding window, or everything.
+
+    Raises:
+        TypeError: the attention of the backbone cannot be observed.
+        ValueError, FileNotFoundError: those of the base class.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        checkpoint: str | None,
+        device: str = 'cpu',
+        num_workers: int = 0,
+        crop: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__(config, checkpoint, device, num_workers)
+        self.backbone = require_observable(self.model)
+        test_cfg = config.model.get('test_cfg') or {}
+        if crop is None and test_cfg.get('mode') == 'slide':
+            crop = tuple(test_cfg['crop_size'])
+        self.crop = crop
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Tokens that ``observe`` is shown before the patch tokens: class, distillation, registers."""
+        return prefix_tokens(self.backbone)
+
+    def pictures(
+        self, corruption: str | None = None, severity: int = 3, num_images: int | None = None, batch_size: int = 1
+    ) -> DataLoader:
+        """Batches of the test pictures: lists of clean ones, and after them the same ones corrupted, if asked for.
+
+        Args:
+            corruption: a name of ``mmrobust.corruptions.CORRUPTIONS``, or None.
+            severity: 1 to 5.
+            num_images: this many, spread evenly over the data set; None takes all.
+            batch_size: pictures of a batch, their corrupted copies not counted.
+
+        Raises:
+            ValueError: a number or the corruption is not allowed.
+        """
+        if batch_size < 1:
+            raise ValueError(f'batch_size must be 1 or more, got {batch_size}')
+        clean = self.config.test_dataloader.dataset
+        datasets = [self.build_dataset(clean)]
+        if corruption is not None:
+            how = dict(type='mmrobust.CorruptedDataset', corruption=corruption, severity=severity)
+            datasets.append(self.build_dataset(dict(**how, dataset=clean)))
+        stacked = Subset(StackDataset(*datasets), evenly(len(datasets[0]), num_images))
+        return DataLoader(stacked, batch_size, num_workers=self.loader_cfg['num_workers'], collate_fn=_kind_by_kind)
+
+    def seen(self, sample: dict) -> Tensor:
+        """The part of a loaded picture that is looked at: ``(3, h, w)``, 0 to 255."""
+        picture = sample['inputs']
+        if self.crop is None:
+            return picture
+        top, left = (max(0, length - crop) // 2 for length, crop in zip(picture.shape[1:], self.crop, strict=True))
+        return picture[:, top : top + self.crop[0], left : left + self.crop[1]].contiguous()
+
+    def inputs(self, samples: Sequence[dict]) -> Tensor:
+        """What the backbone gets for these pictures: ``(I, 3, H, W)``, normalised.
+
+        Raises:
+            ValueError: the pictures differ in size.
+        """
+        pictures = [self.seen(sample) for sample in samples]
+        sizes = sorted({tuple(picture.shape[1:]) for picture in pictures})
+        if len(sizes) > 1:
+            raise ValueError(f'pictures of different sizes, such as {sizes[0]} and {sizes[1]}, take batches of 1')
+        return preprocess(self.model, pictures, [sample['data_samples'] for sample in samples])
+
+    @torch.no_grad()
+    def observe(self, inputs: Tensor, observe: Observe) -> tuple[Any, ...]:
+        """What a function makes of each attention layer, first layer first."""
+        return self.backbone(inputs, observe)[1]
+
+
+def _kind_by_kind(batch: list[tuple[dict, ...]]) -> list[dict]:
+    return [sample for kind in zip(*batch, strict=True) for sample in kind]

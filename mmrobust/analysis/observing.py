@@ -1,0 +1,45 @@
+"""What looking at the attention of any task model takes: its backbone, its pictures, and which tokens are seen."""
+
+import copy
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+__all__ = ['prefix_tokens', 'preprocess', 'require_observable']
+
+
+def require_observable(model: nn.Module) -> nn.Module:
+    """The backbone of a task model.
+
+    Raises:
+        TypeError: its attention cannot be observed.
+    """
+    backbone = getattr(model, 'backbone', None)
+    if backbone is None or 'observe' not in inspect.signature(backbone.forward).parameters:
+        raise TypeError(
+            f'attention can be observed in backbones of this project, such as mmrobust.FAN or mmrobust.TimmViT, but '
+            f'not in {type(backbone or model).__name__}'
+        )
+    return backbone
+
+
+def prefix_tokens(backbone: nn.Module) -> int:
+    """Tokens that ``observe`` is shown before the patch tokens: class, distillation, registers."""
+    return getattr(backbone, 'num_prefix_tokens', 0) - getattr(backbone.blocks[0], 'observed_from', 0)
+
+
+def preprocess(
+    model: nn.Module, pictures: Sequence[Tensor], data_samples: Sequence[Any], training: bool = False
+) -> Tensor:
+    """What a task model's backbone gets for pictures: ``(I, 3, H, W)``, normalised.
+
+    Args:
+        model: of MMSegmentation or MMPretrain.
+        pictures: I of ``(3, h, w)``, 0 to 255, in the channel order of the data pipeline.
+        data_samples: theirs; they are not changed.
+        training: pad, and mix, as in training; else as in a test, where all are of one size.
+    """
+    data = dict(inputs=list(pictures), data_samples=copy.deepcopy(list(data_samples)))
+    return model.data_preprocessor(data, training)['inputs']

@@ -1,0 +1,153 @@
+"""The attention of a model while it trains: overfocusing and ADL of every layer, and now and then its maps."""
+
+import numpy as np
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from mmrobust.analysis import (
+    AttentionStatistics,
+    CoarseMaps,
+    dilation_shares,
+    prefix_tokens,
+    preprocess,
+    require_observable,
+)
+from mmrobust.ops import attention_diversification
+from mmrobust.randomness import seeded
+from mmrobust.registry import HOOKS
+
+__all__ = ['AttentionLogHook']
+
+COLUMNS = 8  # layers beside each other in a picture
+MAP_SIDE = 128  # cells of a map in it
+LOGGED = ('top_share', 'column_entropy', 'effective_tokens', 'self_share', 'head_similarity_map')
+
+
+@HOOKS.register_module()
+class AttentionLogHook(Hook):
+    """Log the attention of the current pictures to the runner's visualizer, whatever its backends are.
+
+    Scalars are ``attention/<statistic>/layer_<l>``, from layer 1, the mean over pictures and heads of what
+    :mod:`mmrobust.analysis.attention_statistics` defines, and ``attention/adl/layer_<l>``, Eq. (2) of the paper, also
+    for a model that trains without it. Of TAP it is ``attention/dilation_<d>/layer_<l>``, the mean weight of each
+    dilation. Pictures are ``attention_maps``.
+
+    The first pictures of the batch, as they were augmented, go through the backbone once more, in evaluation mode,
+    without gradient and on the main process alone: the training itself is the same as without the hook. Of attention in
+    windows there are no maps to draw.
+
+    Args:
+        interval: iterations between two entries, at least 1.
+        image_interval: iterations between two pictures, a multiple of ``interval``; None draws none.
+        num_images: pictures that are looked at, at least 1.
+        top_k: columns of ``top_share``.
+        tau: threshold of ADL.
+
+    Raises:
+        ValueError: a number is not allowed.
+        TypeError: the attention of the model's backbone cannot be observed.
+    """
+
+    priority = 'LOW'
+
+    def __init__(
+        self,
+        interval: int = 500,
+        image_interval: int | None = None,
+        num_images: int = 2,
+        top_k: int = 5,
+        tau: float = 2.0,
+    ) -> None:
+        for name, value in (('interval', interval), ('num_images', num_images), ('top_k', top_k)):
+            if value < 1:
+                raise ValueError(f'{name} of AttentionLogHook must be at least 1, got {value}')
+        if image_interval is not None and (image_interval < 1 or image_interval % interval):
+            raise ValueError(f'image_interval must be a multiple of interval, {interval}, got {image_interval}')
+        self.interval = interval
+        self.image_interval = image_interval
+        self.num_images = num_images
+        self.top_k = top_k
+        self.tau = tau
+
+    def before_train(self, runner: Runner) -> None:
+        require_observable(_model(runner))
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: dict | tuple | list | None = None,
+        outputs: dict | None = None,
+    ) -> None:
+        step = runner.iter + 1
+        if step % self.interval or not is_main_process():
+            return
+        model = _model(runner)
+        draws = self.image_interval is not None and step % self.image_interval == 0
+        was_training = model.training
+        model.eval()
+        try:
+            with seeded(step):  # pictures may be mixed at random; the generators of the run stay as they are
+                layers, pictures = self._look(model, data_batch, draws)
+        finally:
+            model.train(was_training)
+        scalars = {
+            f'attention/{name}/layer_{index}': value
+            for index, layer in enumerate(layers, start=1)
+            for name, value in layer.items()
+        }
+        runner.visualizer.add_scalars(scalars, step=step)
+        if pictures is not None:
+            runner.visualizer.add_image('attention_maps', pictures, step=step)
+
+    @torch.no_grad()
+    def _look(
+        self, model: nn.Module, data_batch: dict, draws: bool
+    ) -> tuple[list[dict[str, float]], np.ndarray | None]:
+        """The scalars of each layer, and the maps of the first picture, mean over heads, as pixels."""
+        part = slice(self.num_images)
+        inputs = preprocess(model, data_batch['inputs'][part], data_batch['data_samples'][part], True)
+        size, num_prefix_tokens = tuple(inputs.shape[-2:]), prefix_tokens(model.backbone)
+        statistics = AttentionStatistics(size, len(inputs), top_k=self.top_k, num_prefix_tokens=num_prefix_tokens)
+        coarse = CoarseMaps(MAP_SIDE)
+        _, layers = model.backbone(
+            inputs,
+            lambda view: (
+                statistics(view),
+                attention_diversification(*view[:6], tau=self.tau),
+                _mean_weights(view.tap_weights),
+                coarse(view)[0].mean(0).cpu().numpy() if draws and view.bias is None else None,
+                view.key.size(2),
+            ),
+        )
+        scalars = [
+            {name: found[name].mean().item() for name in LOGGED if name in found} | {'adl': adl.item()} | weights
+            for found, adl, weights, *_ in layers
+        ]
+        drawn = [(maps, num_tokens) for *_, maps, num_tokens in layers if maps is not None]
+        return scalars, _draw(drawn) if drawn else None
+
+
+def _model(runner: Runner) -> nn.Module:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+def _mean_weights(tap_weights: Tensor | None) -> dict[str, float]:
+    if tap_weights is None:
+        return {}
+    mean, _ = dilation_shares(tap_weights)
+    return {f'dilation_{dilation}': weight for dilation, weight in enumerate(mean.mean(0).tolist())}
+
+
+def _draw(maps: list[tuple[np.ndarray, int]]) -> np.ndarray:
+    from mmrobust.visualization.attention_panels import HeatMap, panel_grid, to_pixels  # Matplotlib takes a second
+
+    starts = range(0, len(maps), COLUMNS)
+    width = min(COLUMNS, len(maps))
+    panels = [HeatMap(*one) for one in maps] + [None] * (len(starts) * COLUMNS - len(maps))
+    rows = [panels[start : start + width] for start in starts]
+    return to_pixels(panel_grid(rows, [f'from layer {start + 1}' for start in starts], [''] * width))

@@ -1,0 +1,110 @@
+"""Box plots of attention statistics: over all layers, and layer by layer, models beside each other."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from mmrobust.visualization.figure_files import COLORS
+
+__all__ = ['Box', 'Boxes', 'statistic_boxes']
+
+_HATCHES = ('', '/////', '.....')  # of variants: none, and then others
+
+# what is compared: (model, variant), such as ('baseline', 'corrupted'); the variant may be ''
+Series = tuple[str, str]
+
+
+class Box(NamedTuple):
+    """Five numbers."""
+
+    minimum: float
+    lower_quartile: float
+    median: float
+    upper_quartile: float
+    maximum: float
+
+
+class Boxes(NamedTuple):
+    """A panel.
+
+    Attributes:
+        label: of the axis, with its unit.
+        of_series: (model, variant) to its boxes: of each layer, from 1, and under None of all. Models have colours,
+            variants hatches.
+        logarithmic: for what spans orders of magnitude.
+    """
+
+    label: str
+    of_series: Mapping[Series, Mapping[int | None, Box]]
+    logarithmic: bool = False
+
+
+def statistic_boxes(panels: Sequence[Boxes]) -> Figure:
+    """A panel below the other, each with the boxes of all layers together on the left, then of each layer.
+
+    Whiskers go from the smallest to the largest value, because five numbers are what is kept of a distribution.
+
+    Raises:
+        ValueError: there is no panel, or one without a series.
+    """
+    if not panels or not all(panel.of_series for panel in panels):
+        raise ValueError('a figure of boxes needs at least one panel, and each panel a series')
+    layers = sorted({layer for panel in panels for boxes in panel.of_series.values() for layer in boxes} - {None})
+    series = list(dict.fromkeys(name for panel in panels for name in panel.of_series))
+    looks = _looks(series)
+    inches = (max(5.5, 1.8 + 0.27 * (len(layers) + 2) * len(series)), 2.0 * len(panels) + 0.5)
+    figure = Figure(inches, layout='constrained')
+    axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
+    width = 0.8 / len(series)
+    for ax, panel in zip(axes, panels, strict=True):
+        for place, name in enumerate(series):
+            boxes = panel.of_series.get(name, {})
+            color = looks[name]['edgecolor']
+            ax.bxp(
+                [_bxp(boxes[layer]) for layer in boxes],
+                positions=[_position(layer, layers) + (place - (len(series) - 1) / 2) * width for layer in boxes],
+                widths=0.85 * width,
+                showfliers=False,
+                patch_artist=True,
+                boxprops=looks[name],
+                medianprops=dict(color='black', linewidth=1.4),
+                whiskerprops=dict(color=color),
+                capprops=dict(color=color),
+            )
+        ax.axvspan(-1.0, 0.5, color='0.93', zorder=0)
+        ax.set_xlim(-1.0, len(layers) + 0.6)
+        ax.set_ylabel(textwrap.fill(panel.label, 21), fontsize=8)
+        ax.tick_params(labelsize=8)
+        ax.grid(axis='y', color='0.85', linewidth=0.6)
+        ax.set_axisbelow(True)
+        if panel.logarithmic:
+            ax.set_yscale('log')
+        else:
+            ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
+    axes[-1].set_xticks([_position(layer, layers) for layer in (None, *layers)], ['all', *map(str, layers)])
+    axes[-1].set_xlabel('layer', fontsize=9)
+    patches = [Patch(**looks[name], label=', '.join(filter(None, name))) for name in series]
+    figure.legend(handles=patches, loc='outside upper center', ncols=len(series), fontsize=8, frameon=False)
+    return figure
+
+
+def _looks(series: Sequence[Series]) -> dict[Series, dict]:
+    models, variants = (list(dict.fromkeys(parts)) for parts in zip(*series, strict=True))
+    found = {}
+    for model, variant in series:
+        color = COLORS[models.index(model) % len(COLORS)]
+        hatch = _HATCHES[variants.index(variant) % len(_HATCHES)]
+        found[model, variant] = dict(facecolor=to_rgba(color, 0.35), edgecolor=color, hatch=hatch, linewidth=1.0)
+    return found
+
+
+def _position(layer: int | None, layers: Sequence[int]) -> float:
+    return -0.25 if layer is None else layers.index(layer) + 1
+
+
+def _bxp(box: Box) -> dict:
+    return dict(whislo=box.minimum, q1=box.lower_quartile, med=box.median, q3=box.upper_quartile, whishi=box.maximum)

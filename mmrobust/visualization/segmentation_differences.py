@@ -1,0 +1,162 @@
+"""Pictures, truth and predictions of several models, with boxes around what one gets right and another wrong."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+
+from mmrobust.visualization.figure_files import COLORS
+from mmrobust.visualization.segmentation import side_by_side
+
+__all__ = ['Difference', 'Scene', 'find_differences', 'segmentation_figure']
+
+MAX_WIDTH = 400  # pixels of a panel
+_MIN_SHARE = 0.004  # of the picture's pixels that a box must hold
+_CLOSE, _OPEN = 1 / 64, 1 / 128  # of the picture's width: gaps that are bridged, slivers that are dropped
+_BETTER, _WORSE = COLORS[1], COLORS[0]
+
+
+class Difference(NamedTuple):
+    """A box: pixels [top, bottom) and [left, right), how many of them differ, and whether the other model is right."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+    pixels: int
+    better: bool
+
+
+class Scene(NamedTuple):
+    """A row of the figure.
+
+    Attributes:
+        picture: ``(H, W, 3)`` uint8, RGB.
+        truth: ``(H, W)`` integer classes.
+        predictions: model to ``(H, W)`` integer classes.
+        scores: model to mIoU in percent.
+    """
+
+    picture: np.ndarray
+    truth: np.ndarray
+    predictions: Mapping[str, np.ndarray]
+    scores: Mapping[str, float]
+
+
+def find_differences(
+    reference: np.ndarray, other: np.ndarray, truth: np.ndarray, ignore_index: int = 255, max_boxes: int = 3
+) -> list[Difference]:
+    """Where one of two predictions is right and the other wrong, the largest areas first.
+
+    Areas whose gaps are below 1/64 of the picture's width are one, slivers below 1/128 of it, such as borders of
+    objects, and areas below 0.4 % of the picture are none.
+
+    Args:
+        reference: ``(H, W)`` classes.
+        other: the same of the model that is compared with it.
+        truth: the same; pixels of ``ignore_index`` differ nowhere.
+        ignore_index: label that belongs to no class.
+        max_boxes: so many for each direction, at most.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if not reference.shape == other.shape == truth.shape:
+        raise ValueError(f'maps must have one shape, got {reference.shape}, {other.shape} and {truth.shape}')
+    width = truth.shape[1]
+    # an odd side, so that nothing is shifted
+    opening, closing = (np.ones((2 * max(1, round(width * share / 2)) + 1,) * 2, np.uint8) for share in (_OPEN, _CLOSE))
+    found = []
+    for right, wrong, better in ((other, reference, True), (reference, other, False)):
+        mask = ((right == truth) & (wrong != truth) & (truth != ignore_index)).astype(np.uint8)
+        mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, opening)
+        _, areas, stats, _ = cv2.connectedComponentsWithStats(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, closing))
+        pixels = np.bincount(areas[mask > 0], minlength=len(stats))
+        boxes = [
+            Difference(int(top), int(left), int(top + height), int(left + width), int(count), better)
+            for (left, top, width, height, _), count in zip(stats[1:], pixels[1:], strict=True)
+            if count >= _MIN_SHARE * truth.size
+        ]
+        found += sorted(boxes, key=lambda box: -box.pixels)[:max_boxes]
+    return found
+
+
+def segmentation_figure(
+    scenes: Sequence[Scene],
+    palette: Sequence[Sequence[int]],
+    class_names: Sequence[str],
+    ignore_index: int = 255,
+    max_boxes: int = 3,
+) -> tuple[Figure, list[dict[str, list[Difference]]]]:
+    """A row for each scene: picture, truth, and each model; the first one is what the others are compared with.
+
+    A model's boxes are drawn on its own panel, and those of the last model on picture, truth and reference too.
+
+    Returns:
+        The figure, and the boxes of every scene by model.
+    """
+    found = []
+    rows, boxes_of_rows = [], []
+    for scene in scenes:
+        reference = next(iter(scene.predictions))
+        boxes = {
+            name: find_differences(scene.predictions[reference], classes, scene.truth, ignore_index, max_boxes)
+            for name, classes in scene.predictions.items()
+            if name != reference
+        }
+        found.append(boxes)
+        scale = min(1.0, MAX_WIDTH / scene.picture.shape[1])
+        size = tuple(round(scale * length) for length in scene.picture.shape[1::-1])
+        maps = {'ground truth': scene.truth} | {
+            f'{name}   mIoU {scene.scores[name]:.1f}': classes for name, classes in scene.predictions.items()
+        }
+        small = {
+            title: cv2.resize(classes.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+            for title, classes in maps.items()
+        }
+        picture = cv2.resize(scene.picture, size, interpolation=cv2.INTER_AREA)
+        rows.append((side_by_side(picture, small, palette, ignore_index), size, scale))
+        last = next(reversed(boxes.values()), [])
+        boxes_of_rows.append([last, last, *(boxes.get(name, last) for name in scene.predictions)])
+
+    num_panels = len(boxes_of_rows[0])
+    inches = 2.6 * num_panels
+    heights = [row.shape[0] / row.shape[1] * inches for row, *_ in rows]
+    figure = Figure((inches, sum(heights) + 0.08 * len(rows) + 0.9), layout='constrained')
+    axes = figure.subplots(len(rows), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for ax, (row, size, scale), boxes_of_panels in zip(axes, rows, boxes_of_rows, strict=True):
+        ax.imshow(row, interpolation='antialiased')  # or titles lose lines of pixels
+        ax.axis('off')
+        header = row.shape[0] - size[1]
+        for panel, boxes in enumerate(boxes_of_panels):
+            for box in boxes:
+                corner = (panel * size[0] + scale * box.left, header + scale * box.top)
+                extent = (scale * (box.right - box.left), scale * (box.bottom - box.top))
+                for width, color, dashes in ((3.2, 'white', '-'), (1.8, *_look(box.better))):
+                    outline = dict(fill=False, edgecolor=color, linewidth=width, linestyle=dashes)
+                    ax.add_patch(Rectangle(corner, *extent, **outline))
+    figure.legend(
+        handles=_key(scenes, palette, class_names), loc='outside upper center', ncols=7, fontsize=7, frameon=False
+    )
+    return figure, found
+
+
+def _look(better: bool) -> tuple[str, str]:
+    return (_BETTER, '-') if better else (_WORSE, '--')
+
+
+def _key(scenes: Sequence[Scene], palette: Sequence[Sequence[int]], class_names: Sequence[str]) -> list[Patch]:
+    maps = [labels for scene in scenes for labels in (scene.truth, *scene.predictions.values())]
+    shown = {int(label) for labels in maps for label in np.unique(labels)}
+    reference = next(iter(scenes[0].predictions))
+    patches = [
+        Patch(facecolor=np.array(palette[label]) / 255, label=class_names[label])
+        for label in sorted(shown & set(range(len(class_names))))
+    ]
+    for better, label in ((True, f'right, {reference} wrong'), (False, f'wrong, {reference} right')):
+        color, dashes = _look(better)
+        patches.append(Patch(fill=False, edgecolor=color, linestyle=dashes, linewidth=1.8, label=label))
+    return patches

@@ -1,0 +1,75 @@
+"""Every backbone of this project can be analysed."""
+
+import pytest
+import torch
+
+from mmrobust.analysis import STATISTICS, AttentionStatistics, StatisticsTable, prefix_tokens, require_observable
+from mmrobust.models import FAN, RVT, Swin, TimmViT
+
+ARCH = dict(embed_dims=16, depth=2, num_heads=2, stem_depths=(1, 1), feature_blocks=(1,))
+RVT_PLUS = dict(embed_dims=(16, 32), depth=(2, 1), num_heads=(2, 4), scaled_blocks=1)
+
+
+def timm_vit(**kwargs):
+    pytest.importorskip('timm')
+    return TimmViT('vit_tiny_patch16_224', img_size=64, embed_dim=16, depth=2, num_heads=2, **kwargs)
+
+
+BACKBONES = {
+    'fan': lambda: FAN(ARCH, dict(num_branches=3)),
+    'rvt': lambda: RVT(RVT_PLUS, img_size=(64, 96), out_indices=(2,)),
+    'swin': lambda: Swin(dict(embed_dims=8, depth=(2, 2), num_heads=(2, 4), window_size=5), out_indices=(0, 1)),
+    'class token': timm_vit,
+    'registers': lambda: timm_vit(reg_tokens=2),
+    'patches': lambda: timm_vit(reg_tokens=2, observed_tokens='patches'),
+}
+PREFIX_TOKENS = {'class token': 1, 'registers': 3}
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+def test_statistics_of_a_backbone(name):
+    backbone = BACKBONES[name]().eval()
+    assert prefix_tokens(backbone) == PREFIX_TOKENS.get(name, 0)
+    pictures = torch.randn(2, 3, 64, 96)
+    batch = torch.cat((pictures, pictures + 0.5 * torch.randn_like(pictures)))
+    statistics = AttentionStatistics((64, 96), 4, paired=True, num_prefix_tokens=prefix_tokens(backbone))
+    with torch.no_grad():
+        layers = backbone(batch, statistics)[1]
+        same = backbone(torch.cat((pictures, pictures)), statistics)[1]
+    table = StatisticsTable()
+    table.add(layers, paired=True)
+    assert table.num_images == 2
+    for layer, unchanged in zip(layers, same, strict=True):
+        assert set(layer) == set(STATISTICS)
+        for statistic, values in layer.items():
+            assert len(values) == (2 if STATISTICS[statistic].of_pairs else 4)
+            if STATISTICS[statistic].in_tokens:
+                assert (values >= 1 - 1e-4).all()
+            else:
+                assert ((values > 0) & (values <= 1 + 1e-5)).all()
+        for statistic in ('stability_map', 'stability_rows'):
+            torch.testing.assert_close(unchanged[statistic], torch.ones_like(unchanged[statistic]))
+
+
+def test_table_has_every_layer_and_head():
+    backbone = FAN(ARCH).eval()
+    table = StatisticsTable()
+    for _ in range(3):
+        with torch.no_grad():
+            table.add(backbone(torch.randn(2, 3, 64, 64), AttentionStatistics((64, 64), 2, True))[1], True)
+    rows = [row for row in table.rows() if row[:2] == ('clean', 'top_share')]
+    assert [row[2:5] for row in rows] == [
+        ('all', 'all', 12),
+        *[(layer, head, 6 if head == 'all' else 3) for layer in (1, 2) for head in ('all', 1, 2)],
+    ]
+    assert table.boxes('stability_map', 'clean') == {}
+    assert set(table.boxes('stability_map', 'clean-corrupted')) == {None, 1, 2}
+
+
+def test_only_what_can_be_observed():
+    model = torch.nn.Module()
+    with pytest.raises(TypeError, match='not in Module'):
+        require_observable(model)
+    model.backbone = torch.nn.Conv2d(3, 3, 1)
+    with pytest.raises(TypeError, match='not in Conv2d'):
+        require_observable(model)

@@ -1,0 +1,252 @@
+"""The tools of the analysis on MiniCity and on digits, in this process."""
+
+import csv
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+
+from mmrobust.datasets.minicity import MiniCityParams, write_minicity
+
+ROOT = Path(__file__).resolve().parents[1]
+ARCH = 'dict(embed_dims=16, depth=2, num_heads=2, stem_depths=(1, 1), feature_blocks=(1,))'
+SEGMENTATION = f"""
+default_scope = 'mmseg'
+model = dict(
+    type='mmrobust.RobustEncoderDecoder',
+    data_preprocessor=dict(type='SegDataPreProcessor', mean=[127.5] * 3, std=[60.0] * 3, bgr_to_rgb=True),
+    backbone=dict(type='mmrobust.FAN', arch={ARCH}),
+    decode_head=dict(
+        type='SegformerHead', in_channels=[128, 256, 16, 16], in_index=[0, 1, 2, 3], channels=8, num_classes=19,
+        dropout_ratio=0, norm_cfg=dict(type='BN'), align_corners=False),
+    train_cfg=dict(), test_cfg=dict(mode='slide', crop_size=(32, 64), stride=(32, 32)))
+test_dataloader = dict(
+    batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='mmrobust.CityscapesDataset', data_root='DATA',
+        data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
+        pipeline=[
+            dict(type='mmrobust.LoadImageFromFile'), dict(type='Resize', scale=(96, 48), keep_ratio=True),
+            dict(type='mmrobust.LoadAnnotations'), dict(type='PackSegInputs')]))
+"""
+SWIN = 'dict(embed_dims=8, depth=(2, 2), num_heads=(2, 4), window_size=5)'
+CLASSIFICATION = f"""
+default_scope = 'mmpretrain'
+model = dict(
+    type='mmrobust.RobustImageClassifier',
+    data_preprocessor=dict(mean=[127.5] * 3, std=[60.0] * 3, to_rgb=True, num_classes=2),
+    backbone=dict(type='mmrobust.Swin', arch={SWIN}, out_type='avg_featmap', out_indices=(1,)),
+    head=dict(type='LinearClsHead', num_classes=2, in_channels=16))
+test_dataloader = dict(
+    batch_size=2, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='mmrobust.ImageFolder', data_root='DATA', expected_classes=2,
+        pipeline=[dict(type='mmrobust.LoadImageFromFile'), dict(type='PackInputs')]))
+"""
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f'tool_{name}', ROOT / f'tools/analysis_tools/{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write_model(folder: Path, name: str, text: str, seed: int) -> list[str]:
+    """A config and a checkpoint of random weights with sharp attention: the arguments of ``--model``."""
+    config = folder / f'{name}.py'
+    config.write_text(text)
+    torch.manual_seed(seed)
+    settings = Config.fromfile(config)
+    with DefaultScope.overwrite_default_scope(settings.default_scope):
+        model = MODELS.build(settings.model)
+    for module_name, parameter in model.named_parameters():
+        if '.attn.' in module_name and parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.5)
+        elif 'conv_seg.weight' in module_name:
+            torch.nn.init.normal_(parameter)
+    torch.save({'state_dict': model.state_dict()}, folder / f'{name}.pth')
+    return ['--model', name, str(config), str(folder / f'{name}.pth')]
+
+
+@pytest.fixture(scope='module')
+def models(tmp_path_factory) -> list[str]:
+    """Two segmentation models, the second with TAP, on four pictures of MiniCity."""
+    folder = tmp_path_factory.mktemp('attention')
+    write_minicity(folder / 'minicity', MiniCityParams(num_train=1, num_val=4, num_acdc=1, size=(96, 48)))
+    text = SEGMENTATION.replace('DATA', str(folder / 'minicity'))
+    with_tap = text.replace(ARCH, f"{ARCH}, tap_cfg=dict(type='mmrobust.TokenAwareAvgPool', num_branches=3)")
+    return [*write_model(folder, 'first', text, 0), *write_model(folder, 'second', with_tap, 1)]
+
+
+@pytest.fixture(scope='module')
+def classifier(tmp_path_factory) -> list[str]:
+    """A Swin on four pictures of two classes."""
+    folder = tmp_path_factory.mktemp('classifier')
+    for index in range(4):
+        path = folder / 'data' / 'ab'[index % 2] / f'{index}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.random.default_rng(index).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    return write_model(folder, 'swin', CLASSIFICATION.replace('DATA', str(folder / 'data')), 0)
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.open()))
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def all_kinds(*names: str) -> set[str]:
+    return {f'{name}.{kind}' for name in names for kind in ('png', 'svg', 'csv')}
+
+
+def test_statistics(models, tmp_path, capsys):
+    common = [*models, '--num-images', '3', '--num-workers', '0', '--device', 'cpu']
+    load('attention_statistics').main([*common, '--out', str(tmp_path), '--check-memory'])
+    printed = capsys.readouterr().out
+    assert 'first: 2 x 32 x 64 pixels take' in printed  # the sliding window, clean and corrupted
+    assert files(tmp_path) == {'statistics.csv'} | all_kinds(
+        'stability', 'overfocusing', 'diagonality', 'head_similarity', 'dilations'
+    )
+    rows = read(tmp_path / 'statistics.csv')
+    assert {row['model'] for row in rows} == {'first', 'second'}
+    stability = [row for row in rows if row['statistic'] == 'stability_map' and row['model'] == 'first']
+    assert [(row['layer'], row['head'], row['count']) for row in stability] == [
+        ('all', 'all', '12'),
+        *[(layer, head, '6' if head == 'all' else '3') for layer in '12' for head in ('all', '1', '2')],
+    ]
+    assert all(0 < float(row['median']) < 0.9999 for row in stability)
+    drawn = read(tmp_path / 'stability.csv')
+    assert drawn[0]['statistic'] == 'stability_map' and drawn[0]['median'] == stability[0]['median']
+
+
+def test_dilations(models, tmp_path):
+    load('attention_statistics').main([*models, '--num-workers', '0', '--device', 'cpu', '--out', str(tmp_path)])
+    rows = read(tmp_path / 'dilations.csv')
+    assert len(rows) == 2 * 2 * 3 * 2  # clean or corrupted, layer, dilation, reading
+    assert {(row['model'], row['count']) for row in rows} == {('second', '4')}
+    sums: dict[tuple[str, ...], float] = {}
+    for row in rows:
+        bar = row['pictures'], row['layer'], row['reading']
+        sums[bar] = sums.get(bar, 0) + float(row['mean'])
+    assert len(sums) == 2 * 2 * 2 and list(sums.values()) == pytest.approx([1] * 8, abs=1e-4)
+    assert {row['layer'] for row in rows} == {'1', '2'} and {row['dilation'] for row in rows} == {'0', '1', '2'}
+
+
+def test_statistics_of_clean_pictures_do_not_depend_on_batches(models, tmp_path):
+    for size in ('1', '3'):
+        options = ['--corruption', 'none', '--num-workers', '0', '--device', 'cpu', '--batch-size', size]
+        load('attention_statistics').main([*models, *options, '--out', str(tmp_path / size)])
+    one, three = (read(tmp_path / size / 'statistics.csv') for size in ('1', '3'))
+    assert {row['pictures'] for row in one} == {'clean'}
+    for row, same in zip(one, three, strict=True):
+        assert (row['statistic'], row['count']) == (same['statistic'], same['count'])
+        assert float(row['mean']) == pytest.approx(float(same['mean']), rel=1e-4)
+    assert 'stability.png' not in files(tmp_path / '1')
+
+
+def test_statistics_of_a_classifier_in_windows(classifier, tmp_path):
+    load('attention_statistics').main([*classifier, '--num-workers', '0', '--device', 'cpu', '--out', str(tmp_path)])
+    rows = read(tmp_path / 'statistics.csv')
+    assert max(float(row['maximum']) for row in rows if row['statistic'] == 'effective_tokens') <= 25
+    assert 'dilations.csv' not in files(tmp_path)  # it has no TAP
+
+
+def test_windows_have_no_maps(classifier, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        load('visualize_attention').main([*classifier, '--device', 'cpu', '--out', str(tmp_path)])
+    assert 'attention in windows has no N x N map to draw' in capsys.readouterr().err
+
+
+def test_maps(models, tmp_path):
+    options = ['--num-images', '2', '--picture', '1', '--device', 'cpu', '--layers', '2', '--side', '4']
+    load('visualize_attention').main([*models, *options, '--out', str(tmp_path)])
+    assert files(tmp_path) == all_kinds('maps_by_picture', 'maps_by_layer', 'maps_by_head', 'token_over_picture')
+    lines = list(csv.reader((tmp_path / 'maps_by_layer.csv').open()))[1:]
+    assert {(row, column) for row, column, *_ in lines} == {
+        (f'{name} {kind}', 'layer 2') for name in ('first', 'second') for kind in ('clean', 'corrupted')
+    }
+    cells = np.array([line[3:] for line in lines], float)
+    assert cells.shape == (4 * 4, 4)
+    np.testing.assert_allclose(cells.mean(-1), 1, rtol=1e-4)  # multiples of the uniform attention
+    token = list(csv.reader((tmp_path / 'token_over_picture.csv').open()))[1:]
+    assert len(token) == 4 * 2 and len(token[0]) == 3 + 4  # 2 x 4 tokens of a window of 32 x 64 pixels
+
+
+def test_segmentation(models, tmp_path):
+    options = ['--num-images', '2', '--device', 'cpu', '--corruption', 'fog', '--severity', '2']
+    load('visualize_segmentation').main([*models, *options, '--out', str(tmp_path)])
+    assert files(tmp_path) == all_kinds('segmentation')
+    rows = read(tmp_path / 'segmentation.csv')
+    assert len({row['picture'] for row in rows}) == 2
+    assert {row['model'] for row in rows} == {'first', 'second'}
+    assert all(0 <= float(row['mIoU']) <= 100 for row in rows)
+    assert all(row['top'] == '' for row in rows if row['model'] == 'first')
+    assert any(row['better'] in ('True', 'False') for row in rows if row['model'] == 'second')
+
+
+def test_segmentation_of_acdc(models, tmp_path):
+    acdc = Path(models[2]).parent / 'minicity' / 'acdc'
+    options = ['--num-images', '1', '--device', 'cpu', '--acdc', str(acdc), '--conditions', 'night']
+    load('visualize_segmentation').main([*models, *options, '--out', str(tmp_path)])
+    assert all('night' in row['picture'] for row in read(tmp_path / 'segmentation.csv'))
+    assert 'ACDC in night' in (tmp_path / 'segmentation.svg').read_text()
+
+
+def test_sweep(tmp_path):
+    for value, number in (('1', 40), ('4', 44)):
+        (tmp_path / value).mkdir()
+        content = {'results': {'mPC': number, 'name': 'x'}}
+        (tmp_path / value / 'results.json').write_text(json.dumps(content))
+    (tmp_path / 'metrics.json').write_text(json.dumps({'mPC': 42.5}))
+    runs = [f'4={tmp_path / "4"}', f'1={tmp_path / "1"}', f'4={tmp_path / "metrics.json"}']
+    load('plot_sweep').main(['--series', 'TAP', *runs, '--baseline', str(tmp_path / '1'), '--out', str(tmp_path / 'k')])
+    assert read(tmp_path / 'k.csv') == [
+        {'series': 'TAP', 'K': '1', 'mean mPC': '40', 'minimum': '40', 'maximum': '40', 'runs': '1'},
+        {'series': 'TAP', 'K': '4', 'mean mPC': '43.25', 'minimum': '42.5', 'maximum': '44', 'runs': '2'},
+    ]
+    assert {'k.png', 'k.svg'} <= files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('tool', 'argv', 'sentence'),
+    [
+        ('attention_statistics', ['MODELS', '--num-images', '0'], 'max_images must be 1 or more, got 0'),
+        ('attention_statistics', ['MODELS', '--top-k', '0'], 'top_k must be at least 1, got 0'),
+        ('attention_statistics', ['--model', 'a', 'no.py', 'no.pth'], "There is no checkpoint 'no.pth'."),
+        ('visualize_attention', ['MODELS', '--picture', '3'], '--picture must be 0 to 2, got 3'),
+        ('visualize_attention', ['MODELS', '--layers', '3'], 'a layer must be 1 to 2, got 3'),
+        ('visualize_attention', ['MODELS', '--token', '1', '0'], 'two shares from 0 to below 1, got [0.0, 1.0]'),
+        ('visualize_attention', ['MODELS', '--crop', '24', '32'], 'must be multiples of 16, got 24 x 32'),
+        ('visualize_attention', ['MODELS', 'MODELS'], '--model takes different names'),
+        ('visualize_segmentation', ['MODELS', '--acdc', 'nowhere'], 'nowhere'),
+        ('plot_sweep', ['--series', 'TAP', 'x'], "takes VALUE=PATH such as 4=work_dirs/k4, got 'x'"),
+        ('plot_sweep', ['--series', 'TAP', '1=nowhere'], "There are no results 'nowhere'."),
+        ('plot_sweep', ['--series', 'TAP'], 'takes a name and at least one VALUE=PATH'),
+    ],
+)
+def test_mistake_is_one_sentence(tool, argv, sentence, models, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = [part for argument in argv for part in (models if argument == 'MODELS' else [argument])]
+    device = [] if tool == 'plot_sweep' else ['--device', 'cpu']
+    with pytest.raises(SystemExit) as exit_:
+        load(tool).main([*given, *device])
+    assert exit_.value.code == 2
+    assert sentence in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize('content', ['{', '[]', '{"mPC": true}', '{"results": {"mIoU": 3}}'])
+def test_sweep_names_what_a_file_lacks(content, tmp_path, capsys):
+    (tmp_path / 'run.json').write_text(content)
+    with pytest.raises(SystemExit):
+        load('plot_sweep').main(['--series', 'TAP', f'1={tmp_path / "run.json"}'])
+    assert 'run.json' in capsys.readouterr().err

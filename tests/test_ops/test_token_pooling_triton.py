@@ -1,0 +1,132 @@
+"""The kernels against the plain formula, in Triton's interpreter: on a CPU, and in a process of its own."""
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from mmrobust.ops import dilated_windows, kernel_windows, weighted_avg_pool_reference
+
+pytest.importorskip('triton')
+
+
+@pytest.fixture(scope='module')
+def interpreter():
+    """Runs a function in a process in which Triton interprets, which it is to be told before it is imported."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv('TRITON_INTERPRET', '1')
+            pool.submit(int).result()  # starts the process
+        yield lambda function, *args: pool.submit(function, *args).result()
+
+
+@pytest.fixture(params=[80, 90])
+def compiled(request, monkeypatch, tmp_path):
+    """The names and machine code of all kernels of a test, which are compiled for a GPU that need not be there."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.runtime import JITFunction, driver
+
+    if not (Path(triton.__file__).parent / 'backends/nvidia/bin/ptxas').is_file():
+        pytest.skip('needs ptxas, which this build of Triton comes without')
+    kernels = []
+    run = JITFunction.run
+
+    def only_compile(kernel, *args, warmup, **options):
+        kernels.append((kernel.__name__, run(kernel, *args, warmup=True, **options)))
+
+    monkeypatch.setenv('TRITON_CACHE_DIR', str(tmp_path))
+    monkeypatch.setattr(JITFunction, 'run', only_compile)
+    target = GPUTarget('cuda', request.param, 32)
+    pretended = SimpleNamespace(
+        get_current_device=lambda: request.param, get_current_stream=lambda _: 0, get_current_target=lambda: target
+    )
+    monkeypatch.setattr(driver, '_active', pretended)
+    return kernels
+
+
+def _assert_equals_reference(shape, windows, dtype, device, tile=None):
+    from mmrobust.ops import token_pooling_triton
+
+    for name, value in (tile or {}).items():
+        setattr(token_pooling_triton, name, value)
+    torch.manual_seed(0)
+    x, grad_out = torch.randn(2, *shape, device=device).to(dtype)
+    weights = torch.randn(*shape[:3], len(windows), device=device).softmax(-1)
+    areas = torch.tensor([len(window) ** 2 for window in windows], device=device)
+    shares = (weights / areas).split(1, dim=-1)
+    out = token_pooling_triton.pool(x, shares, windows)
+    grad_x, grad_shares = token_pooling_triton.pool_backward(grad_out, x, shares, windows)
+
+    x, weights = x.double().requires_grad_(), weights.double().requires_grad_()
+    expected = weighted_avg_pool_reference(x, weights, windows)
+    expected_grads = torch.autograd.grad(expected, (x, weights), grad_out.double())
+    # sums are float32: what is written in another dtype is rounded once
+    rounded = dict(rtol=max(1e-5, torch.finfo(dtype).eps), atol=1e-6)
+    assert out.dtype == grad_x.dtype == dtype
+    torch.testing.assert_close(out.double(), expected, **rounded)
+    torch.testing.assert_close(grad_x.double(), expected_grads[0], **rounded)
+    grad_weights = torch.cat(grad_shares, -1) / areas
+    torch.testing.assert_close(grad_weights.double(), expected_grads[1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ('shape', 'windows'),
+    [
+        ((2, 3, 5, 9), dilated_windows(1)),
+        ((2, 3, 2, 9), dilated_windows(2)),
+        ((1, 3, 1, 5), dilated_windows(3)),
+        ((1, 2, 5, 8), dilated_windows(4)),
+        ((1, 2, 4, 3), kernel_windows(3)),
+        ((1, 3, 4, 3), ((-1, 0, 1),)),
+        ((1, 1, 1, 1), ((-3, 0, 3),)),
+        ((0, 3, 4, 3), dilated_windows(2)),
+    ],
+)
+def test_equals_reference_in_value_and_gradient(interpreter, shape, windows):
+    # tiles of 2 rows x 4 tokens x 8 channels
+    tile = dict(_ROWS=2, _TOKENS=4, _CHANNEL_BYTES=32)
+    interpreter(_assert_equals_reference, shape, windows, torch.float32, 'cpu', tile)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_low_precision_is_summed_in_float32(interpreter, dtype):
+    tile = dict(_ROWS=2, _TOKENS=4, _CHANNEL_BYTES=32)
+    interpreter(_assert_equals_reference, (1, 3, 4, 5), dilated_windows(2), dtype, 'cpu', tile)
+
+
+def test_compiles_and_reads_every_neighbour_once(compiled):
+    from mmrobust.ops import token_pooling_triton
+
+    windows, rows = dilated_windows(3), token_pooling_triton._ROWS
+    x, shares = torch.empty(2, 32, 32, 448, dtype=torch.bfloat16), torch.empty(2, 32, 32, 3).split(1, dim=-1)
+    token_pooling_triton.pool(x, shares, windows)
+    token_pooling_triton.pool_backward(x, x, shares, windows)
+    neighbours = {(y + dy, dx) for y in range(rows) for window in windows for dy in window for dx in window}
+    their_shares = {(y + dy, dx, w) for y in range(rows) for w in windows for dy in w for dx in w}
+    others = [('_pool', rows * len(windows)), ('_pool', len(their_shares)), ('_grad_shares', rows)]
+    for (name, kernel), (expected_name, num_others) in zip(compiled, others, strict=True):
+        assert name == expected_name
+        assert kernel.asm['cubin']
+        assert kernel.asm['ptx'].count('ld.global') == len(neighbours) + num_others
+
+
+def test_compiles_where_sizes_are_one(compiled):
+    """Triton compiles once more for arguments that are 1."""
+    from mmrobust.ops import token_pooling_triton
+
+    x, shares = torch.empty(1, 1, 1, 1), torch.empty(1, 1, 1, 2).split(1, dim=-1)
+    token_pooling_triton.pool(x, shares, dilated_windows(2))
+    token_pooling_triton.pool_backward(x, x, shares, dilated_windows(2))
+    assert all(kernel.asm['cubin'] for _, kernel in compiled)
+    assert len(compiled) == 3
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('windows', [dilated_windows(4), kernel_windows(3)])
+def test_on_gpu(dtype, windows):
+    _assert_equals_reference((2, 13, 17, 200), windows, dtype, 'cuda')

@@ -1,0 +1,114 @@
+"""A result against K of TAP, lambda or tau of ADL, or any other setting: the paper's Fig. 7 and Table II.
+
+python tools/analysis_tools/plot_sweep.py --parameter K --metric mPC --out work_dirs/sweep_k \\
+    --series TAP 1=work_dirs/robustness/k1 2=work_dirs/robustness/k2 4=work_dirs/robustness/k4
+
+Reads results.json of tools/evaluate_robustness.py, or its folder, and what tools/test.py --out FILE.json writes. A
+value that is given several times, such as one for each seed, is drawn as mean with the range.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from mmrobust import cli  # first: it checks the OpenMMLab stack
+
+# isort: split
+import numpy as np
+
+from mmrobust.visualization.figure_files import write_figure
+from mmrobust.visualization.sweep_curves import sweep_figure
+
+PARAMETERS = {  # label of the axis, and whether it is logarithmic
+    'K': ('number of branches K of TAP', False),
+    'lambda': ('weight λ of ADL', True),
+    'tau': ('threshold τ of ADL', False),
+}
+DIRECTIONS = {'mCE': 'lower', 'mFR': 'lower', 'mean_error': 'lower', 'relative_mCE': 'lower', 'clean_error': 'lower'}
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Plot a result against a setting.')
+    parser.add_argument('--parameter', default='K', help=f'{", ".join(PARAMETERS)}, or any name (default: K)')
+    parser.add_argument('--metric', default='mPC', help='name of a number in the files (default: %(default)s)')
+    parser.add_argument(
+        '--series',
+        nargs='+',
+        action='append',
+        required=True,
+        metavar=('NAME', 'VALUE=PATH'),
+        help='a curve: its name, and its runs; may be given several times',
+    )
+    parser.add_argument('--baseline', metavar='PATH', help='a run to draw as a line across, such as one without ADL')
+    parser.add_argument('--log', action='store_true', help='logarithmic axis (default for lambda)')
+    parser.add_argument('--out', default='work_dirs/sweep', help='figure to write, without a suffix')
+    return parser.parse_args(argv)
+
+
+def read_number(path: str, metric: str) -> float:
+    """The number ``metric`` of a run.
+
+    Raises:
+        FileNotFoundError: there is no file.
+        ValueError: the file is no JSON, or has no such number.
+    """
+    file = Path(path, 'results.json') if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f'There are no results {str(file)!r}.')
+    try:
+        content = json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f'{file} is no JSON: {error}') from error
+    numbers = content.get('results', content) if isinstance(content, dict) else {}
+    value = numbers.get(metric)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        known = [name for name, number in numbers.items() if isinstance(number, int | float)]
+        raise ValueError(f'{file} has no number {metric!r}, but {", ".join(known) or "none at all"}')
+    return float(value)
+
+
+def read_series(runs: list[str], metric: str) -> dict[float, list[float]]:
+    """Value of the setting to the results of its runs, ascending.
+
+    Raises:
+        ValueError: a run is not VALUE=PATH.
+    """
+    if not runs:
+        raise ValueError('--series takes a name and at least one VALUE=PATH')
+    found: dict[float, list[float]] = {}
+    for run in runs:
+        value, separator, path = run.partition('=')
+        try:
+            setting = float(value)
+        except ValueError:
+            separator = ''
+        if not separator:
+            raise ValueError(f'--series takes VALUE=PATH such as 4=work_dirs/k4, got {run!r}')
+        found.setdefault(setting, []).append(read_number(path, metric))
+    return dict(sorted(found.items()))
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    with cli.one_sentence():
+        label, is_log = PARAMETERS.get(args.parameter, (args.parameter, False))
+        series = {name: read_series(runs, args.metric) for name, *runs in args.series}
+        if len(series) < len(args.series):
+            raise ValueError('--series takes different names')
+        baseline = read_number(args.baseline, args.metric) if args.baseline else None
+        better = DIRECTIONS.get(args.metric)
+        title = f'{args.metric} ({better} is better)' if better else args.metric
+        figure = sweep_figure(series, label, title, is_log or args.log, baseline)
+        num_runs = sum(len(results) for runs in series.values() for results in runs.values())
+        caption = f'{args.metric} of {num_runs} runs against {label}. Bars: range of runs with one setting.'
+        rows = [
+            (name, setting, float(np.mean(results)), min(results), max(results), len(results))
+            for name, runs in series.items()
+            for setting, results in runs.items()
+        ]
+        header = ('series', args.parameter, f'mean {args.metric}', 'minimum', 'maximum', 'runs')
+        print(write_figure(figure, args.out, caption, header, rows))
+
+
+if __name__ == '__main__':
+    main()

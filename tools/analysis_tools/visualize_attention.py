@@ -1,0 +1,171 @@
+"""Attention maps of models, clean and corrupted, by picture, layer and head; and what one token attends to.
+
+python tools/analysis_tools/visualize_attention.py --model baseline CONFIG CHECKPOINT \\
+    --model 'TAP + ADL' CONFIG CHECKPOINT --corruption gaussian_noise --severity 3 --out work_dirs/attention
+
+Writes maps_by_picture, maps_by_layer, maps_by_head and token_over_picture, each as PNG, SVG and CSV.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from mmrobust import cli  # first: it checks the OpenMMLab stack
+
+# isort: split
+import numpy as np
+from torch import Tensor
+
+from mmrobust.analysis import CoarseMaps, TokenAttention
+from mmrobust.analysis.arguments import add_arguments, add_crop, describe, load_models, name_corruption
+from mmrobust.analysis.observed_model import ObservedModel
+from mmrobust.models.layers import AttentionView
+from mmrobust.visualization.attention_panels import (
+    CSV_HEADER,
+    HeatMap,
+    OverPicture,
+    Panel,
+    Picture,
+    panel_grid,
+    panel_rows,
+)
+from mmrobust.visualization.figure_files import write_figure
+
+MAX_COLUMNS = 8  # layers or heads in one figure
+SCALE = 'Colours are multiples of the uniform attention 1 / N, on the scale of the square root.'
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Draw the attention of one or several models.')
+    add_arguments(parser, num_images=3)
+    add_crop(parser)
+    parser.add_argument(
+        '--picture', type=int, default=0, help='which of the pictures the layers, heads and token are of, from 0'
+    )
+    parser.add_argument('--layers', type=int, nargs='+', help=f'from 1 (default: {MAX_COLUMNS}, spread evenly)')
+    parser.add_argument('--layer', type=int, help='of pictures and heads, from 1 (default: the last)')
+    parser.add_argument(
+        '--token',
+        type=float,
+        nargs=2,
+        default=(0.5, 0.5),
+        metavar=('X', 'Y'),
+        help='place of the token in the picture, each 0 to below 1 (default: the centre)',
+    )
+    parser.add_argument('--side', type=int, default=256, help='cells of a map along a side (default: %(default)s)')
+    parser.add_argument('--out', default='work_dirs/attention', help='output folder (default: %(default)s)')
+    return parser.parse_args(argv)
+
+
+class Seen(NamedTuple):
+    """What is seen of a model on one picture; K is 2, clean and corrupted, or 1.
+
+    Attributes:
+        pictures: K pictures ``(h, w, 3)`` uint8, RGB.
+        maps: of each layer ``(K, H, m, m)``.
+        token: of each layer ``(K, H, Hp, Wp)``.
+        num_tokens: of each layer, N.
+    """
+
+    pictures: list[np.ndarray]
+    maps: list[np.ndarray]
+    token: list[np.ndarray]
+    num_tokens: list[int]
+
+
+def look(model: ObservedModel, args: argparse.Namespace) -> list[Seen]:
+    """Every picture, through the eyes of a model."""
+    found = []
+    for samples in model.pictures(name_corruption(args), args.severity, args.num_images):
+        inputs = model.inputs(samples)
+        coarse = CoarseMaps(args.side)
+        token = TokenAttention(args.token[::-1], tuple(inputs.shape[-2:]), model.num_prefix_tokens)
+
+        def both(view: AttentionView, coarse=coarse, token=token) -> tuple[Tensor, Tensor, int]:
+            return coarse(view), token(view), view.key.size(2)
+
+        maps, of_token, num_tokens = zip(*model.observe(inputs, both), strict=True)
+        pictures = [model.seen(sample).permute(1, 2, 0).numpy()[..., ::-1] for sample in samples]
+        found.append(Seen(pictures, *([layer.cpu().numpy() for layer in of] for of in (maps, of_token)), num_tokens))
+    return found
+
+
+def pick(number: int, wanted: list[int] | None = None, columns: int = MAX_COLUMNS) -> list[int]:
+    """Layers from 0: those wanted, given from 1, or up to ``columns`` of ``number``, spread evenly.
+
+    Raises:
+        ValueError: there is no such layer.
+    """
+    for layer in wanted or ():
+        if not 1 <= layer <= number:
+            raise ValueError(f'a layer must be 1 to {number}, got {layer}')
+    if wanted:
+        return [layer - 1 for layer in wanted]
+    return sorted({int(layer) for layer in np.linspace(0, number - 1, min(number, columns))})
+
+
+def figures(seen: dict[str, list[Seen]], args: argparse.Namespace) -> Iterator[tuple[str, str, list, list, list]]:
+    """Name, caption, panels, titles of rows and titles of columns of each figure.
+
+    Raises:
+        ValueError: there is no such layer or picture.
+    """
+    num_images = min(map(len, seen.values()))
+    if not 0 <= args.picture < num_images:
+        raise ValueError(f'--picture must be 0 to {num_images - 1}, got {args.picture}')
+    kinds = ['clean', 'corrupted'][: 2 if name_corruption(args) else 1]
+    scale = f'Corrupted: {describe(args)}. {SCALE}' if name_corruption(args) else SCALE
+    num_layers = min(len(model[0].maps) for model in seen.values())
+    layers = pick(num_layers, args.layers)
+    (layer,) = pick(num_layers, [num_layers if args.layer is None else args.layer])
+    one = {name: model[args.picture] for name, model in seen.items()}
+    row_titles = [f'{name}\n{kind}' for name in seen for kind in kinds]
+    of = f'Test picture {args.picture + 1} of {num_images}'
+
+    def heat(model: Seen, layer: int, kind: int, head: int | None = None) -> HeatMap:
+        maps = model.maps[layer][kind]
+        return HeatMap(maps.mean(0) if head is None else maps[head], model.num_tokens[layer])
+
+    rows = []
+    for index in range(num_images):
+        row: list[Panel] = [Picture(picture) for picture in next(iter(seen.values()))[index].pictures]
+        row += [heat(model[index], layer, kind) for model in seen.values() for kind in range(len(kinds))]
+        rows.append(row)
+    titles = [*kinds, *(f'{name}\n{kind}' for name in seen for kind in kinds)]
+    caption = f'Attention maps of layer {layer + 1}, mean over heads, of {num_images} test pictures. {scale}'
+    yield 'maps_by_picture', caption, rows, [f'picture {index + 1}' for index in range(num_images)], titles
+
+    rows = [[heat(model, layer, kind) for layer in layers] for model in one.values() for kind in range(len(kinds))]
+    caption = f'{of}: attention maps of layers, mean over heads. {scale}'
+    yield 'maps_by_layer', caption, rows, row_titles, [f'layer {layer + 1}' for layer in layers]
+
+    heads = range(min(MAX_COLUMNS, *(model.maps[layer].shape[1] for model in one.values())))
+    rows = [[heat(model, layer, kind, head) for head in heads] for model in one.values() for kind in range(len(kinds))]
+    caption = f'{of}: attention maps of the heads of layer {layer + 1}. {scale}'
+    yield 'maps_by_head', caption, rows, row_titles, [f'head {head + 1}' for head in heads]
+
+    mark = (args.token[1], args.token[0])
+    rows = [
+        [
+            Picture(model.pictures[kind], mark),
+            *(OverPicture(model.pictures[kind], mark, model.token[layer][kind].mean(0)) for layer in layers),
+        ]
+        for model in one.values()
+        for kind in range(len(kinds))
+    ]
+    caption = f'{of}: what the token at the cross attends to, by layer, mean over heads. {scale}'
+    yield 'token_over_picture', caption, rows, row_titles, ['picture', *(f'layer {layer + 1}' for layer in layers)]
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    with cli.one_sentence():
+        seen = {name: look(model, args) for name, model in load_models(args).items()}
+        for name, caption, *panels in figures(seen, args):
+            rows = panel_rows(*panels)
+            print(write_figure(panel_grid(*panels), Path(args.out, name), caption, CSV_HEADER, rows))
+
+
+if __name__ == '__main__':
+    main()
