@@ -56,7 +56,7 @@ def training_step(
         model.zero_grad()
         found = model(**batch, mode='loss')
         model.parse_losses(found)[0].backward()
-        losses.update({name: float(value) for name, value in found.items() if torch.is_tensor(value)})
+        losses.update({name: float(value.detach()) for name, value in found.items() if torch.is_tensor(value)})
 
     with released_form() if form == 'released' else nullcontext():
         measurement = measure(step, repeats)

@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import platform
+from pathlib import Path
 
 from mmrobust import cli  # first: it checks the OpenMMLab stack
 
@@ -132,7 +133,7 @@ def measure_step(args: argparse.Namespace) -> dict:
         }
         if crop <= args.released_up_to:
             cases = {'released': (ROBUST, {}, 'released')} | cases
-        cases |= {config: (config, {}, 'ours') for config in args.beside}
+        cases |= {Path(config).stem: (config, {}, 'ours') for config in args.beside}
         rows = {}
         for name, (config, options, form) in cases.items():
             step = in_own_process(training_step, config, options, crop, args.batch_size, form, args.repeats)
@@ -151,7 +152,9 @@ def measure_step(args: argparse.Namespace) -> dict:
 
 def measure_inference(args: argparse.Namespace) -> dict:
     height, width = 512, 1024
-    cases = {'baseline': (BASELINE, {}), 'TAP': (ROBUST, {})} | {config: (config, {}) for config in args.beside}
+    cases = {'baseline': (BASELINE, {}), 'TAP': (ROBUST, {})} | {
+        Path(config).stem: (config, {}) for config in args.beside
+    }
     rows = {name: in_own_process(prediction, *case, height, width, args.repeats) for name, case in cases.items()}
     return show(f'prediction of a {height} x {width} picture', 'baseline', rows)
 
