@@ -7,7 +7,7 @@ STAMP := $(VENV)/.mmrobust-installed
 # OpenMP threads sleep while they wait: spinning, the default, slows training several times on a shared machine.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo demo-classification test test-slow lint clean
+.PHONY: help demo demo-classification test test-slow fuzz lint clean
 
 help:  ## print this list (default)
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test: $(STAMP)  ## run the tests that take seconds
 
 test-slow: $(STAMP)  ## run the tests that take minutes
 	$(VENV)/bin/python -m pytest -m slow
+
+fuzz: $(STAMP)  ## run the tests on drawn inputs with 25,000 new ones: three minutes
+	HYPOTHESIS_PROFILE=thorough $(VENV)/bin/python -m pytest tests/test_fuzz
 
 lint: $(STAMP)  ## check style and format
 	$(VENV)/bin/ruff check .

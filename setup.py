@@ -30,8 +30,8 @@ def add_mim_extension() -> None:
     mim = ROOT / 'mmrobust' / '.mim'
     shutil.rmtree(mim, ignore_errors=True)
     mim.mkdir()
-    for name in ('tools', 'configs', 'configs/model-index.yml'):
-        source, target = ROOT / name, mim / Path(name).name
+    for name in ('tools', 'configs', 'model-index.yml'):
+        source, target = ROOT / name, mim / name
         if not source.exists():
             continue
         if link:
@@ -69,6 +69,7 @@ setup(
         'numpy>=1.24',
         'scipy>=1.10',
         'imagecorruptions-imaug>=1.1.3',  # for its pictures of frost alone
+        'safetensors>=0.4',
     ],
     extras_require={
         'onedl': [
@@ -89,6 +90,17 @@ setup(
         'timm': ['timm>=1.0.31'],  # for TimmViT and DeiT
         'digits': ['scikit-learn'],  # its digits are the small data set for classification
         'tensorboard': ['tensorboard'],
-        'dev': ['pre-commit', 'pytest', 'ruff', 'scikit-learn', 'timm>=1.0.31'],
+        'export': ['onnx', 'onnxscript', 'onnxruntime'],
+        'dev': [
+            'hypothesis',
+            'onnx',
+            'onnxruntime',
+            'onnxscript',
+            'pre-commit',
+            'pytest',
+            'ruff',
+            'scikit-learn',
+            'timm>=1.0.31',
+        ],
     },
 )

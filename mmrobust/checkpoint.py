@@ -1,6 +1,7 @@
 """Reading checkpoints: never running what is in them, and saying in one sentence what is wrong with them."""
 
 import argparse
+import json
 import os
 import os.path as osp
 import pickle
@@ -17,6 +18,7 @@ import torch
 from mmengine.dist import barrier, get_rank
 from mmengine.logging import HistoryBuffer
 from mmengine.utils import digit_version
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 __all__ = ['ALLOWED_GLOBALS', 'check_state_dict', 'compare_state_dicts', 'load_checkpoint_file', 'register_safe_loader']
@@ -58,9 +60,11 @@ TAKES_ALLOW_LIST = digit_version(torch.__version__) >= digit_version('2.6')
 def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> Any:
     """Read what ``torch.save`` wrote: tensors, Python's containers and numbers, and ``ALLOWED_GLOBALS``.
 
+    A file named ``*.safetensors`` becomes ``{'state_dict': its tensors, 'meta': {...}}``, see :mod:`mmrobust.hub`.
+
     Args:
         path: A local file.
-        map_location: Where the tensors go, as in ``torch.load``.
+        map_location: Where the tensors go, as in ``torch.load``; a device for safetensors.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -70,6 +74,8 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
     path = osp.abspath(osp.expanduser(path))
     if not osp.isfile(path):
         raise FileNotFoundError(f'There is no checkpoint {path}.')
+    if path.endswith('.safetensors'):
+        return _load_safetensors(path, map_location)
     try:
         with torch.serialization.safe_globals(ALLOWED_GLOBALS) if TAKES_ALLOW_LIST else nullcontext():
             checkpoint = torch.load(path, map_location=map_location, weights_only=True)
@@ -93,6 +99,19 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
     if not isinstance(checkpoint, Mapping):
         raise ValueError(f'The checkpoint {path} must hold a dict of weights, but holds a {type(checkpoint).__name__}.')
     return checkpoint
+
+
+def _load_safetensors(path: str, map_location: Any) -> dict[str, Any]:
+    try:
+        with safe_open(path, framework='pt', device=str(map_location or 'cpu')) as file:
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dict
+            metadata = file.metadata() or {}
+        meta = json.loads(metadata.get('mmengine_meta', '{}'))
+    except (SafetensorError, json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(
+            f'The checkpoint {path} ({osp.getsize(path)} bytes) is truncated or no safetensors file ({error}).'
+        ) from None
+    return {'meta': meta, 'state_dict': weights}
 
 
 def register_safe_loader() -> None:

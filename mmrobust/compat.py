@@ -10,6 +10,7 @@ import importlib.metadata
 import importlib.util
 import sys
 import warnings
+from pathlib import Path
 
 # module -> distribution, and the extra of mmrobust that installs the family
 STACKS = {
@@ -36,6 +37,7 @@ def prepare() -> None:
         refuse_new_python()
         require_pkg_resources()
     name_distributions(stack)
+    find_own_configs()
     read_checkpoints_safely()
 
 
@@ -111,13 +113,31 @@ def require_pkg_resources() -> None:
 def name_distributions(stack: str) -> None:
     """Tell MMEngine which distribution a module comes from, for ``_base_ = 'mmseg::...'`` and its error messages.
 
-    Its table knows neither the forks' name of MMSegmentation nor any plugin, so ``mmseg::`` bases fail on the forks
-    and ``mmrobust::`` bases everywhere.
+    Its table knows neither the forks' name of MMSegmentation nor any plugin.
     """
     from mmengine.config.utils import MODULE2PACKAGE
 
     MODULE2PACKAGE['mmseg'] = STACKS[stack]['mmseg']
     MODULE2PACKAGE.setdefault('mmrobust', 'mmrobust')
+
+
+def find_own_configs() -> None:
+    """Let ``_base_ = 'mmrobust::fan_minicity.py'`` name a config of this project, in a checkout or in a wheel.
+
+    By itself MMEngine takes only configs that lie in a folder, and looks for whatever such a base names in the
+    package's own registries: ours hold no ``SegDataPreProcessor``. Our configs name their ``default_scope``.
+    """
+    from mmengine.config import Config
+
+    original = Config._get_cfg_path
+
+    def find(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        package, _, name = cfg_path.partition('::')
+        if package != 'mmrobust':
+            return original(cfg_path, filename)
+        return str(Path(__file__).parent / '.mim' / 'configs' / name), None
+
+    Config._get_cfg_path = staticmethod(find)
 
 
 def read_checkpoints_safely() -> None:

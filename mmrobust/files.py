@@ -1,11 +1,42 @@
-"""Files that are there completely or not at all."""
+"""Files that are there completely or not at all, and JSON that somebody else may have written."""
 
+import json
 import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-__all__ = ['write_whole']
+__all__ = ['read_json', 'write_whole']
+
+MAX_DEPTH = 50  # a file of ours has ten levels at most
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        ValueError: it is none, not UTF-8, or nested so deeply that whoever walks over it would run out of stack.
+        OSError: it cannot be read.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding='utf-8'))
+        level, depth = [content], 0
+        while level:
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise RecursionError
+            level = [
+                child
+                for value in level
+                if isinstance(value, dict | list)
+                for child in (value.values() if isinstance(value, dict) else value)
+            ]
+    except RecursionError:  # json's own too
+        raise ValueError(f'{path} is nested deeper than {MAX_DEPTH} levels') from None
+    except ValueError as error:
+        raise ValueError(f'{path} is no JSON: {error}') from error
+    return content
 
 
 def write_whole(path: str | Path, content: bytes | str, temporary: str | Path | None = None) -> None:

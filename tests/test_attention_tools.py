@@ -244,7 +244,9 @@ def test_mistake_is_one_sentence(tool, argv, sentence, models, capsys, tmp_path,
     assert sentence in capsys.readouterr().err.strip().splitlines()[-1]
 
 
-@pytest.mark.parametrize('content', ['{', '[]', '{"mPC": true}', '{"results": {"mIoU": 3}}'])
+@pytest.mark.parametrize(
+    'content', ['{', '[]', '{"mPC": true}', '{"results": {"mIoU": 3}}', '{"results": [1]}', '{"mPC": NaN}']
+)
 def test_sweep_names_what_a_file_lacks(content, tmp_path, capsys):
     (tmp_path / 'run.json').write_text(content)
     with pytest.raises(SystemExit):

@@ -326,3 +326,40 @@ def test_bad_input_is_one_sentence(tool, write, tmp_path, capsys):
     ):
         out = [] if '--out' in arguments else ['--out', tmp_path / 'page.html']
         assert sentence in stopped(tool, capsys, *arguments, *out)
+
+
+@pytest.mark.parametrize(
+    ('path', 'value', 'sentence'),
+    [
+        (('results', 'corruptions'), [1], 'results / corruptions must hold values by name, got'),
+        (('results', 'cells'), None, 'results / cells must hold values by name, got'),
+        (('results',), 'cells', 'results must hold values by name, got'),
+        (('provenance',), None, 'provenance must hold values by name, got'),
+        (('provenance', 'corrupted'), ['official'], 'provenance / corrupted must be a text or null, got'),
+        (('results', 'normalised_by'), {}, 'results / normalised_by must be a text or null, got'),
+    ],
+)
+def test_a_section_that_is_none(tool, write_classification, tmp_path, capsys, path, value, sentence):
+    file = Path(write_classification('a', 'imagenet-c'), 'results.json')
+    content = json.loads(file.read_text())
+    *outer, last = path
+    holder = content
+    for name in outer:
+        holder = holder[name]
+    holder[last] = value
+    file.write_text(json.dumps(content))
+    assert sentence in stopped(tool, capsys, file, '--out', tmp_path / 'page.html')
+
+
+@pytest.mark.parametrize('value', [10**400, 1e308, -1e308, 'many', [1], True, {}])
+def test_numbers_that_are_none_become_dashes(tool, write, tmp_path, value):
+    """Also an interval that is no list of two."""
+    file = Path(write('a'), 'results.json')
+    content = json.loads(file.read_text())
+    results = content['results']
+    results['mPC'] = results['clean_mIoU_interval'] = results['corruptions']['fog'] = value
+    results['cells']['fog_1'] = {'mIoU': value, 'mIoU_interval': value}
+    results['bootstrap'] = {'images_sha256': 'a', 'mPC': value}
+    file.write_text(json.dumps(content))
+    tool.main([str(file), '--out', str(tmp_path / 'page.html')])
+    assert '&ndash;' in (tmp_path / 'page.html').read_text()

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from mmrobust.files import write_whole
+from mmrobust.files import read_json, write_whole
 
 
 def test_text_and_bytes_in_a_new_folder(tmp_path):
@@ -37,3 +37,25 @@ def test_folder_that_is_a_file(tmp_path):
     (tmp_path / 'file').touch()
     with pytest.raises(OSError, match='nothing was changed'):
         write_whole(tmp_path / 'file/results.json', '')
+
+
+@pytest.mark.parametrize(
+    ('content', 'sentence'),
+    [
+        (b'{"a"', 'is no JSON: Expecting'),
+        (b'\xff', 'is no JSON: .*decode'),
+        (b'', 'is no JSON: Expecting value'),
+        (b'[' * 60 + b']' * 60, 'is nested deeper than 50 levels$'),
+        (b'[' * 200_000, 'is nested deeper than 50 levels$'),
+        (b'{"a":' * 60 + b'0' + b'}' * 60, 'is nested deeper than 50 levels$'),
+    ],
+)
+def test_json_that_is_none(tmp_path, content, sentence):
+    (tmp_path / 'a.json').write_bytes(content)
+    with pytest.raises(ValueError, match=rf'^{tmp_path}/a\.json {sentence}'):
+        read_json(tmp_path / 'a.json')
+
+
+def test_json(tmp_path):
+    (tmp_path / 'a.json').write_text('{"sch\u00f6n": [1, [null]]}', encoding='utf-8')
+    assert read_json(tmp_path / 'a.json') == {'sch\u00f6n': [1, [None]]}

@@ -41,6 +41,8 @@ TOOLS = [
     'dataset_converters/digits.py',
     'model_converters/fan2mmrobust.py',
     'model_converters/rvt2mmrobust.py',
+    'model_converters/to_hub.py',
+    'export_onnx.py',
 ]
 
 CONFIG = """

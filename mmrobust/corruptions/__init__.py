@@ -102,13 +102,13 @@ def check_corruption(name: str, severity: int, profile: str = 'rgb') -> None:
         ValueError: unknown name, severity or profile.
         TypeError: a severity that is not an integer.
     """
-    if name not in tuple(CORRUPTIONS):
+    if not isinstance(name, str) or name not in CORRUPTIONS:
         raise ValueError(f'unknown corruption {name!r}, expected one of: {", ".join(CORRUPTIONS)}')
     if isinstance(severity, bool) or not isinstance(severity, numbers.Integral):
         raise TypeError(f'severity is {severity!r}, expected an integer from 1 to 5')
     if severity not in SEVERITIES:
         raise ValueError(f'severity is {severity}, expected an integer from 1 to 5')
-    if profile not in PROFILES:
+    if not isinstance(profile, str) or profile not in PROFILES:
         raise ValueError(f'unknown profile {profile!r}, expected one of: {", ".join(PROFILES)}')
 
 
@@ -118,7 +118,7 @@ def _check_image(image: np.ndarray) -> None:
     if image.dtype != np.uint8:
         raise TypeError(f'the image holds {image.dtype}, expected uint8 with values from 0 to 255')
     if image.ndim != 3 or image.shape[2] != 3:
-        channels = 1 if image.ndim == 2 else image.shape[-1]
+        channels = (*image.shape, 1)[2] if image.ndim in (2, 3) else None
         kind = {1: ' (greyscale)', 4: ' (RGBA)'}.get(channels, '')
         raise ValueError(f'the image has shape {image.shape}{kind}, expected RGB (H, W, 3)')
     if min(image.shape[:2]) < MIN_SIDE:

@@ -12,6 +12,8 @@ from tempfile import mkdtemp
 import cv2
 import numpy as np
 
+from mmrobust.files import read_json
+
 __all__ = ['load_digits', 'write_digits']
 
 VERSION = 1  # raise it whenever the same parameters give other files
@@ -85,7 +87,7 @@ def _is_there(root: Path, params: dict, overwrite: bool) -> bool:
     file = root / PARAMETER_FILE
     if not file.is_file():
         raise ValueError(f'{root} must be a folder of digits, an empty one or a new one; it has no {PARAMETER_FILE}')
-    found = json.loads(file.read_text())
+    found = read_json(file)
     if found != params and not overwrite:
         raise ValueError(
             f'{root} holds other digits, with {found} (asked for {params}): pass --overwrite to replace them'

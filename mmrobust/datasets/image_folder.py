@@ -6,7 +6,7 @@ from mmengine import fileio
 from mmpretrain.datasets import BaseDataset
 
 from mmrobust.datasets.cityscapes import absolute
-from mmrobust.datasets.imagenet_variants import PICTURES, files_of_classes, refuse_places
+from mmrobust.datasets.imagenet_variants import PICTURES, class_folders, files_of_classes, refuse_places
 from mmrobust.datasets.seeded_sampling import SeededSampling
 from mmrobust.registry import DATASETS
 
@@ -41,7 +41,7 @@ class ImageFolder(SeededSampling, BaseDataset):
         title, remedy = 'image folder', 'it needs one folder of pictures per class, see docs/datasets.md'
         folders = []
         if fileio.isdir(self.data_root):
-            folders = sorted(fileio.list_dir_or_file(self.data_root, list_file=False))
+            folders = class_folders(self.data_root)
             if not folders or len(folders) != (self.expected_classes or len(folders)):
                 expected = self.expected_classes or 'one or more'
                 raise ValueError(

@@ -164,6 +164,11 @@ def check_imagenet_c(data_root: str, cells: Iterable[tuple[str, int]] = IMAGENET
         raise FileNotFoundError(f'There is no ImageNet-C {shown} in {absolute(data_root)}: {remedy}.')
 
 
+def class_folders(root: str) -> list[str]:
+    """The folders in ``root``, sorted, without hidden ones such as ``.ipynb_checkpoints``, which are no classes."""
+    return sorted(name for name in fileio.list_dir_or_file(root, list_file=False) if not name.startswith('.'))
+
+
 def files_of_classes(
     root: str, folders: Sequence[str], suffixes: Sequence[str], title: str, remedy: str
 ) -> list[tuple[str, int]]:
@@ -175,13 +180,13 @@ def files_of_classes(
     """
     if not fileio.isdir(root):
         raise FileNotFoundError(f'There is no {title} in {absolute(root)}: {remedy}.')
-    mismatch = folder_mismatch(set(fileio.list_dir_or_file(root, list_file=False)), folders)
+    mismatch = folder_mismatch(set(class_folders(root)), folders)
     if mismatch:
         raise _refusal(title, root, mismatch, remedy)
     by_folder: dict[str, list[str]] = {folder: [] for folder in folders}
     for name in fileio.list_dir_or_file(root, list_dir=False, recursive=True):
         folder, _, file = name.replace(osp.sep, '/').partition('/')
-        if file.lower().endswith(tuple(suffixes)):
+        if folder in by_folder and file.lower().endswith(tuple(suffixes)):
             by_folder[folder].append(name)
     empty = [folder for folder, names in by_folder.items() if not names]
     if empty:

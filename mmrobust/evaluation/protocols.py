@@ -24,7 +24,7 @@ class Cell(NamedTuple):
     def of_name(cls, name: str) -> 'Cell':
         """Inverse of :attr:`name`."""
         corruption, _, severity = name.rpartition('_')
-        return cls(corruption, int(severity)) if severity.isdecimal() else cls(name)
+        return cls(corruption, int(severity)) if severity in map(str, SEVERITIES) else cls(name)
 
 
 CLEAN = Cell('clean')

@@ -5,13 +5,13 @@ Measures, in percent: ``imagenet``, ``imagenet-a``, ``imagenet-r`` and ``pgd`` (
 ACDC is the test server's number, which no run has.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmrobust.datasets.imagenet_variants import VARIANTS
 from mmrobust.evaluation.published import is_table_iv
+from mmrobust.files import read_json
 
 __all__ = ['Measured', 'read_measured']
 
@@ -44,9 +44,12 @@ def read_measured(path: Path) -> Measured:
         ValueError: it is something else.
     """
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
+        content = read_json(path)
         provenance = content['provenance']
         values, remarks = READERS[provenance['benchmark']](content['results'], provenance)
+        wrong = [f'{name} {value!r}' for name, value in values.items() if not 0 <= value < 1e6]
+        if wrong:
+            raise ValueError(f'these are no percentages: {", ".join(wrong)[:80]}')
         return Measured(path, Path(provenance['config']).stem, values, tuple(remarks))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f'{path} is not the results.json of evaluate_robustness.py: {error!r}') from error

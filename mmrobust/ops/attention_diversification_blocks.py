@@ -136,8 +136,8 @@ def _blocks(attention: Attention) -> Iterator[_Block]:
     block_entries = block_entries or _BLOCK_ENTRIES.get(query.device.type, _BLOCK_ENTRIES_ACCELERATOR)
     batch, heads, num_queries, _ = query.shape
     num_keys = key.size(-2)
-    num_rows = min(num_queries, max(1, block_entries // (heads * num_keys)))
-    num_images = min(batch, max(1, block_entries // (heads * num_rows * num_keys)))
+    num_rows = max(1, min(num_queries, block_entries // max(1, heads * num_keys)))
+    num_images = max(1, min(batch, block_entries // max(1, heads * num_rows * num_keys)))
     scores = probs = None
     for image in range(0, batch, num_images):
         images = slice(image, image + num_images)

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmrobust.visualization.comparison import Comparison
-from mmrobust.visualization.html_elements import Html, bar_cell, element, finite, number_cell, table
-from mmrobust.visualization.robustness_numbers import all_keys, at, ends, number
+from mmrobust.visualization.html_elements import Html, bar_cell, element, number_cell, table
+from mmrobust.visualization.robustness_numbers import all_keys, at, ends, finite_items, number
 
 
 def error_table_sections(runs: Comparison, what: str, about: str = '') -> Iterable[Html]:
@@ -52,7 +52,7 @@ def counts(values: Iterable[Any]) -> str | None:
 
 def _accuracy(cell: Any) -> Mapping[str, Any]:
     error = number(cell, 'error')
-    interval = [finite(end) for end in at(cell, 'error_interval') or ()]
+    interval = finite_items(cell, 'error_interval')
     return {
         'value': None if error is None else 100 - error,
         'interval': [None if end is None else 100 - end for end in reversed(interval)],

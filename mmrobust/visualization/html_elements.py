@@ -22,6 +22,7 @@ _MARKS = (
 _WORST, _BEST = (140, 45, 4), (255, 247, 236)  # one hue, so that lightness carries the order
 _BETTER, _WORSE = (110, 175, 225), (240, 160, 90)
 _MAGIC = {b'\xff\xd8\xff': 'image/jpeg', b'\x89PNG\r\n\x1a\n': 'image/png'}  # first bytes of a file
+_LARGEST = 1e12
 _CHART = (170, 104)  # width and height of a chart, in units of its own
 _LEFT, _RIGHT, _TOP, _BOTTOM = 24, 8, 6, 16  # margins around its axes
 
@@ -33,8 +34,9 @@ class Html(str):
 
 
 def finite(value: Any) -> float | None:
-    """The value as a float, None for what is no finite number."""
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    """The value as a float, None for what is no finite number, or too large for a rate, so that sums stay finite."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and -_LARGEST < value < _LARGEST else None
 
 
 def element(tag: str, *content: Any, **attributes: Any) -> Html:

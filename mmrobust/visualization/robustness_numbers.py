@@ -1,6 +1,6 @@
 """Numbers of several robustness runs side by side, whatever may be missing in some of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,26 @@ _PROTOCOLS = {
     'Attacks': ('cells', ('eps', 'step_size', 'num_steps', 'seed', 'num_images')),
     'ImageNet-P': ('perturbations', ('difficulty', 'num_images')),
 }
+
+# what a page goes through name by name
+_SECTIONS = ('cells', 'classes', 'conditions', 'corruptions', 'groups', 'perturbations', 'severities')
+# what a page groups runs by
+_TEXTS = (('results', 'normalised_by'), ('provenance', 'corrupted'))
+
+
+def check_content(content: Any) -> None:
+    """Refuse a results.json that no page can show; a number that is wrong or missing is no reason.
+
+    Raises:
+        ValueError: a section of it is not by name, or what must be a text is something else.
+    """
+    found = [('results', name) for name in _SECTIONS if name in (at(content, 'results') or ())]
+    for path in [('results',), *([('provenance',)] if 'provenance' in content else []), *found]:
+        if not isinstance(at(content, *path), Mapping):
+            raise ValueError(f'{" / ".join(path)} must hold values by name, got {str(at(content, *path))[:80]!r}')
+    for path in _TEXTS:
+        if not isinstance(at(content, *path), str | None):
+            raise ValueError(f'{" / ".join(path)} must be a text or null, got {str(at(content, *path))[:80]!r}')
 
 
 def protocol_differences(benchmarks: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
@@ -79,6 +99,12 @@ def number(values: Any, *path: str) -> float | None:
     return finite(at(values, *path))
 
 
+def finite_items(values: Any, *path: str) -> list[float | None]:
+    """The items of a list in nested mappings, None for each that is no finite number; none if there is no list."""
+    found = at(values, *path)
+    return [finite(value) for value in found] if isinstance(found, Sequence) else []
+
+
 def all_keys(results: Mapping, section: str) -> list[str]:
     """Keys of a section in any of the runs, in the order of their first appearance."""
     return list(dict.fromkeys(name for run in results.values() for name in run.get(section, {})))
@@ -96,7 +122,7 @@ def all_severities(results: Mapping) -> list[int]:
 
 def ends(values: Any, *path: str) -> str | None:
     """The two ends of an interval in nested mappings, as text; None unless both are finite numbers."""
-    found = [finite(end) for end in at(values, *path) or ()]
+    found = finite_items(values, *path)
     return f'{found[0]:.2f} to {found[1]:.2f}' if len(found) == 2 and None not in found else None
 
 
@@ -111,7 +137,7 @@ def paired_interval(run: Mapping, base: Mapping, name: str) -> tuple[float, floa
     None unless ``bootstrap`` has as many finite samples in both, of the same pictures (``images_sha256``).
     """
     pictures = at(run, 'bootstrap', 'images_sha256')
-    samples = [[finite(value) for value in at(one, 'bootstrap', name) or ()] for one in (run, base)]
+    samples = [finite_items(one, 'bootstrap', name) for one in (run, base)]
     same = pictures and pictures == at(base, 'bootstrap', 'images_sha256') and len(samples[0]) == len(samples[1])
     if not same or not samples[0] or None in samples[0] + samples[1]:
         return None

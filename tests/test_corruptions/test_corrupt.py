@@ -136,6 +136,8 @@ def test_generator_of_another_type(generator):
         ((40, 50, 1), r'shape \(40, 50, 1\) \(greyscale\), expected RGB \(H, W, 3\)'),
         ((40, 50, 4), r'shape \(40, 50, 4\) \(RGBA\), expected RGB \(H, W, 3\)'),
         ((2, 40, 50, 3), r'shape \(2, 40, 50, 3\), expected RGB \(H, W, 3\)'),
+        ((), r'shape \(\), expected RGB \(H, W, 3\)'),
+        ((40,), r'shape \(40,\), expected RGB \(H, W, 3\)'),
         ((3, 40, 50), r'shape \(3, 40, 50\), expected RGB \(H, W, 3\)'),
         ((31, 50, 3), r'50 x 31 pixels \(W x H\), expected at least 32 x 32'),
         ((50, 31, 3), r'31 x 50 pixels \(W x H\), expected at least 32 x 32'),

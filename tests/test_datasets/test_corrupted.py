@@ -17,6 +17,7 @@ from mmrobust.datasets import CityscapesDataset, corrupted_dataset
 from mmrobust.datasets.corrupted_copy import start_copy, write_picture
 from mmrobust.datasets.minicity import MiniCityParams, write_minicity
 from mmrobust.datasets.transforms import Corrupt, LoadCorruptedImageFromFile
+from mmrobust.datasets.transforms.load_corrupted import path_in_copy
 from mmrobust.randomness import derive_seed
 
 NOISE = dict(corruption='gaussian_noise', severity=3, seed=5, profile='bgr')
@@ -236,6 +237,8 @@ def test_a_copy_needs_the_folder_of_the_clean_pictures(minicity, on_disk):
     config['data_root'] = f'{minicity}/gtFine'
     with pytest.raises(ValueError, match=rf'must lie below data_root {minicity}/gtFine'):
         corrupted_dataset(config, **NOISE, corrupted_root=on_disk)[0]
+    with pytest.raises(ValueError, match='must lie below data_root /data/a'):
+        path_in_copy('/copy', 'fog', 1, '/data/a', '/data/a/..')
 
 
 def test_a_broken_copy_is_named(minicity, tmp_path):

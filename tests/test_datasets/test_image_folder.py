@@ -107,3 +107,12 @@ def test_ranks_have_seeds_of_their_own(root, monkeypatch, seeded):
 def test_samplers_refuse_a_dataset_without_the_mix_in():
     with pytest.raises(TypeError, match=r'SeededEpochSampler needs a dataset with the mix-in .* but got list'):
         SeededEpochSampler([1, 2])
+
+
+def test_hidden_folders_are_no_classes(root):
+    """Such as those that Jupyter and macOS leave behind, whose pictures would shift all labels."""
+    for name in ('.ipynb_checkpoints/a.png', '.empty/list.txt'):
+        (root / name).parent.mkdir()
+        (root / name).write_bytes((root / 'cat/a.png').read_bytes())
+    dataset = ImageFolder(str(root), expected_classes=3)
+    assert dataset.CLASSES == ('ant', 'cat', 'dog') and len(dataset) == 4

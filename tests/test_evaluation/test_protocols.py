@@ -53,3 +53,8 @@ def test_names_are_distinct():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize('name', ['fog_7', 'fog_0', 'fog_' + '9' * 5000, 'fog_\u0663', 'fog_05'])
+def test_what_ends_in_another_number_is_no_severity(name):
+    assert Cell.of_name(name) == Cell(name, 0)

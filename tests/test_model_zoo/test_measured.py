@@ -1,6 +1,7 @@
 """What of a run may stand beside the paper's numbers, and what is left out."""
 
 import json
+import math
 
 import pytest
 
@@ -89,3 +90,12 @@ def test_another_file_is_refused(read, tmp_path):
     (tmp_path / 'other.json').write_text('[]')
     with pytest.raises(ValueError, match=r'other\.json is not'):
         read_measured(tmp_path / 'other.json')
+
+
+@pytest.mark.parametrize('value', ['50', -1.0, 1e300, math.nan, [50.0]])
+def test_what_is_no_percentage_is_refused(tmp_path, value):
+    provenance = {'benchmark': 'imagenet-p', 'config': 'a.py', 'num_images': {'tilt': 2}}
+    path = tmp_path / 'results.json'
+    path.write_text(json.dumps({'provenance': provenance, 'results': {'mFR': value}}))
+    with pytest.raises(ValueError, match=r'results\.json is not the results\.json'):
+        read_measured(path)

@@ -59,6 +59,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--beside', nargs='*', default=SEGFORMERS, help='other configs to train beside (default: %(default)s)'
     )
+    parser.add_argument('--forms', nargs='+', help='of step: only these rows, such as released and baseline')
     parser.add_argument('--json', metavar='FILE', help='write all numbers there')
     args = parser.parse_args(argv)
     unknown = sorted({*args.parts} - {*PARTS})
@@ -134,6 +135,7 @@ def measure_step(args: argparse.Namespace) -> dict:
         if crop <= args.released_up_to:
             cases = {'released': (ROBUST, {}, 'released')} | cases
         cases |= {Path(config).stem: (config, {}, 'ours') for config in args.beside}
+        cases = {name: case for name, case in cases.items() if name in (args.forms or cases)}
         rows = {}
         for name, (config, options, form) in cases.items():
             step = in_own_process(training_step, config, options, crop, args.batch_size, form, args.repeats)

@@ -7,7 +7,6 @@ Segmentation is Cityscapes-C and ACDC; classification is ImageNet-C, its variant
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ from mmrobust import cli  # first: it checks the OpenMMLab stack
 # isort: split
 from mmrobust.datasets.minicity import CLASSES, PALETTE
 from mmrobust.evaluation.published import TABLE_3, TABLE_IV, is_table_iv
-from mmrobust.files import write_whole
+from mmrobust.files import read_json, write_whole
 from mmrobust.visualization.classification_page import TITLES, classification_page
-from mmrobust.visualization.robustness_numbers import at, protocol_differences
+from mmrobust.visualization.robustness_numbers import at, check_content, protocol_differences
 from mmrobust.visualization.robustness_page import robustness_page
 from mmrobust.visualization.worst_pictures import read_worst_panels
 
@@ -93,7 +92,8 @@ def read_results(path: Path) -> tuple[str, dict[str, Any]]:
     """
     wrong = f'{path} is not the results.json of evaluate_robustness.py'
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
+        check_content(content)
         results = content['results']
         # runs from before there was ACDC do not say it
         benchmark = at(content, 'provenance', 'protocol', 'benchmark') or 'cityscapes-c'

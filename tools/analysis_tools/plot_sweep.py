@@ -8,7 +8,6 @@ value that is given several times, such as one for each seed, is drawn as mean w
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from mmrobust import cli  # first: it checks the OpenMMLab stack
@@ -16,7 +15,9 @@ from mmrobust import cli  # first: it checks the OpenMMLab stack
 # isort: split
 import numpy as np
 
+from mmrobust.files import read_json
 from mmrobust.visualization.figure_files import write_figure
+from mmrobust.visualization.html_elements import finite
 from mmrobust.visualization.sweep_curves import sweep_figure
 
 PARAMETERS = {  # label of the axis, and whether it is logarithmic
@@ -55,16 +56,13 @@ def read_number(path: str, metric: str) -> float:
     file = Path(path, 'results.json') if Path(path).is_dir() else Path(path)
     if not file.is_file():
         raise FileNotFoundError(f'There are no results {str(file)!r}.')
-    try:
-        content = json.loads(file.read_text())
-    except ValueError as error:
-        raise ValueError(f'{file} is no JSON: {error}') from error
+    content = read_json(file)
     numbers = content.get('results', content) if isinstance(content, dict) else {}
-    value = numbers.get(metric)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        known = [name for name, number in numbers.items() if isinstance(number, int | float)]
+    items = numbers.items() if isinstance(numbers, dict) else ()
+    known = {name: number for name, number in items if finite(number) is not None}
+    if metric not in known:
         raise ValueError(f'{file} has no number {metric!r}, but {", ".join(known) or "none at all"}')
-    return float(value)
+    return float(known[metric])
 
 
 def read_series(runs: list[str], metric: str) -> dict[float, list[float]]:

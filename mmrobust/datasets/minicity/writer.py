@@ -117,7 +117,10 @@ def _is_there(root: Path, params: MiniCityParams, overwrite: bool) -> bool:
     file = root / PARAMETER_FILE
     if not file.is_file():
         raise ValueError(f'{root} must be a MiniCity folder, an empty one or a new one; it has no {PARAMETER_FILE}')
-    found = json.loads(file.read_text())
+    try:
+        found = dict(json.loads(file.read_text()))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f'{file} is damaged ({error}): remove the folder {root}') from error
     if found == params.as_json():
         return True
     if not overwrite:

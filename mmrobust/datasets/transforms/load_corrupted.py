@@ -94,7 +94,7 @@ def path_in_copy(corrupted_root: str, corruption: str, severity: int, data_root:
         ValueError: the picture is not below ``data_root``.
     """
     name = name_below(data_root, path)
-    if name.startswith('../'):
+    if f'{name}/'.startswith('../'):
         raise ValueError(f'the picture {path} must lie below data_root {data_root} to have a corrupted copy')
     return osp.join(corrupted_root, corruption, str(severity), name if name.endswith('.png') else f'{name}.png')
 
@@ -116,7 +116,7 @@ def check_manifest(corrupted_root: str, seed: int, profile: str, backend_args: d
         raise FileNotFoundError(f'There is no {path}: a copy of corrupted pictures is written by `python {TOOL}`.')
     try:
         found = dict(json.loads(fileio.get_text(path, backend_args=backend_args)))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f'{path} is damaged ({error}): write it again with `python {TOOL}`, or restore it') from error
     asked = manifest(seed, profile)
     wrong = [key for key in asked if found.get(key) != asked[key]]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrobust.evaluation.protocols import Cell
-from mmrobust.files import write_whole
+from mmrobust.files import read_json, write_whole
 
 IDENTITY = 'identity.json'
 
@@ -20,7 +20,7 @@ class CellStore:
             is refused.
 
     Raises:
-        ValueError: the folder holds cells of another identity.
+        ValueError: the folder holds cells of another identity, or its identity is damaged.
         OSError: the folder cannot be written.
     """
 
@@ -32,7 +32,9 @@ class CellStore:
         path = self.folder / IDENTITY
         if not path.exists():
             write_whole(path, json.dumps(identity, indent=2, sort_keys=True) + '\n')
-        found = json.loads(path.read_text())
+        found = read_json(path)
+        if not isinstance(found, dict):
+            raise ValueError(f'{path} must hold what decides the numbers by name, got {str(found)[:80]!r}')
         wrong = [key for key in sorted({*identity, *found}) if identity.get(key) != found.get(key)]
         if wrong:
             listed = '; '.join(f'{key} {found.get(key)!r} there and {identity.get(key)!r} here' for key in wrong)

@@ -45,6 +45,6 @@ class ClassResult:
         """
         try:
             pictures = {name: (int(label), int(said)) for name, (label, said) in json.loads(text)['pictures'].items()}
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f'not the predictions of a cell: {error}') from error
         return cls(pictures)

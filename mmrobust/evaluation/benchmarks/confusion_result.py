@@ -47,6 +47,11 @@ class ConfusionResult:
         try:
             content = json.loads(text)
             images = {name: np.array(counts, np.int64) for name, counts in content['images'].items()}
-            return cls(np.array(content['confusion'], np.int64), images)
-        except (KeyError, TypeError, AttributeError) as error:
+            confusion = np.array(content['confusion'], np.int64)
+        except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f'not the counts of a cell: {error}') from error
+        classes = len(confusion) if confusion.ndim else 0
+        wrong = [counts.shape for counts in images.values() if counts.shape != (3, classes)]
+        if confusion.shape != (classes, classes) or wrong:
+            raise ValueError(f'counts must be (K, K) and (3, K), got {[confusion.shape, *wrong[:3]]}')
+        return cls(confusion, images)

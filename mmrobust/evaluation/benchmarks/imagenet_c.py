@@ -1,6 +1,5 @@
 """ImageNet-C: error of a classifier under common corruptions."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from mmrobust.evaluation.benchmarks.cell_store import CellStore
 from mmrobust.evaluation.benchmarks.classification_benchmark import ClassificationBenchmark
 from mmrobust.evaluation.benchmarks.pictures import LabelledPictures
 from mmrobust.evaluation.protocols import CLEAN, Cell, select_cells
+from mmrobust.files import read_json
 
 CROP = dict(type='CenterCrop', crop_size=224)
 
@@ -136,7 +136,7 @@ class ImageNetC(ClassificationBenchmark):
         if not Path(path).is_file():
             raise FileNotFoundError(f'There is no reference {path!r}: it is the results.json of a run of imagenet-c.')
         try:
-            content = json.loads(Path(path).read_text())
+            content = read_json(path)
             found = {key: content['provenance'][key] for key in self.identity}
             content['results']['cells'], content['results']['clean_error']
         except (ValueError, KeyError, TypeError) as error:

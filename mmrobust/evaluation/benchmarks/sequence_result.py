@@ -59,6 +59,10 @@ class SequenceResult:
             ValueError: this is not such a text.
         """
         try:
-            return cls({name: Stability(*map(int, counts)) for name, counts in json.loads(text)['videos'].items()})
-        except (KeyError, TypeError, AttributeError) as error:
+            videos = {name: Stability(*map(int, counts)) for name, counts in json.loads(text)['videos'].items()}
+        except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f'not the counts of a cell: {error}') from error
+        alone = [name for name, counts in videos.items() if counts.pairs < 1]
+        if alone:
+            raise ValueError(f'a video needs a pair of frames or more, but {alone[0]!r} has none')
+        return cls(videos)

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from mmrobust.evaluation.benchmarks import CLEAN, Cell, CellStore, ConfusionResult
+from mmrobust.evaluation.benchmarks.class_result import ClassResult
+from mmrobust.evaluation.benchmarks.sequence_result import SequenceResult
 
 FOG = Cell('fog', 3)
 
@@ -50,3 +52,31 @@ def test_full_disk_keeps_what_was_there(tmp_path, monkeypatch):
         store.write(FOG, _result(('c.png',)))
     assert store.path(FOG).read_bytes() == before
     assert [path.name for path in store.path(FOG).parent.iterdir()] == ['fog_3.json']
+
+
+@pytest.mark.parametrize('content', ['[1]', 'null', '{"seed"', '"seed"', '[' * 100_000])
+def test_a_damaged_identity_is_named(tmp_path, content):
+    (tmp_path / 'identity.json').write_text(content)
+    with pytest.raises(ValueError, match=rf'^{tmp_path}/identity\.json (must hold|is no JSON|is nested)'):
+        CellStore(tmp_path, ConfusionResult, {'seed': 0})
+
+
+@pytest.mark.parametrize(
+    ('kind', 'content'),
+    [
+        (ConfusionResult, '{"confusion": 5, "images": {}}'),
+        (ConfusionResult, '{"confusion": [[1, 2]], "images": {}}'),
+        (ConfusionResult, '{"confusion": [[1]], "images": {"a.png": [[1], [1]]}}'),
+        (ConfusionResult, '{"confusion": [[1000000000000000000000]], "images": {}}'),
+        (ClassResult, '{"pictures": {"a.png": [1, Infinity]}}'),
+        (ClassResult, '[' * 100_000),
+        (SequenceResult, '{"videos": {"a.mp4": [0, 0, 0]}}'),
+        (SequenceResult, '{"videos": ' * 100_000),
+    ],
+)
+def test_counts_that_are_none(tmp_path, kind, content):
+    store = CellStore(tmp_path, kind, {})
+    store.path(FOG).parent.mkdir()
+    store.path(FOG).write_text(content)
+    with pytest.raises(ValueError, match=r'fog_3\.json is damaged .*remove it'):
+        store.read(FOG)
