@@ -58,8 +58,8 @@ class Estimate:
 def estimate(workload: Workload, cluster: Cluster, gpus: int) -> Estimate:
     """What a training would take.
 
-    A step is forward and backward, three times the forward pass; then a ring all-reduce of float32 gradients, which
-    is not overlapped. A GPU holds parameters, gradients and AdamW's two moments in float32.
+    A step is forward, forward again for activation checkpointing, and backward: four times the forward pass; then a
+    ring all-reduce of float32 gradients, which is not overlapped. A GPU holds parameters, gradients and AdamW's two moments in float32.
 
     Raises:
         ValueError: the batch is not divisible by the number of GPUs.
@@ -67,7 +67,7 @@ def estimate(workload: Workload, cluster: Cluster, gpus: int) -> Estimate:
     if workload.batch_size % gpus:
         raise ValueError(f'batch_size must be a multiple of the GPUs, got {workload.batch_size} and {gpus}')
     per_gpu = workload.batch_size // gpus
-    compute = per_gpu * 3 * 2 * workload.macs / (cluster.tflops * 1e12 * cluster.utilization)
+    compute = per_gpu * 4 * 2 * workload.macs / (cluster.tflops * 1e12 * cluster.utilization)
     bandwidth = cluster.fast_gbytes if gpus <= cluster.gpus_per_node else cluster.slow_gbytes
     exchange = 2 * (gpus - 1) / gpus * 4 * workload.parameters / (bandwidth * 1e9)
     rate = workload.batch_size / (compute + exchange)
