@@ -59,7 +59,8 @@ def estimate(workload: Workload, cluster: Cluster, gpus: int) -> Estimate:
     """What a training would take.
 
     A step is forward, forward again for activation checkpointing, and backward: four times the forward pass; then a
-    ring all-reduce of float32 gradients, which is not overlapped. A GPU holds parameters, gradients and AdamW's two moments in float32.
+    ring all-reduce of float32 gradients, which is not overlapped. A GPU holds parameters, gradients and AdamW's two
+    moments in float32.
 
     Raises:
         ValueError: the batch is not divisible by the number of GPUs.
