@@ -29,7 +29,7 @@ def pool(x: Tensor, shares: Sequence[Tensor], windows: Sequence[tuple[int, ...]]
     """
     out = torch.empty_like(x)
     for channels in _blocks(x):
-        padded = _padded(x[..., channels], windows)
+        padded = padded_tokens(x[..., channels], windows)
         total, pooled = torch.empty(2, *out[..., channels].shape, dtype=padded.dtype, device=x.device)
         total.zero_()
         for share, window in zip(shares, windows, strict=True):
@@ -46,7 +46,7 @@ def pool_backward(
     grad_x = torch.empty_like(x)
     grad_shares = [torch.zeros_like(share) for share in shares]
     for channels in _blocks(x):
-        padded = _padded(x[..., channels], windows)
+        padded = padded_tokens(x[..., channels], windows)
         grad = grad_out[..., channels].to(padded.dtype).contiguous()
         shared = torch.zeros_like(padded)
         reach = max(map(max, windows))
@@ -69,7 +69,7 @@ def _blocks(x: Tensor) -> list[slice]:
     return [slice(start, start + size) for start in range(0, x.size(-1), size)]
 
 
-def _padded(x: Tensor, windows: Sequence[tuple[int, ...]]) -> Tensor:
+def padded_tokens(x: Tensor, windows: Sequence[tuple[int, ...]]) -> Tensor:
     """``x`` in float32 at least, between as many zeros on both token axes as the windows reach."""
     reach = max(map(max, windows))
     return F.pad(x.to(torch.promote_types(x.dtype, torch.float32)), (0, 0, reach, reach, reach, reach))

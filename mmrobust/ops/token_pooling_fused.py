@@ -4,14 +4,14 @@
 
 from collections.abc import Sequence
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from mmrobust.ops.token_pooling_blocks import padded_tokens
 
 
 def pool(x: Tensor, shares: Sequence[Tensor], windows: Sequence[tuple[int, ...]]) -> Tensor:
     """As :func:`mmrobust.ops.token_pooling_blocks.pool`."""
-    padded = _padded(x, windows)
+    padded = padded_tokens(x, windows)
     return sum(_window_sum(padded, window, windows) * share for share, window in zip(shares, windows, strict=True)).to(
         x.dtype
     )
@@ -21,19 +21,14 @@ def pool_backward(
     grad_out: Tensor, x: Tensor, shares: Sequence[Tensor], windows: Sequence[tuple[int, ...]]
 ) -> tuple[Tensor, list[Tensor]]:
     """As :func:`mmrobust.ops.token_pooling_blocks.pool_backward`."""
-    padded = _padded(x, windows)
+    padded = padded_tokens(x, windows)
     # windows are symmetric, so a sum over one is its own adjoint
     grad_x = sum(
-        _window_sum(_padded(grad_out * share, windows), window, windows)
+        _window_sum(padded_tokens(grad_out * share, windows), window, windows)
         for share, window in zip(shares, windows, strict=True)
     )
     grad_shares = [(grad_out * _window_sum(padded, window, windows)).sum(-1, keepdim=True) for window in windows]
     return grad_x.to(x.dtype), grad_shares
-
-
-def _padded(x: Tensor, windows: Sequence[tuple[int, ...]]) -> Tensor:
-    reach = max(map(max, windows))
-    return F.pad(x.to(torch.promote_types(x.dtype, torch.float32)), (0, 0, reach, reach, reach, reach))
 
 
 def _window_sum(padded: Tensor, window: tuple[int, ...], windows: Sequence[tuple[int, ...]]) -> Tensor:

@@ -1,6 +1,6 @@
 """What TAP and ADL cost: beside the forms in which they were released, beside the network without them, and at scale.
 
-python tools/analysis_tools/benchmark.py                        # everything but the 1024 crop, on two cores in minutes
+python tools/analysis_tools/benchmark.py                        # everything but the 1024 crop
 python tools/analysis_tools/benchmark.py step --crops 768 1024  # some parts
 python tools/analysis_tools/benchmark.py --json benchmark.json
 
