@@ -29,7 +29,7 @@ class Step(NamedTuple):
 
 
 def training_step(
-    config: str, cfg_options: dict[str, Any], crop: int, batch_size: int, form: str, repeats: int
+    config: str, cfg_options: dict[str, Any], crop: int, batch_size: int, form: str, repeats: int, bf16: bool = False
 ) -> Step:
     """Forward and backward of ``batch_size`` random crops of ``crop`` x ``crop``.
 
@@ -40,6 +40,7 @@ def training_step(
         batch_size: crops.
         form: ``'ours'``, ``'released'``, or ``'compiled'`` for ours with the backbone under ``torch.compile``.
         repeats: times to run it, after a first one that does not count.
+        bf16: under autocast to bfloat16.
     """
     model = _model(config, cfg_options)
     if form == 'compiled':
@@ -54,7 +55,8 @@ def training_step(
 
     def step() -> None:
         model.zero_grad()
-        found = model(**batch, mode='loss')
+        with torch.autocast(get_device(), torch.bfloat16, enabled=bf16):
+            found = model(**batch, mode='loss')
         model.parse_losses(found)[0].backward()
         losses.update({name: float(value.detach()) for name, value in found.items() if torch.is_tensor(value)})
 

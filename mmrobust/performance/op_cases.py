@@ -18,7 +18,13 @@ TAP_FORMS = ('copy', 'released', 'ours', 'ours compiled')
 ADL_FORMS = ('attention alone', 'released', 'ours')
 
 
-def tap(form: str, shape: tuple[int, int, int, int], num_branches: int, repeats: int) -> Measurement:
+def tap(
+    form: str,
+    shape: tuple[int, int, int, int],
+    num_branches: int,
+    repeats: int,
+    dtype: torch.dtype = torch.float32,
+) -> Measurement:
     """Weigh and pool ``shape`` = (B, C, H, W), gradients of tokens and weights included; or copy the tokens once.
 
     Each form gets the tokens in the memory layout that it wants.
@@ -27,10 +33,10 @@ def tap(form: str, shape: tuple[int, int, int, int], num_branches: int, repeats:
     batch, channels, height, width = shape
     device = get_device()
     if form == 'released':
-        x, grad = (torch.randn(shape, device=device).permute(0, 2, 3, 1) for _ in range(2))
+        x, grad = (torch.randn(shape, device=device, dtype=dtype).permute(0, 2, 3, 1) for _ in range(2))
     else:
-        x, grad = (torch.randn(batch, height, width, channels, device=device) for _ in range(2))
-    weights = torch.randn(batch, height, width, num_branches, device=device).softmax(-1)
+        x, grad = (torch.randn(batch, height, width, channels, device=device, dtype=dtype) for _ in range(2))
+    weights = torch.randn(batch, height, width, num_branches, device=device, dtype=dtype).softmax(-1)
     if form == 'copy':
         return measure(x.clone, repeats, warmup=2)
     pool = {'released': unfold_pool, 'ours': weighted_avg_pool, 'ours compiled': torch.compile(weighted_avg_pool)}[form]
@@ -38,11 +44,13 @@ def tap(form: str, shape: tuple[int, int, int, int], num_branches: int, repeats:
     return measure(lambda: _gradients(lambda x, weights: pool(x, weights, windows), (x, weights), grad), repeats, 2)
 
 
-def adl(form: str, heads: int, head_dims: int, num_tokens: int, repeats: int) -> Measurement:
+def adl(
+    form: str, heads: int, head_dims: int, num_tokens: int, repeats: int, dtype: torch.dtype = torch.float32
+) -> Measurement:
     """One layer's attention of one image, its output included, with ADL or alone; and all gradients."""
     torch.manual_seed(0)
     shape = (1, heads, num_tokens, head_dims)
-    query, key, value, grad = (torch.randn(shape, device=get_device()) for _ in range(4))
+    query, key, value, grad = (torch.randn(shape, device=get_device(), dtype=dtype) for _ in range(4))
     query *= 0.5  # attention sharp enough for entries above the threshold, and flat enough for some below
     observe = None if form == 'attention alone' else AttentionDiversificationLoss().layer_term
     form_of_attention = full_map_attend if form == 'released' else attend

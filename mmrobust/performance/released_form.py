@@ -1,4 +1,4 @@
-"""TAP and attention with ADL in the form in which they were released: neighbourhoods gathered, maps kept.
+"""A step in the form in which it was released: neighbourhoods gathered, maps kept, levels of the head concatenated.
 
 Written from facts about the released code, as what ours is measured against. Left out is what that code does twice or
 for nothing (attention times value, and all of the class-attention blocks in dense prediction), so it is a fast one.
@@ -6,7 +6,7 @@ for nothing (attention times value, and all of the class-attention blocks in den
 
 # B batch, H W token grid, N tokens, C channels, K branches
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmrobust.models import FANSegformerHead
 from mmrobust.models.layers import AttentionView, Observe
 from mmrobust.models.losses.attention_diversification_loss import DiversificationTerm
 from mmrobust.ops import attention_diversification_reference
@@ -49,13 +50,31 @@ def full_map_attend(
     return out, None if observe is None else observe(view)
 
 
+def concatenating_head(head: FANSegformerHead, inputs: tuple[Tensor, ...]) -> Tensor:
+    """:class:`mmrobust.models.FANSegformerHead` with every level projected, resized and concatenated."""
+    maps = head._transform_inputs(inputs)
+    levels = []
+    for level, features in enumerate(maps, start=1):
+        projected = getattr(head, f'linear_c{level}')(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        levels.append(F.interpolate(projected, maps[0].shape[2:], mode='bilinear') if level > 1 else projected)
+    return head.cls_seg(head.linear_fuse(torch.cat(levels[::-1], dim=1)))
+
+
+def keep_activations(function: Callable[..., Any], *args: Any, **_: Any) -> Any:
+    """:func:`mmrobust.models.layers.recompute` that recomputes nothing."""
+    return function(*args)
+
+
 @contextmanager
 def released_form() -> Iterator[None]:
-    """Within it, all models compute TAP and attention in these forms."""
+    """Within it, all models compute TAP, attention and FAN's head in these forms, and keep all activations."""
     with (
         mock.patch('mmrobust.models.layers.tap.weighted_avg_pool', unfold_pool),
         mock.patch('mmrobust.models.layers.attention.attend', full_map_attend),
         mock.patch('mmrobust.models.layers.window_attention.attend', full_map_attend),
         mock.patch('mmrobust.models.backbones.timm_vit.attend', full_map_attend),
+        mock.patch('mmrobust.models.layers.channel_attention.recompute', keep_activations),
+        mock.patch('mmrobust.models.layers.patch_embed.recompute', keep_activations),
+        mock.patch.object(FANSegformerHead, 'forward', concatenating_head),
     ):
         yield

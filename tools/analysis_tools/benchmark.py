@@ -1,11 +1,13 @@
 """What TAP and ADL cost: beside the forms in which they were released, beside the network without them, and at scale.
 
-python tools/analysis_tools/benchmark.py                        # everything but the 1024 crop
-python tools/analysis_tools/benchmark.py step --crops 768 1024  # some parts
-python tools/analysis_tools/benchmark.py --json benchmark.json
+python tools/analysis_tools/benchmark.py                      # everything but the 1024 crop
+python tools/analysis_tools/benchmark.py step --crops 1024    # some parts
+python tools/analysis_tools/benchmark.py --crops 768 1024 --json benchmark.json
+python tools/analysis_tools/benchmark.py tap adl step --crops 1024 --batch-size 8 --bf16    # on a GPU
 
 Each form runs in a process of its own, so its peak memory is its own. Ratios within one run are what carries over to
-another machine. The same command measures on a GPU where there is one.
+another machine. The same command measures on a GPU where there is one. At the end stand the targets of
+mmrobust/performance/targets.py, of what was measured.
 """
 
 import argparse
@@ -25,11 +27,13 @@ from rich.table import Table
 from mmrobust.complexity import build, count
 from mmrobust.corruptions import CORRUPTIONS
 from mmrobust.files import write_whole
+from mmrobust.performance.corruption_cases import photograph, suite_beside_imagecorruptions
 from mmrobust.performance.loading_cases import loading
 from mmrobust.performance.measure import Measurement, in_own_process
 from mmrobust.performance.model_cases import prediction, training_step
 from mmrobust.performance.op_cases import ADL_FORMS, TAP_FORMS, adl, tap
 from mmrobust.performance.scaling import Cluster, Workload, estimate
+from mmrobust.performance.targets import ON_CPU, ON_CUDA, judge
 
 BASELINE = 'configs/fan_cityscapes.py'
 ROBUST = 'configs/fan_tap_adl_cityscapes.py'
@@ -59,6 +63,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--beside', nargs='*', default=SEGFORMERS, help='other configs to train beside (default: %(default)s)'
     )
+    parser.add_argument('--bf16', action='store_true', help='tap, adl and step in bfloat16 (default: float32)')
     parser.add_argument('--forms', nargs='+', help='of step: only these rows, such as released and baseline')
     parser.add_argument('--json', metavar='FILE', help='write all numbers there')
     args = parser.parse_args(argv)
@@ -103,9 +108,13 @@ def slopes(title: str, seconds: dict[str, dict[int, float]]) -> dict[str, float]
     return found
 
 
+def dtype(args: argparse.Namespace) -> torch.dtype:
+    return torch.bfloat16 if args.bf16 else torch.float32
+
+
 def measure_tap(args: argparse.Namespace) -> dict:
     shape = (1, 448, 64, 64)
-    rows = {form: in_own_process(tap, form, shape, 4, max(args.repeats, 9)) for form in TAP_FORMS}
+    rows = {form: in_own_process(tap, form, shape, 4, max(args.repeats, 9), dtype(args)) for form in TAP_FORMS}
     return show(f'TAP, forward and backward, {shape}, K = 4', 'released', rows)
 
 
@@ -113,7 +122,7 @@ def measure_adl(args: argparse.Namespace) -> dict:
     found: dict = {'tables': {}}
     seconds: dict[str, dict[int, float]] = {}
     for tokens in args.tokens:
-        rows = {form: in_own_process(adl, form, 8, 56, tokens, args.repeats) for form in ADL_FORMS}
+        rows = {form: in_own_process(adl, form, 8, 56, tokens, args.repeats, dtype(args)) for form in ADL_FORMS}
         title = f'attention with ADL, forward and backward, 8 heads of 56, N = {tokens}'
         for reference in ('released', 'attention alone'):
             found['tables'][f'N = {tokens}, beside {reference}'] = show(title, reference, rows)
@@ -123,7 +132,7 @@ def measure_adl(args: argparse.Namespace) -> dict:
 
 
 def measure_step(args: argparse.Namespace) -> dict:
-    found: dict = {'tables': {}, 'losses': {}}
+    found: dict = {'batch_size': args.batch_size, 'tables': {}, 'losses': {}}
     seconds: dict[str, dict[int, float]] = {}
     for crop in args.crops:
         cases = {
@@ -138,7 +147,7 @@ def measure_step(args: argparse.Namespace) -> dict:
         cases = {name: case for name, case in cases.items() if name in (args.forms or cases)}
         rows = {}
         for name, (config, options, form) in cases.items():
-            step = in_own_process(training_step, config, options, crop, args.batch_size, form, args.repeats)
+            step = in_own_process(training_step, config, options, crop, args.batch_size, form, args.repeats, args.bf16)
             rows[name] = step.measurement
             found['losses'][f'{crop}, {name}'] = step.losses | {'without gradient': step.without_gradient}
             seconds.setdefault(name, {})[crop**2] = step.measurement.seconds
@@ -159,6 +168,15 @@ def measure_inference(args: argparse.Namespace) -> dict:
     }
     rows = {name: in_own_process(prediction, *case, height, width, args.repeats) for name, case in cases.items()}
     return show(f'prediction of a {height} x {width} picture', 'baseline', rows)
+
+
+def measure_corruptions(args: argparse.Namespace) -> dict:
+    width, height, severity = 2048, 1024, 3
+    image = photograph(width, height)
+    found = in_own_process(suite_beside_imagecorruptions, image, severity, args.repeats)
+    forms = ('together', 'imagecorruptions')
+    rows = {form: Measurement(seconds, [seconds], None) for form, seconds in zip(forms, found, strict=True)}
+    return show(f'all corruptions of a {height} x {width} picture, CPU time', 'imagecorruptions', rows)
 
 
 def measure_loading(args: argparse.Namespace) -> dict:
@@ -212,9 +230,20 @@ PARTS = {
     'adl': measure_adl,
     'step': measure_step,
     'inference': measure_inference,
+    'corruptions': measure_corruptions,
     'loading': measure_loading,
     'scale': compute_scale,
 }
+
+
+def show_targets(judged: list[dict]) -> None:
+    table = Table('target', title='targets')
+    for column in ('', 'measured', 'held'):
+        table.add_column(column, justify='right')
+    for row in judged:
+        limit = f'{row["relation"]} {row["limit"]:g} {row["unit"]}'
+        table.add_row(row['what'], limit, f'{row["measured"]:.3g}', 'yes' if row['held'] else 'no')
+    console.print(table)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -224,14 +253,19 @@ def main(argv: list[str] | None = None) -> None:
         threads=torch.get_num_threads(),
         torch=torch.__version__,
         python=platform.python_version(),
+        dtype=str(dtype(args)).removeprefix('torch.'),
     )
     console.print(', '.join(f'{name}: {value}' for name, value in environment.items()))
     found = {}
     with cli.one_sentence():
         for part in args.parts or PARTS:
             found[part] = PARTS[part](args)
+            judged = judge(ON_CUDA if torch.cuda.is_available() else ON_CPU, found)
             if args.json:  # after every part: nothing measured is lost
-                write_whole(args.json, json.dumps({'environment': environment, 'parts': found}, indent=2) + '\n')
+                content = {'environment': environment, 'parts': found, 'targets': judged}
+                write_whole(args.json, json.dumps(content, indent=2) + '\n')
+    if judged:
+        show_targets(judged)
 
 
 if __name__ == '__main__':

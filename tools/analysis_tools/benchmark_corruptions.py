@@ -12,20 +12,18 @@ import shutil
 import statistics
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-import cv2
 import numpy as np
-from imagecorruptions import corrupt as reference  # the distribution imagecorruptions-imaug
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from mmrobust import cli
-from mmrobust.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from mmrobust.corruptions import CORRUPTIONS, SEVERITIES
+from mmrobust.performance.corruption_cases import beside_imagecorruptions, photograph
 
 ORIGINAL_VERSION = '1.1.2'
 SLOW = 'glass_blur'  # of the original: a loop over the pixels in Python
@@ -73,13 +71,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help=f"runs of the original's {SLOW}, which takes half a minute or more at 2048 x 1024 (default: 1)",
     )
     return parser.parse_args(argv)
-
-
-def cpu_seconds(call) -> float:
-    """CPU time of one call: unlike wall time it does not count other processes of a shared machine."""
-    start = time.process_time()
-    call()
-    return time.process_time() - start
 
 
 @contextmanager
@@ -133,14 +124,8 @@ def original_corruptions(python: str, image: np.ndarray, severity: int) -> Itera
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    cv2.setNumThreads(1)
     width, height = args.size
-    # smooth structure and texture, as a photograph has both
-    rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    image = cv2.add(image, rng.integers(0, 20, image.shape, dtype=np.uint8))
-
+    image = photograph(width, height)
     names = args.corruptions or list(CORRUPTIONS)
     ours: dict[str, float] = {}
     theirs: dict[str, float] = {}
@@ -151,16 +136,15 @@ def main(argv: list[str] | None = None) -> None:
         old = original_corruptions(args.original, image, args.severity) if args.original else nullcontext()
         with old as original_seconds:
             for name in track(names, description='timing'):
-                times, original_times = [], []
-                # alternating, and the first of each is a warm-up: numba compiles in it
-                for run in range(args.runs + 1):
-                    first = cpu_seconds(lambda name=name: corrupt(image, name, args.severity, rng))
-                    times.append(
-                        (first, cpu_seconds(lambda name=name: reference(image, args.severity, corruption_name=name)))
-                    )
+                original_times: list[float] = []
+
+                def time_original(run: int, name: str = name, times: list[float] = original_times) -> None:
                     if args.original and (name != SLOW or 1 <= run <= args.original_runs):
-                        original_times.append(original_seconds(name))
-                ours[name], theirs[name] = (statistics.median(column) for column in zip(*times[1:], strict=True))
+                        times.append(original_seconds(name))
+
+                ours[name], theirs[name] = beside_imagecorruptions(
+                    name, image, args.severity, args.runs, between=time_original
+                )
                 if original_times:
                     originals[name] = statistics.median(original_times[name != SLOW :])
 

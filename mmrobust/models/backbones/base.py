@@ -6,15 +6,13 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import torch
 from mmengine.model import BaseModule
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.checkpoint import checkpoint
 
 from mmrobust.checkpoint import check_state_dict
-from mmrobust.models.layers import Observe
+from mmrobust.models.layers import Observe, recompute
 from mmrobust.registry import MODELS
 
 
@@ -69,12 +67,9 @@ class AttentionBackbone(BaseModule):
     def run_block(
         self, block: nn.Module, x: Tensor, hw_shape: tuple[int, int], observe: Observe | None
     ) -> tuple[Tensor, Any]:
-        """``block(x, hw_shape, observe)``, under activation checkpointing where that is asked for.
-
-        Non-reentrant: the reentrant kind gives an observed loss a gradient of exactly zero.
-        """
-        if self.with_cp and torch.is_grad_enabled():
-            return checkpoint(block, x, hw_shape, observe, use_reentrant=False)
+        """``block(x, hw_shape, observe)``, under activation checkpointing where that is asked for."""
+        if self.with_cp:
+            return recompute(block, x, hw_shape, observe, norms=block)
         return block(x, hw_shape, observe)
 
     def init_weights(self) -> None:

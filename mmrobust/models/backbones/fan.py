@@ -176,7 +176,7 @@ class FAN(AttentionBackbone):
         self.embed_dims = dims[-1]
 
         stem_depths = arch.get('stem_depths')
-        self.patch_embed = ConvStem(dims[0]) if stem_depths is None else ConvNeXtStem(dims[0], stem_depths)
+        self.patch_embed = ConvNeXtStem(dims[0], stem_depths, with_cp=with_cp) if stem_depths else ConvStem(dims[0])
         self.pos_embed = FourierPositionEmbed(dims[0], paired_frequencies)
         self.pos_drop = nn.Dropout(drop_rate)
         self.blocks = nn.ModuleList(

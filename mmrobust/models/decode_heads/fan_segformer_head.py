@@ -1,6 +1,7 @@
 """The SegFormer head of the released FAN segmentors."""
 
 import torch
+import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
@@ -13,11 +14,15 @@ class FANSegformerHead(BaseDecodeHead):
     """All-MLP head (Xie et al., NeurIPS 2021) in the form that FAN's released segmentation weights have.
 
     Each level is projected to ``channels`` by a linear layer, resized to the first level, concatenated from the last
-    level to the first, fused and classified. ``mmseg.SegformerHead`` also normalises each level and concatenates from
-    first to last: it trains as well, but cannot hold those weights.
+    level to the first, fused by a 1 x 1 convolution, normalised and classified. ``mmseg.SegformerHead`` also normalises
+    each level and concatenates from first to last: it trains as well, but cannot hold those weights.
+
+    Nothing non-linear lies between projection and fusion, and both leave resizing as it is. So they are computed as one
+    matrix per level, at the level's own size, and the levels are added up instead of concatenated: the same values and
+    gradients to rounding, from a tenth of the operations and without the map of ``4 * channels``.
 
     Args:
-        interpolate_mode: how levels are resized.
+        interpolate_mode: how levels are resized, 'bilinear' or 'bicubic'.
         **kwargs: arguments of ``mmseg``'s ``BaseDecodeHead``.
     """
 
@@ -37,14 +42,21 @@ class FANSegformerHead(BaseDecodeHead):
     def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """Feature maps, finest first, to logits ``(B, num_classes, H, W)`` at the finest map's size."""
         maps = self._transform_inputs(inputs)
-        size = maps[0].shape[2:]
-        levels = []
-        for level, features in enumerate(maps, start=1):
-            linear = getattr(self, f'linear_c{level}')
-            projected = linear(features.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-            if projected.shape[2:] != size:
-                projected = nn.functional.interpolate(
-                    projected, size=size, mode=self.interpolate_mode, align_corners=self.align_corners
-                )
-            levels.append(projected)
-        return self.cls_seg(self.linear_fuse(torch.cat(levels[::-1], dim=1)))
+        conv = self.linear_fuse.conv
+        sums: dict[torch.Size, Tensor] = {}
+        bias = 0 if conv.bias is None else conv.bias
+        for level, fuse in enumerate(reversed(conv.weight.flatten(1).chunk(len(maps), dim=1))):
+            linear = getattr(self, f'linear_c{level + 1}')
+            bias = bias + fuse @ linear.bias
+            part = F.linear(maps[level].permute(0, 2, 3, 1), fuse @ linear.weight).permute(0, 3, 1, 2)
+            size = part.shape[2:]
+            sums[size] = sums[size] + part if size in sums else part
+        finest = maps[0].shape[2:]
+        fused = bias[:, None, None] + sums.pop(finest)
+        for part in sums.values():
+            fused = fused + F.interpolate(
+                part, size=finest, mode=self.interpolate_mode, align_corners=self.align_corners
+            )
+        if self.linear_fuse.with_norm:
+            fused = self.linear_fuse.norm(fused)
+        return self.cls_seg(self.linear_fuse.activate(fused))

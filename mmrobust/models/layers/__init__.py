@@ -17,6 +17,7 @@ from mmrobust.models.layers.patch_embed import (
 )
 from mmrobust.models.layers.position_embed import FourierPositionEmbed
 from mmrobust.models.layers.position_scaling import PositionAwareScaling
+from mmrobust.models.layers.recompute import recompute
 from mmrobust.models.layers.tap import MultiKernelTokenAwareAvgPool, TokenAwareAvgPool, pool_tokens
 from mmrobust.models.layers.window_attention import WindowAttention
 
@@ -46,4 +47,5 @@ __all__ = [
     'WindowAttention',
     'attend',
     'pool_tokens',
+    'recompute',
 ]

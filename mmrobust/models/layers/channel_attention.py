@@ -8,6 +8,8 @@ import torch
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
+from mmrobust.models.layers.recompute import recompute
+
 
 class DepthwiseConv(nn.Module):
     """Two depthwise 3 x 3 convolutions with GELU and a norm between them, on a token grid.
@@ -36,6 +38,9 @@ class DepthwiseConv(nn.Module):
 class ConvMlp(nn.Module):
     """Linear, depthwise convolutions with a scaled residual, Linear; the convolutions carry the non-linearity.
 
+    Of its six activations of ``hidden_dims`` channels, half of what a block of FAN would keep, only the first is kept
+    for the backward pass. The others are computed again: the convolutions, and neither of the linear layers.
+
     Args:
         embed_dims: channels C.
         hidden_dims: channels between the linear layers.
@@ -57,7 +62,9 @@ class ConvMlp(nn.Module):
 
     def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """``(B, N, C)`` to the same shape."""
-        hidden = self.fc1(x)
+        return recompute(self._mix, self.fc1(x), hw_shape, norms=self.dwconv, random=self.drop.p > 0)
+
+    def _mix(self, hidden: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         mixed = self.drop(self.gamma * self.dwconv(hidden, hw_shape))
         return self.drop(self.fc2(mixed + hidden if self.conv_residual else mixed))
 

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmrobust.models.layers.recompute import recompute
 from mmrobust.ops import contiguous_gradient
 
 
@@ -81,9 +82,12 @@ class ConvNeXtBlock(nn.Module):
         self.gamma = nn.Parameter(layer_scale * torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.norm(self.conv_dw(x).permute(0, 2, 3, 1))
-        hidden = self.gamma * self.fc2(self.act(self.fc1(hidden)))
-        return x + hidden.permute(0, 3, 1, 2)
+        hidden = self.fc1(self.norm(self.conv_dw(x).permute(0, 2, 3, 1)))
+        # GELU's output, as large as its input, is made again for the backward pass
+        return x + (self.gamma * recompute(self._project, hidden, random=False)).permute(0, 3, 1, 2)
+
+    def _project(self, hidden: Tensor) -> Tensor:
+        return self.fc2(self.act(hidden))
 
 
 class ConvNeXtStem(nn.Module):
@@ -93,10 +97,14 @@ class ConvNeXtStem(nn.Module):
         embed_dims: channels C of the tokens.
         depths: blocks of the two stages.
         channels: channels of the two stages.
+        with_cp: recompute the blocks' activations in the backward pass instead of keeping them.
     """
 
-    def __init__(self, embed_dims: int, depths: tuple[int, int], channels: tuple[int, int] = (128, 256)) -> None:
+    def __init__(
+        self, embed_dims: int, depths: tuple[int, int], channels: tuple[int, int] = (128, 256), with_cp: bool = False
+    ) -> None:
         super().__init__()
+        self.with_cp = with_cp
         self.stem = nn.Sequential(nn.Conv2d(3, channels[0], 4, stride=4), LayerNorm2d(channels[0], eps=1e-6))
         self.downsample = nn.Sequential(
             LayerNorm2d(channels[0], eps=1e-6), nn.Conv2d(channels[0], channels[1], 2, stride=2)
@@ -109,9 +117,14 @@ class ConvNeXtStem(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Images ``(B, 3, H, W)`` to the maps at stride 4 and 8 and the token map ``(B, C, H / 16, W / 16)``."""
-        stride4 = self.stages[0](self.stem(images))
-        stride8 = self.stages[1](self.downsample(stride4))
+        stride4 = self._run_stage(self.stages[0], self.stem(images))
+        stride8 = self._run_stage(self.stages[1], self.downsample(stride4))
         return stride4, stride8, self.proj(stride8)
+
+    def _run_stage(self, stage: nn.Sequential, x: Tensor) -> Tensor:
+        for block in stage:
+            x = recompute(block, x, random=False) if self.with_cp else block(x)
+        return x
 
 
 class TokenDownsample(nn.Module):

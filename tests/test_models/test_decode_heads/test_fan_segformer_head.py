@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch.nn.functional import interpolate
 
@@ -12,23 +13,57 @@ HEAD_KEYS = {
 }
 
 
-def _head():
-    return FANSegformerHead(
-        in_channels=[3, 4, 5, 5], in_index=[0, 1, 2, 3], channels=6, num_classes=7, norm_cfg=dict(type='BN')
-    ).eval()
-
-
-def test_equals_the_formula():
-    head = _head()
+def _head(norm='BN', mode='bilinear'):
+    torch.manual_seed(0)
+    head = FANSegformerHead(
+        in_channels=[3, 4, 5, 5],
+        in_index=[0, 1, 2, 3],
+        channels=6,
+        num_classes=7,
+        norm_cfg=norm and dict(type=norm),
+        dropout_ratio=0,
+        interpolate_mode=mode,
+    )
     torch.nn.init.normal_(head.conv_seg.weight)
-    maps = [torch.randn(2, c, 16 // s, 24 // s) for c, s in ((3, 1), (4, 2), (5, 4), (5, 4))]
+    return head.double()
+
+
+def _formula(head, maps):
+    """Project each level, resize it, concatenate from last to first, fuse."""
     levels = []
     for level, features in enumerate(maps, start=1):
         linear = getattr(head, f'linear_c{level}')
         projected = torch.einsum('bchw,dc->bdhw', features, linear.weight) + linear.bias[:, None, None]
-        levels.append(interpolate(projected, size=(16, 24), mode='bilinear', align_corners=False))
+        levels.append(interpolate(projected, size=(16, 24), mode=head.interpolate_mode))
     fused = head.linear_fuse(torch.cat([levels[3], levels[2], levels[1], levels[0]], dim=1))
-    torch.testing.assert_close(head(maps), head.conv_seg(fused))
+    return head.conv_seg(fused)
+
+
+@pytest.mark.parametrize('mode', ['bilinear', 'bicubic'])
+@pytest.mark.parametrize('norm', ['BN', None])
+@pytest.mark.parametrize('training', [True, False])
+def test_equals_the_formula_in_value_and_gradient(training, norm, mode):
+    head = _head(norm, mode).train(training)
+    # the last two levels have one size, as in a Hybrid, or all sizes differ
+    for strides in ((1, 2, 4, 4), (1, 2, 4, 8)):
+        sizes = zip((3, 4, 5, 5), strides, strict=True)
+        maps = [torch.randn(2, c, 16 // s, 24 // s, dtype=torch.double, requires_grad=True) for c, s in sizes]
+        inputs = [*maps, *head.parameters()]
+        out, expected = head(maps), _formula(head, maps)
+        torch.testing.assert_close(out, expected)
+        loss = torch.randn_like(out)
+        gradients = torch.autograd.grad((out * loss).sum(), inputs)
+        torch.testing.assert_close(gradients, torch.autograd.grad((expected * loss).sum(), inputs))
+
+
+def test_half_precision_is_as_close_as_the_formula():
+    """One rounding of a product of weights in place of one of the projected features."""
+    head = _head().float().eval()
+    maps = [torch.randn(2, c, 16 // s, 24 // s) for c, s in ((3, 1), (4, 2), (5, 4), (5, 4))]
+    exact = _formula(head, maps)
+    with torch.autocast('cpu', torch.bfloat16):
+        errors = [(run(maps).float() - exact).square().mean().sqrt() for run in (head, lambda x: _formula(head, x))]
+    assert errors[0] < 1.5 * errors[1]
 
 
 def test_keys_are_those_the_converter_writes():

@@ -1,0 +1,46 @@
+"""Activations that the backward pass computes again instead of keeping them."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+
+def recompute(function: Callable[..., Any], *args: Any, norms: nn.Module | None = None, random: bool = True) -> Any:
+    """``function(*args)``, of which only ``args`` are kept for the backward pass, which runs it once more.
+
+    Non-reentrant activation checkpointing: the reentrant kind gives an observed loss a gradient of exactly zero.
+    Differs from plain ``torch.utils.checkpoint`` in that the second run leaves the running statistics of batch norms as
+    they are; there every step would count twice in them.
+
+    Args:
+        function: a module, or a function of tensors.
+        *args: its arguments.
+        norms: the module in which ``function`` may use batch norms.
+        random: whether ``function`` draws random numbers, as dropout does; they are the same in the second run.
+    """
+    if not torch.is_grad_enabled():
+        return function(*args)
+    options = {}
+    # the compiler takes no context, and needs none: it stores what batch norms found in the first run only
+    if norms is not None and not torch.compiler.is_compiling():
+        options['context_fn'] = lambda: (nullcontext(), _running_statistics_kept(norms))
+    return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=random, **options)
+
+
+@contextmanager
+def _running_statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Batch norms within normalise by the batch as before, and do not count it."""
+    norms = [one for one in module.modules() if isinstance(one, _BatchNorm) and one.training]
+    before = [(one.momentum, one.num_batches_tracked) for one in norms]
+    for one in norms:
+        one.momentum, one.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for one, (momentum, num_batches_tracked) in zip(norms, before, strict=True):
+            one.momentum, one.num_batches_tracked = momentum, num_batches_tracked

@@ -1,0 +1,82 @@
+"""What the project promises about its own cost, and whether a run of the benchmark held it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+BYTES_OF_TAP = 448 * 64 * 64 * 4  # one activation of the measured shape, in float32
+
+
+class Target(NamedTuple):
+    """One promise."""
+
+    what: str
+    relation: str  # '<=' or '>='
+    limit: float
+    unit: str
+    value: Callable[[Mapping[str, Any]], float]  # of the parts of a run; KeyError where they were not measured
+
+
+def _step(crop: int, reference: str, form: str, number: str) -> Callable[[Mapping[str, Any]], float]:
+    return lambda parts: parts['step']['tables'][f'{crop}, beside {reference}']['forms'][form][number]
+
+
+def _adl(reference: str, number: str) -> Callable[[Mapping[str, Any]], float]:
+    return lambda parts: parts['adl']['tables'][f'N = 4096, beside {reference}']['forms']['ours'][number]
+
+
+def _tap(form: str, number: str) -> Callable[[Mapping[str, Any]], float]:
+    return lambda parts: parts['tap']['forms'][form][number]
+
+
+ROBUST, WITH_CP = 'TAP + ADL', 'TAP + ADL, with_cp'
+ON_CPU = (
+    Target('TAP, eager', '>=', 12, 'times as fast as released', lambda parts: 1 / _tap('ours', 'time_ratio')(parts)),
+    Target('TAP, compiled', '>=', 30, 'times as fast as released',
+           lambda parts: 1 / _tap('ours compiled', 'time_ratio')(parts)),
+    Target('TAP, memory beside its output and gradient', '<=', 3, 'activations',
+           lambda parts: _tap('ours', 'peak_bytes')(parts) / BYTES_OF_TAP - 2),
+    Target('ADL and attention, time', '<=', 0.15, 'x released', _adl('released', 'time_ratio')),
+    Target('ADL and attention, time', '<=', 1.7, 'x attention alone', _adl('attention alone', 'time_ratio')),
+    Target('ADL and attention, memory', '<=', 1.1, 'x attention alone', _adl('attention alone', 'memory_ratio')),
+    Target('training step at 768, time', '<=', 0.4, 'x released', _step(768, 'released', ROBUST, 'time_ratio')),
+    Target('training step at 768, memory', '<=', 0.4, 'x released', _step(768, 'released', ROBUST, 'memory_ratio')),
+    Target('the same with with_cp, memory', '<=', 0.2, 'x released', _step(768, 'released', WITH_CP, 'memory_ratio')),
+    Target('training step at 1024, memory', '<=', 12, 'GB',
+           lambda parts: _step(1024, 'baseline', ROBUST, 'peak_bytes')(parts) / 1e9),
+    Target('the same with with_cp, memory', '<=', 6, 'GB',
+           lambda parts: _step(1024, 'baseline', WITH_CP, 'peak_bytes')(parts) / 1e9),
+    Target('prediction with TAP, time', '<=', 1.05, 'x baseline',
+           lambda parts: parts['inference']['forms']['TAP']['time_ratio']),
+    Target('all corruptions', '>=', 5, 'times as fast as imagecorruptions',
+           lambda parts: 1 / parts['corruptions']['forms']['together']['time_ratio']),
+)  # fmt: skip
+ON_CUDA = (
+    # a copy reads and writes once; TAP reads tokens twice and a gradient once, and writes two results
+    Target('TAP', '>=', 0.5, 'of the bandwidth of a copy',
+           lambda parts: 5 / 2 * _tap('copy', 'seconds')(parts) / _tap('ours', 'seconds')(parts)),
+    Target('ADL and attention, time', '<=', 3, 'x attention alone', _adl('attention alone', 'time_ratio')),
+    Target('training step at 1024, time', '<=', 1.25, 'x baseline', _step(1024, 'baseline', ROBUST, 'time_ratio')),
+    Target('training step at 1024, memory', '<=', 1.1, 'x baseline', _step(1024, 'baseline', ROBUST, 'memory_ratio')),
+    Target('8 crops of 1024, memory', '<=', 80, 'GB',
+           lambda parts: _step(1024, 'baseline', ROBUST, 'peak_bytes')(parts) / parts['step']['batch_size'] * 8 / 1e9),
+)  # fmt: skip
+
+
+def judge(targets: tuple[Target, ...], parts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each target with its ``measured`` value and whether it ``held``, of those that a run measured.
+
+    Args:
+        targets: :data:`ON_CPU` or :data:`ON_CUDA`.
+        parts: the parts of the JSON that ``tools/analysis_tools/benchmark.py`` writes.
+    """
+    found = []
+    for target in targets:
+        try:
+            measured = target.value(parts)
+            held = measured <= target.limit if target.relation == '<=' else measured >= target.limit
+        except (KeyError, TypeError):  # not measured; or memory that the system does not tell, None
+            continue
+        row = target._asdict() | {'measured': measured, 'held': held}
+        del row['value']
+        found.append(row)
+    return found
