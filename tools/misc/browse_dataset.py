@@ -45,7 +45,8 @@ def main(argv: list[str] | None = None) -> None:
         name = f'{index:06d}_{Path(sample.img_path).stem}.png'
         visualizer.add_datasample(
             name,
-            item['inputs'].flip(0).permute(1, 2, 0).numpy(),  # (3, H, W) BGR to (H, W, 3) RGB
+            # (3, H, W) BGR to (H, W, 3) RGB, contiguous: MMSegmentation 1.2.2 draws on nothing else
+            item['inputs'].flip(0).permute(1, 2, 0).contiguous().numpy(),
             sample,
             draw_pred=False,
             show=args.show,
