@@ -89,6 +89,7 @@ setup(
         ],
         'timm': ['timm>=1.0.31'],  # for TimmViT and DeiT
         'digits': ['scikit-learn'],  # its digits are the small data set for classification
+        'submitit': ['submitit>=1.5'],  # for tools/submit_evaluation.py
         'tensorboard': ['tensorboard'],
         'export': ['onnx', 'onnxscript', 'onnxruntime'],
         'dev': [
@@ -100,6 +101,7 @@ setup(
             'pytest',
             'ruff',
             'scikit-learn',
+            'submitit>=1.5',
             'timm>=1.0.31',
         ],
     },

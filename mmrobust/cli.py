@@ -1,14 +1,20 @@
 """What the command line tools share: common options, reading a configuration, and a user's mistake as one sentence."""
 
 import argparse
+import errno
 import os
+import re
+import signal
 import sys
+import threading
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
+from torch.distributed import DistError
 
 from mmrobust.compat import import_quietly
 
@@ -24,25 +30,73 @@ USER_ERRORS = (OSError, ValueError, TypeError, KeyError, SyntaxError, ImportErro
 
 
 @contextmanager
-def one_sentence(kinds: tuple[type[Exception], ...] = USER_ERRORS) -> Iterator[None]:
-    """Turn an error of these kinds into one sentence on stderr and exit code 2.
+def one_sentence(kinds: tuple[type[Exception], ...] = USER_ERRORS, writes_to: str | None = None) -> Iterator[None]:
+    """Turn an error of these kinds, and the death of a loader or of another rank, into one sentence and exit code 2.
 
-    ``python -X dev`` shows the traceback all the same.
+    The sentence is on stderr. ``python -X dev`` shows the traceback all the same.
+
+    Args:
+        kinds: of errors.
+        writes_to: what to name where a disk is full and the error names no file.
 
     Raises:
         SystemExit: with code 2, in place of the error.
     """
     try:
         yield
-    except kinds as error:
-        if sys.flags.dev_mode:
+    except Exception as error:
+        _stop_watching_loaders()
+        dead_loader = _of_dead_loader(error)
+        lost_rank = _of_lost_rank(error)
+        if sys.flags.dev_mode or not (dead_loader or lost_rank or isinstance(error, kinds)):
             raise
         # str(KeyError) is the repr of its message, with quotes around it
         message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
         if message.startswith('Caught '):  # by a DataLoader worker, with its traceback: the error itself is last
-            message = message.rstrip().rpartition(f'\n{type(error).__name__}: ')[2]
+            message = re.split(rf'\n(?:\w+\.)*{type(error).__name__}: ', message.rstrip())[-1]
+        if dead_loader:
+            message = (
+                f'A process that loads pictures has died ({str(dead_loader).strip().rstrip(".")}): mostly memory was '
+                'short, of which fewer num_workers need less.'
+            )
+        elif lost_rank:
+            message = lost_rank
+        elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
+            message += f', writing to {writes_to}' if writes_to else ''
         print(f'{Path(sys.argv[0]).name}: error: {message}', file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _stop_watching_loaders() -> None:
+    """Let no other dead loading process interrupt the report: PyTorch raises in the middle of anything."""
+    if threading.current_thread() is threading.main_thread():
+        for _ in range(2):  # the first time raises what has come already
+            with suppress(RuntimeError):
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def _of_dead_loader(error: BaseException | None) -> BaseException | None:
+    """What PyTorch raised because a loading process is dead, or the pipe to it because it broke first; else None.
+
+    Whatever it interrupted may have made another error of it.
+    """
+    while error is not None:
+        files = (frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__))
+        if isinstance(error, (OSError, EOFError)) and any('multiprocessing' in file for file in files):
+            return error
+        if isinstance(error, RuntimeError) and str(error).startswith('DataLoader worker (pid'):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _of_lost_rank(error: Exception) -> str | None:
+    """What to say where gloo or the store of a distributed run has lost a process; None of other errors."""
+    text = str(error)
+    if not isinstance(error, DistError) and not (isinstance(error, RuntimeError) and 'gloo' in text.lower()):
+        return None
+    reason = re.sub(r'^\[.*?\] ', '', text.strip().splitlines()[0]).split('. ')[0].rstrip('.')
+    return f'Another process of this run has died or does not answer ({reason}): its own output says why.'
 
 
 class CfgOptions(DictAction):
@@ -103,6 +157,12 @@ def set_run(config: Config, args: argparse.Namespace) -> None:
     config.launcher = args.launcher
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config.work_dir = args.work_dir or config.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
+
+
+def is_first_process(launcher: str) -> bool:
+    """Whether this is rank 0, before the processes have met: what starts them says so in the environment."""
+    name = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}.get(launcher)
+    return name is None or int(os.environ.get(name, 0)) == 0
 
 
 def require_file(path: str, kind: str) -> None:

@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -113,18 +114,79 @@ def test_two_processes_of_torchrun(files, whole, tmp_path):
     assert _contents(tmp_path) == _contents(whole)
 
 
-def test_killed_and_continued(files, tool, whole, tmp_path):
-    command = [sys.executable, 'tools/evaluate_robustness.py', *_arguments(files, tmp_path)]
-    process = subprocess.Popen(command, cwd=REPO, start_new_session=True, stdout=subprocess.DEVNULL)
+def _start(arguments):
+    command = [sys.executable, 'tools/evaluate_robustness.py', *arguments]
+    return subprocess.Popen(command, cwd=REPO, start_new_session=True, stdout=subprocess.DEVNULL)
+
+
+def _wait_for(path, process):
+    """Until a process has written a file."""
     deadline = time.monotonic() + 120
-    while not (tmp_path / 'cells/clean.json').exists() and time.monotonic() < deadline and process.poll() is None:
+    while not path.exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.002)
+
+
+def _finished(folder):
+    """Contents, without what a killed process may leave: a file that was not renamed yet."""
+    return {name: content for name, content in _contents(folder).items() if not name.endswith('.tmp')}
+
+
+def test_killed_and_continued(files, tool, whole, tmp_path):
+    process = _start(_arguments(files, tmp_path))
+    _wait_for(tmp_path / 'cells/clean.json', process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / 'results.json').exists(), 'killed too late to prove anything'
     tool.main(_arguments(files, tmp_path))
-    assert {name for name in _contents(tmp_path) if not name.endswith('.tmp')} == set(_contents(whole))
-    assert all(_contents(tmp_path)[name] == content for name, content in _contents(whole).items())
+    assert _finished(tmp_path) == _contents(whole)
+
+
+LONG_CELLS = ['--cfg-options', 'test_dataloader.dataset.pipeline.1.scale=(512,256)']  # half a second each, or more
+
+
+@pytest.fixture(scope='module')
+def whole_long(files, tmp_path_factory):
+    """The results of one undisturbed run whose cells last long enough to be in the middle of one."""
+    out = tmp_path_factory.mktemp('whole_long')
+    assert _start(_arguments(files, out, *LONG_CELLS)).wait() == 0
+    return out
+
+
+@pytest.mark.slow
+def test_one_of_three_processes_is_killed_in_a_cell(files, whole_long, tmp_path):
+    """All of them at work in one folder, as on three machines; the moment is another one every time."""
+    shards = [_arguments(files, tmp_path, *LONG_CELLS, '--shard', f'{index}/3') for index in range(3)]
+    processes = [_start(shard) for shard in shards]
+    _wait_for(tmp_path / 'cells/clean.json', processes[0])  # the first of shard 0, whose second cell has begun
+    time.sleep(random.SystemRandom().uniform(0, 0.4))
+    os.killpg(processes[0].pid, signal.SIGKILL)
+    assert processes[0].wait() == -signal.SIGKILL and not (tmp_path / 'cells/contrast_2.json').exists(), 'too late'
+    assert [process.wait() for process in processes[1:]] == [0, 0]
+    assert not (tmp_path / 'results.json').exists()
+    assert _start(shards[0]).wait() == 0
+    assert _finished(tmp_path) == _contents(whole_long)
+
+
+@pytest.mark.slow
+def test_a_shard_whose_old_process_is_not_dead_yet(files, whole_long, tmp_path):
+    """A node that does not answer is given up, its work is done elsewhere, and then it comes back."""
+    arguments = _arguments(files, tmp_path, *LONG_CELLS)
+    old = _start(arguments)
+    _wait_for(tmp_path / 'cells/clean.json', old)
+    os.killpg(old.pid, signal.SIGSTOP)
+    assert not (tmp_path / 'results.json').exists(), 'too late'
+    assert _start(arguments).wait() == 0
+    assert _finished(tmp_path) == _contents(whole_long)
+    os.killpg(old.pid, signal.SIGCONT)
+    assert old.wait() == 0
+    assert _finished(tmp_path) == _contents(whole_long)
+
+
+@pytest.mark.slow
+def test_the_same_shard_twice_at_once(files, whole, tmp_path):
+    processes = [_start(_arguments(files, tmp_path)) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0, 0]
+    assert _contents(tmp_path) == _contents(whole)
 
 
 def test_a_cell_equals_mmsegs_own_metric(files, whole):

@@ -21,6 +21,7 @@ import argparse
 import inspect
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from mmrobust import cli  # first: it checks the OpenMMLab stack
@@ -59,6 +60,7 @@ from mmrobust.evaluation.benchmarks import (
 )
 from mmrobust.evaluation.published import TABLE_3, TABLE_IV, is_table_iv
 from mmrobust.files import write_whole
+from mmrobust.sigterm import stopped_by_sigterm
 from mmrobust.version import __version__
 from mmrobust.visualization import classification_page, read_worst_panels, robustness_page
 
@@ -169,8 +171,10 @@ def which_device(device: str | None) -> str:
     return f'cuda:{os.environ.get("LOCAL_RANK", 0)}' if torch.cuda.is_available() else 'cpu'
 
 
-def run(model: EvaluatedModel, benchmark: Benchmark, store: CellStore, cells: list[Cell]) -> None:
-    """Run cells, with progress, time left and the mean so far."""
+def run(
+    model: EvaluatedModel, benchmark: Benchmark, store: CellStore, cells: list[Cell], leave_if_told: Callable[[], None]
+) -> None:
+    """Run cells, with progress, time left and the mean so far; ``leave_if_told`` is called after every picture."""
     columns = (
         TextColumn('{task.description}'),
         BarColumn(),
@@ -184,7 +188,7 @@ def run(model: EvaluatedModel, benchmark: Benchmark, store: CellStore, cells: li
         task = progress.add_task('', total=sum(map(benchmark.size, cells)), state='')
         for cell in cells:
             progress.update(task, description=cell.name)
-            result = benchmark.run(model, cell, lambda: progress.advance(task))
+            result = benchmark.run(model, cell, lambda: (progress.advance(task), leave_if_told()))
             store.write(cell, result)
             scores.append(result.score)
             known = [score for score in scores if score is not None]
@@ -206,6 +210,7 @@ def write_results(model: EvaluatedModel, benchmark: Benchmark, store: CellStore,
             'versions': {
                 'mmrobust': __version__,
                 'torch': torch.__version__,
+                'opencv': cv2.__version__,
                 'mmengine': mmengine.__version__,
                 'mmseg': mmseg.__version__,
                 'mmpretrain': mmpretrain.__version__,
@@ -285,11 +290,14 @@ def main(argv: list[str] | None = None) -> None:
         model = benchmark.model_type(config, checkpoint, device, args.num_workers, args.batch_size)
         store = CellStore(out, benchmark.result_type, {**model.identity, **benchmark.identity})
     # broken pictures, for which MMCV's loader has assert; damaged cells; a full disk
-    with cli.one_sentence((ValueError, OSError, AssertionError)):
+    with (
+        cli.one_sentence((ValueError, OSError, AssertionError)),
+        stopped_by_sigterm(f'{out}/cells keeps what is finished, and the same command continues.') as leave_if_told,
+    ):
         todo = [cell for cell in mine if not is_finished(benchmark, store, cell)]
         if isinstance(benchmark, ImageNetC):
             benchmark.require(todo)
-        run(model, benchmark, store, todo)
+        run(model, benchmark, store, todo, leave_if_told)
         missing = [cell for cell in benchmark.cells if not is_finished(benchmark, store, cell)]
         if missing:
             print(

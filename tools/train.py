@@ -6,6 +6,7 @@ torchrun --nproc_per_node 8 tools/train.py CONFIG --launcher pytorch
 
 import argparse
 import sys
+from contextlib import ExitStack
 
 from mmrobust import cli  # first: it checks the OpenMMLab stack, and prepares it for Config.fromfile
 
@@ -15,6 +16,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmrobust.engine.any_device import init_cpu_group
+from mmrobust.engine.work_dir_lock import lock_work_dir
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -93,14 +95,18 @@ def enable_amp(config: Config) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    with cli.one_sentence():
-        config = cli.load_config(args.config, args.cfg_options)
-        merge_args(config, args)
-        init_cpu_group(config)
-        runner = Runner.from_cfg(config)
-    # data or weights that are not what the config says, a full disk, a loss that is not finite
-    with cli.one_sentence((OSError, ValueError, FloatingPointError)):
-        runner.train()
+    with ExitStack() as until_the_end:
+        with cli.one_sentence():
+            config = cli.load_config(args.config, args.cfg_options)
+            merge_args(config, args)
+        with cli.one_sentence(writes_to=config.work_dir):
+            if cli.is_first_process(args.launcher):
+                until_the_end.enter_context(lock_work_dir(config.work_dir))
+            init_cpu_group(config)
+            runner = Runner.from_cfg(config)
+        # data or weights that are not what the config says, a full disk, a loss that is not finite
+        with cli.one_sentence((OSError, ValueError, FloatingPointError), config.work_dir):
+            runner.train()
 
 
 if __name__ == '__main__':

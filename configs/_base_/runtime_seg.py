@@ -3,7 +3,9 @@
 custom_imports = dict(imports=['mmrobust'], allow_failed_imports=False)
 default_scope = 'mmseg'
 env_cfg = dict(
-    cudnn_benchmark=True, mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0), dist_cfg=dict(backend='nccl')
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
+    dist_cfg=dict(backend='nccl', timeout=600),
 )
 sync_bn = 'torch'  # distributed runs share batch statistics: the recipe has one or two images per GPU
 randomness = dict(seed=0)
@@ -20,6 +22,8 @@ custom_hooks = [
     dict(type='mmrobust.SeedIterationHook', priority='VERY_HIGH'),
     dict(type='mmrobust.StopOnNonFiniteLossHook'),
     dict(type='mmrobust.StrictLoadHook'),
+    dict(type='mmrobust.CountSubstitutesHook'),
+    dict(type='mmrobust.StopOnSigtermHook'),
 ]
 
 vis_backends = [dict(type='LocalVisBackend')]

@@ -1,6 +1,7 @@
 """Samplers that pass over a dataset epoch by epoch, with a seed for every sample."""
 
 from collections.abc import Iterator
+from itertools import islice
 
 from mmengine.dataset import DefaultSampler
 from mmpretrain.datasets import RepeatAugSampler
@@ -15,7 +16,8 @@ __all__ = ['SeededEpochSampler', 'SeededRepeatAugSampler']
 class SeededEpochs:
     """Sampler mix-in, left of the sampler class: the same indices, with seeds from (seed, epoch, position).
 
-    Positions are counted over all ranks. So a run that is resumed after an epoch sees what an undisturbed one sees.
+    Positions are counted over all ranks. So a run that is resumed, after an epoch or within one, sees what an
+    undisturbed one sees.
 
     Raises:
         TypeError: The dataset does not understand a ``SeededIndex``.
@@ -28,10 +30,16 @@ class SeededEpochs:
                 f'but got {type(dataset).__name__}.'
             )
         super().__init__(dataset, *args, **kwargs)
+        self.skipped = 0
 
     def __iter__(self) -> Iterator[SeededIndex]:
-        for count, index in enumerate(super().__iter__()):
+        skipped, self.skipped = self.skipped, 0
+        for count, index in islice(enumerate(super().__iter__()), skipped, None):
             yield SeededIndex(index, derive_seed(self.seed, self.epoch, self.rank + count * self.world_size))
+
+    def skip_in_next_epoch(self, num_samples: int) -> None:
+        """Leave out the first ``num_samples`` samples of this rank, once: a run is resumed within an epoch."""
+        self.skipped = num_samples
 
     def reseed(self, seed: int) -> None:
         """Take the seed of the run that is resumed, which MMEngine learns only after it has built the sampler."""

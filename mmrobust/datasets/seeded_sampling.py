@@ -4,16 +4,21 @@ MMEngine seeds a worker once, when it starts: what a sample looks like then depe
 samples before it, and a resumed run sees other pictures than the undisturbed one.
 """
 
+import logging
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
 from mmengine.dataset import InfiniteSampler
+from mmengine.logging import print_log
 
+from mmrobust.datasets.transforms.loading import BrokenPictureError
 from mmrobust.randomness import derive_seed, seeded
 from mmrobust.registry import DATA_SAMPLERS
 
 __all__ = ['SeededIndex', 'SeededInfiniteSampler', 'SeededSampling']
+
+MAX_SUBSTITUTES = 9  # a folder that is broken as a whole is no accident
 
 
 class SeededIndex(NamedTuple):
@@ -28,13 +33,43 @@ class SeededSampling:
 
     A plain integer does what it does without the mix-in. The caller's random states are not touched, so without worker
     processes the model's own randomness does not depend on the augmentations.
+
+    Args:
+        *args, **kwargs: As in the dataset class.
+        on_corrupt: What a broken picture or label does in training: ``'raise'``, or ``'skip'``, which logs its name and
+            takes another sample, chosen by the ``SeededIndex`` alone. ``data_samples`` then has the metainfo
+            ``substitute_for``, the sentence about the broken file. A plain integer, as evaluating uses it, always
+            raises.
+
+    Raises:
+        ValueError: ``on_corrupt`` is something else; 10 samples in a row are broken.
     """
+
+    def __init__(self, *args, on_corrupt: str = 'raise', **kwargs) -> None:
+        if on_corrupt not in ('raise', 'skip'):
+            raise ValueError(f"on_corrupt must be 'raise' or 'skip', got {on_corrupt!r}")
+        self.on_corrupt = on_corrupt
+        super().__init__(*args, **kwargs)
 
     def __getitem__(self, idx: int | SeededIndex) -> Any:
         if not isinstance(idx, SeededIndex):
             return super().__getitem__(idx)
-        with seeded(idx.seed):
-            return super().__getitem__(idx.index)
+        index, problem = idx.index, None
+        for attempt in range(MAX_SUBSTITUTES + 1):
+            try:
+                with seeded(idx.seed):
+                    sample = super().__getitem__(index)
+                break
+            except BrokenPictureError as error:
+                if self.on_corrupt == 'raise' or attempt == MAX_SUBSTITUTES:
+                    raise
+                problem = str(error)
+                # as an error, because only errors are shown of all ranks
+                print_log(f'{problem} Another one takes its place.', logger='current', level=logging.ERROR)
+                index = derive_seed(idx.seed, 'substitute', attempt) % len(self)
+        if problem and 'data_samples' in sample:
+            sample['data_samples'].set_metainfo({'substitute_for': problem})
+        return sample
 
 
 @DATA_SAMPLERS.register_module()

@@ -5,13 +5,17 @@ from mmrobust.engine.attention_hook import AttentionLogHook
 from mmrobust.engine.checkpoint_hook import CheckpointHook
 from mmrobust.engine.nonfinite_loss import StopOnNonFiniteLossHook
 from mmrobust.engine.seeded_iterations import SeedIterationHook
+from mmrobust.engine.stop_on_sigterm import StopOnSigtermHook
 from mmrobust.engine.strict_load import StrictLoadHook
+from mmrobust.engine.substitutes import CountSubstitutesHook
 
 __all__ = [
     'AtomicLocalBackend',
     'AttentionLogHook',
     'CheckpointHook',
+    'CountSubstitutesHook',
     'SeedIterationHook',
     'StopOnNonFiniteLossHook',
+    'StopOnSigtermHook',
     'StrictLoadHook',
 ]

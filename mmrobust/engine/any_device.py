@@ -1,8 +1,10 @@
 """What MMEngine's runner offers on GPUs only, for whatever device there is: bfloat16, and data-parallel training."""
 
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 from mmengine.config import Config
@@ -43,21 +45,28 @@ class AnyDeviceDataParallel(MMDistributedDataParallel):
 
 
 def init_cpu_group(config: Config) -> None:
-    """Make ``launcher='pytorch'`` work without CUDA; with CUDA, or without a launcher, do nothing.
+    """Make the launchers ``'pytorch'`` and ``'slurm'`` work without CUDA; with CUDA, or without a launcher, do nothing.
 
     MMEngine's ``init_dist`` calls ``torch.cuda.set_device`` whatever the backend, so the gloo group is opened here,
-    before the runner, which then finds it. Environment variables are those of ``torchrun``.
+    before the runner, which then finds it. Environment variables are those of ``torchrun``, or of Slurm's ``srun``.
 
     Raises:
-        ValueError: there is no CUDA and the launcher is ``'slurm'`` or ``'mpi'``, or ``torchrun`` did not start this.
+        ValueError: there is no CUDA and the launcher is ``'mpi'``, or the launcher did not start this process.
+        OSError: Slurm's ``scontrol``, which says where the first process is, cannot be run, and ``MASTER_ADDR`` is not
+            set.
     """
     if config.launcher == 'none' or torch.cuda.is_available():
         return
-    if config.launcher != 'pytorch':
-        raise ValueError(f"Without CUDA the launcher must be 'none' or 'pytorch', but got {config.launcher!r}.")
-    if 'RANK' not in os.environ:
+    if config.launcher == 'slurm':
+        _translate_slurm_environment()
+    elif config.launcher != 'pytorch':
+        raise ValueError(
+            f"Without CUDA the launcher must be 'none', 'pytorch' or 'slurm', but got {config.launcher!r}."
+        )
+    elif 'RANK' not in os.environ:
         raise ValueError("The launcher 'pytorch' needs the processes to be started by torchrun.")
-    distributed.init_process_group('gloo')
+    seconds = config.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
+    distributed.init_process_group('gloo', timeout=seconds and timedelta(seconds=seconds))
     config.setdefault(
         'model_wrapper_cfg',
         {
@@ -66,3 +75,20 @@ def init_cpu_group(config: Config) -> None:
             'find_unused_parameters': config.get('find_unused_parameters', False),
         },
     )
+
+
+def _translate_slurm_environment() -> None:
+    """Set ``torchrun``'s variables from those of ``srun``, as MMEngine does on GPUs.
+
+    ``MASTER_ADDR`` and ``MASTER_PORT`` stay what they are; else they are the first host of the job, and 29500.
+    """
+    if 'SLURM_PROCID' not in os.environ:
+        raise ValueError("The launcher 'slurm' needs the processes to be started by srun.")
+    if 'MASTER_ADDR' not in os.environ:
+        command = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]  # node[1-3] becomes three lines
+        hosts = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        os.environ['MASTER_ADDR'] = hosts.split()[0]
+    os.environ.setdefault('MASTER_PORT', '29500')
+    os.environ['RANK'] = os.environ['SLURM_PROCID']
+    os.environ['WORLD_SIZE'] = os.environ['SLURM_NTASKS']
+    os.environ['LOCAL_RANK'] = os.environ['SLURM_LOCALID']

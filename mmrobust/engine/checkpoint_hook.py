@@ -8,12 +8,14 @@ from typing import Any
 
 from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
 
 from mmrobust.engine.atomic_backend import AtomicLocalBackend
 from mmrobust.registry import HOOKS
 
 __all__ = ['CheckpointHook']
+
+STOPPED = 'stopped.pth'
 
 
 @HOOKS.register_module()
@@ -23,6 +25,12 @@ class CheckpointHook(MMEngineCheckpointHook):
     Every file is written completely under another name and then renamed, and what it makes superfluous is removed
     after that. So at every moment there is a checkpoint that ``--resume`` finds and can read. If something else has
     damaged it, resuming takes the one before.
+
+    A run that was killed in a validation starts again with this validation, which follows the checkpoint.
+
+    Attributes:
+        saved: (epoch, iteration) that the newest checkpoint of this process resumes at, as ``runner.epoch`` and
+            ``runner.iter`` are then; None before the first.
 
     Args:
         backend_args: File backend; None is ``dict(backend='mmrobust_atomic')``, or MMEngine's choice where ``out_dir``
@@ -34,6 +42,8 @@ class CheckpointHook(MMEngineCheckpointHook):
         super().__init__(*args, backend_args=backend_args, **kwargs)
         if backend_args is None and self.file_client_args is None and '://' not in str(self.out_dir):
             self.backend_args = {'backend': 'mmrobust_atomic'}
+        self.saved: tuple[int, int] | None = None
+        self._skipped = 0  # batches of the current epoch that an earlier process has trained on
 
     def before_run(self, runner: Runner) -> None:
         """Before MMEngine resumes: see that ``last_checkpoint`` names a file that is whole, or take the one before.
@@ -54,6 +64,56 @@ class CheckpointHook(MMEngineCheckpointHook):
             runner.logger.warning(f'The checkpoint {named} is truncated or gone: resuming from {before} instead.')
             self._name_last_checkpoint(runner, before)
         barrier()
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        if runner._resume:
+            self._skipped = checkpoint['meta'].get('batches', 0)
+
+    def before_train(self, runner: Runner) -> None:
+        """Continue in the middle of an epoch, and validate if this was due when the checkpoint was written."""
+        super().before_train(runner)
+        self.last_ckpt = runner.message_hub.runtime_info.get('last_ckpt')  # as if this process had written it
+        if self._skipped:
+            loader = runner.train_dataloader
+            loader.sampler.skip_in_next_epoch(self._skipped * loader.batch_size)
+        if runner._resume and runner.val_loop is not None and not self._skipped:
+            loop = runner.train_loop
+            loop._decide_current_val_interval()  # of this epoch or iteration, if it changes while the run lasts
+            step, last = _step(runner), loop.max_epochs if _by_epoch(runner) else loop.max_iters
+            due = step >= loop.val_begin and (step % loop.val_interval == 0 or step == last)
+            if due and runner.message_hub.runtime_info.get('validated') != step:
+                runner.val_loop.run()
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        self._epoch_start = runner.iter - self._skipped
+        self._skipped = 0
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        runner.message_hub.update_info('validated', _step(runner))
+        super().after_val_epoch(runner, metrics)
+
+    def batches_of_epoch(self, runner: Runner) -> int:
+        """How many batches of the current epoch have been trained on, when an iteration is at its end."""
+        return runner.iter + 1 - self._epoch_start
+
+    def save_now(self, runner: Runner, epoch: int, iter: int, batches: int = 0) -> bool:
+        """Save between two checkpoints that are due, as ``stopped.pth``, which the next one that is due removes.
+
+        Args:
+            runner: Of the run.
+            epoch: Epoch to continue with, from 0.
+            iter: Iteration to continue with, from 0.
+            batches: How many batches of that epoch have been trained on.
+
+        Returns:
+            Whether a run can be resumed here: with ``batches`` the sampler must be able to skip them.
+        """
+        loader = runner.train_dataloader
+        if batches and not (hasattr(loader.sampler, 'skip_in_next_epoch') and loader.batch_size):
+            return False
+        if self.saved != (epoch, iter):
+            self._write(runner, STOPPED, {'epoch': epoch, 'iter': iter, 'batches': batches})
+        return True
 
     def _newest_whole(self, named: str, folder: str) -> str:
         """Return the checkpoint with the highest step in ``folder`` that is complete, in place of ``named``.
@@ -81,6 +141,14 @@ class CheckpointHook(MMEngineCheckpointHook):
         filename = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, filename)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        self._write(runner, filename, meta)
+        if is_main_process():
+            for old in (STOPPED, *map(self.filename_tmpl.format, outdated)):
+                self._remove(self.file_backend.join_path(self.out_dir, old))
+
+    def _write(self, runner: Runner, filename: str, meta: dict) -> None:
+        """Save, and name the checkpoint as the last one."""
+        position = meta['epoch'], meta['iter']
         runner.save_checkpoint(
             self.out_dir,
             filename,
@@ -93,9 +161,8 @@ class CheckpointHook(MMEngineCheckpointHook):
             **self.args,
         )
         if is_main_process():
-            self._name_last_checkpoint(runner, self.last_ckpt)
-            for old in outdated:
-                self._remove(self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old)))
+            self._name_last_checkpoint(runner, self.file_backend.join_path(self.out_dir, filename))
+        self.saved = position
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         """Hide the old best checkpoints from MMEngine, which would remove them first, and remove them afterwards."""
@@ -124,3 +191,12 @@ class CheckpointHook(MMEngineCheckpointHook):
     def _remove(self, path: str) -> None:
         if self.file_backend.isfile(path):
             self.file_backend.remove(path)
+
+
+def _by_epoch(runner: Runner) -> bool:
+    return isinstance(runner.train_loop, EpochBasedTrainLoop)
+
+
+def _step(runner: Runner) -> int:
+    """What validations are counted in: epochs or iterations that have been trained."""
+    return runner.epoch if _by_epoch(runner) else runner.iter

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dataset import BaseDataset, InfiniteSampler
+from mmengine.structures import BaseDataElement
 from torch.utils.data import DataLoader
 
 from mmrobust.datasets import SeededIndex, SeededInfiniteSampler, SeededSampling
+from mmrobust.datasets.transforms import BrokenPictureError
 from mmrobust.randomness import derive_seed
 
 
@@ -107,3 +109,51 @@ def test_reseed_before_the_first_sample_but_not_after():
 def test_seeds_are_the_same_on_every_machine():
     assert derive_seed(1, 2) == 5142973159532490859
     assert len({derive_seed(a, b) for a in range(30) for b in range(30)}) == 900
+
+
+class Broken(SeededNumbers):
+    """The samples 2 to ``last`` are broken."""
+
+    def __init__(self, last: int = 2, **kwargs) -> None:
+        self.last = last
+        super().__init__(**kwargs)
+
+    def prepare_data(self, idx: int) -> dict:
+        if 2 <= idx <= self.last:
+            raise BrokenPictureError(f'The picture {idx}.png is broken.')
+        return {'data_samples': BaseDataElement(metainfo={'index': idx}), 'drawn': random.random()}
+
+
+def test_a_broken_picture_is_fatal_unless_told_otherwise():
+    for dataset, index in ((Broken(), SeededIndex(2, 0)), (Broken(on_corrupt='skip'), 2)):  # an integer: evaluating
+        with pytest.raises(BrokenPictureError, match='2'):
+            dataset[index]
+
+
+def test_a_broken_picture_is_replaced_by_one_that_the_seed_chooses(monkeypatch):
+    logged = []
+    monkeypatch.setattr('mmrobust.datasets.seeded_sampling.print_log', lambda line, **kwargs: logged.append(line))
+    dataset = Broken(on_corrupt='skip')
+    chosen = {}
+    for seed in range(20):
+        sample = dataset[SeededIndex(2, seed)]
+        random.random()  # what else is drawn does not matter
+        assert (again := dataset[SeededIndex(2, seed)])['drawn'] == sample['drawn']
+        assert again['data_samples'].index == sample['data_samples'].index != 2
+        assert sample['data_samples'].substitute_for == 'The picture 2.png is broken.'
+        chosen[seed] = sample['data_samples'].index
+    assert len(set(chosen.values())) > 4
+    assert {*logged} == {'The picture 2.png is broken. Another one takes its place.'} and len(logged) >= 40
+    assert 'substitute_for' not in dataset[SeededIndex(1, 0)]['data_samples']
+
+
+def test_a_folder_of_broken_pictures_is_an_error_all_the_same():
+    dataset = Broken(on_corrupt='skip')
+    dataset.prepare_data = lambda idx: Broken(last=9).prepare_data(2)
+    with pytest.raises(BrokenPictureError):
+        dataset[SeededIndex(0, 0)]
+
+
+def test_on_corrupt_is_one_of_two():
+    with pytest.raises(ValueError, match="must be 'raise' or 'skip', got 'ignore'"):
+        SeededNumbers(on_corrupt='ignore')

@@ -1,5 +1,8 @@
 """Mixed precision and data-parallel training on a machine without CUDA."""
 
+import os
+import socket
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -49,9 +52,44 @@ class TestInitCpuGroup:
         assert not distributed.is_initialized()
 
     def test_other_launcher_is_refused(self):
-        with pytest.raises(ValueError, match="'none' or 'pytorch', but got 'slurm'"):
-            init_cpu_group(Config({'launcher': 'slurm'}))
+        with pytest.raises(ValueError, match="'none', 'pytorch' or 'slurm', but got 'mpi'"):
+            init_cpu_group(Config({'launcher': 'mpi'}))
 
     def test_process_not_started_by_torchrun_is_refused(self):
         with pytest.raises(ValueError, match='torchrun'):
             init_cpu_group(Config({'launcher': 'pytorch'}))
+
+    def test_process_not_started_by_srun_is_refused(self, monkeypatch):
+        monkeypatch.delenv('SLURM_PROCID', raising=False)
+        with pytest.raises(ValueError, match='srun'):
+            init_cpu_group(Config({'launcher': 'slurm'}))
+
+    @pytest.mark.parametrize('master', [None, '127.0.0.1'])
+    def test_slurm(self, monkeypatch, tmp_path, master):
+        """Rank 0 of 1, on the first of two nodes; with Slurm's own ``srun`` in ``tests/test_slurm.py``."""
+        scontrol = tmp_path / 'scontrol'
+        scontrol.write_text('#!/bin/sh\n[ "$*" = "show hostnames localhost,n[2-3]" ] && echo localhost && echo n2\n')
+        scontrol.chmod(0o755)
+        monkeypatch.setenv('PATH', str(tmp_path))
+        with socket.socket() as free:
+            free.bind(('127.0.0.1', 0))
+            port = str(free.getsockname()[1])
+        slurm = {'PROCID': '0', 'NTASKS': '1', 'LOCALID': '0', 'NODELIST': 'localhost,n[2-3]'}
+        for name, value in slurm.items():
+            monkeypatch.setenv(f'SLURM_{name}', value)
+        for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR'):
+            monkeypatch.setenv(name, 'to be undone after the test')
+            monkeypatch.delenv(name)
+        monkeypatch.setenv('MASTER_PORT', port)
+        if master:
+            monkeypatch.setenv('MASTER_ADDR', master)
+            scontrol.unlink()
+        config = Config({'launcher': 'slurm'})
+        try:
+            init_cpu_group(config)
+            assert (distributed.get_backend(), distributed.get_rank(), distributed.get_world_size()) == ('gloo', 0, 1)
+        finally:
+            distributed.destroy_process_group()
+        assert config.model_wrapper_cfg.type == 'AnyDeviceDataParallel'
+        assert [os.environ[name] for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK')] == ['0', '1', '0']
+        assert (os.environ['MASTER_ADDR'], os.environ['MASTER_PORT']) == (master or 'localhost', port)

@@ -106,6 +106,65 @@ def test_best_checkpoint_is_replaced_after_the_new_one_is_there(tmp_path, save_b
     ].endswith('best_score_iter_6.pth')
 
 
+@pytest.mark.parametrize('by_epoch', [False, True])
+def test_a_validation_that_was_killed_is_done_after_a_resume(tmp_path, by_epoch):
+    """And one that was finished is not: it is known from the next checkpoint, and at once if it was the best."""
+    done = []
+
+    class Die(Hook):
+        def after_val_iter(self, runner, *args, **kwargs) -> None:
+            if runner.iter == die:
+                raise KeyboardInterrupt
+
+        def after_val_epoch(self, runner, metrics=None) -> None:
+            done.append(runner.iter)
+
+    def train(**kwargs) -> None:
+        length = {'max_epochs': 3, 'val_interval': 1} if by_epoch else {'max_iters': 12, 'val_interval': 4}
+        make_runner(
+            tmp_path,
+            Die(),
+            checkpoint={
+                'by_epoch': by_epoch,
+                'interval': 1 if by_epoch else 4,
+                'save_best': 'score',
+                'rule': 'greater',
+                'max_keep_ckpts': -1,
+            },
+            sampler='Epoch' if by_epoch else 'Infinite',
+            train_cfg={'by_epoch': by_epoch, **length},
+            val_dataloader={
+                'batch_size': 5,
+                'dataset': Pictures(),
+                'sampler': {'type': 'DefaultSampler'},
+                'collate_fn': {'type': 'default_collate'},
+            },
+            val_cfg={},
+            val_evaluator=Evaluator(ScriptedScores()),
+            **kwargs,
+        ).train()
+
+    def name(step: int) -> str:
+        return f'epoch_{step}.pth' if by_epoch else f'iter_{4 * step}.pth'
+
+    die = 4
+    with pytest.raises(KeyboardInterrupt):
+        train()
+    die = 8
+    with pytest.raises(KeyboardInterrupt):
+        train(resume=True)
+    assert done == [4] and checkpoints(tmp_path)[-1] == name(2)
+    assert load_checkpoint_file(tmp_path / name(1))['message_hub']['runtime_info']['best_score'] == 0.5
+    die = None
+    train(resume=True)
+    assert done == [4, 8, 12]
+    train(resume=True)  # the last one was not better than the one before
+    assert done == [4, 8, 12, 12]
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / name(1)))  # whose validation was the best, and is in it
+    train(resume=True)
+    assert done == [4, 8, 12, 12, 8, 12]
+
+
 def test_resume_takes_the_checkpoint_before_a_truncated_one(tmp_path):
     make_runner(tmp_path, iters=8, checkpoint={'max_keep_ckpts': 2}).train()
     damaged = tmp_path / 'iter_8.pth'

@@ -59,12 +59,27 @@ class Record(Hook):
         self.losses[runner.iter] = outputs['loss'].item()
 
 
-def make_runner(work_dir, *hooks, model=None, num_workers=0, iters=10, checkpoint=None, **kwargs) -> Runner:
+def make_runner(
+    work_dir,
+    *hooks,
+    model=None,
+    num_workers=0,
+    iters=10,
+    checkpoint=None,
+    sampler='Infinite',
+    accumulative_counts=1,
+    logger=None,
+    **kwargs,
+) -> Runner:
     """Build a run that saves every 4 iterations and keeps one checkpoint."""
     checkpoint = {'type': 'mmrobust.CheckpointHook', 'by_epoch': False, 'interval': 4, 'max_keep_ckpts': 1} | (
         checkpoint or {}
     )
-    kwargs = {'randomness': {'seed': 3}, 'train_cfg': {'by_epoch': False, 'max_iters': iters}} | kwargs
+    kwargs = {
+        'randomness': {'seed': 3},
+        'log_level': 'WARNING',
+        'train_cfg': {'by_epoch': False, 'max_iters': iters},
+    } | kwargs
     torch.manual_seed(0)  # the initial weights
     return Runner(
         model=model or Net(),
@@ -73,15 +88,18 @@ def make_runner(work_dir, *hooks, model=None, num_workers=0, iters=10, checkpoin
             'batch_size': 3,
             'num_workers': num_workers,
             'dataset': AugmentedPictures(),
-            'sampler': {'type': 'mmrobust.SeededInfiniteSampler'},
+            'sampler': {'type': f'mmrobust.Seeded{sampler}Sampler'},
             'collate_fn': {'type': 'default_collate'},
         },
-        optim_wrapper={'type': 'OptimWrapper', 'optimizer': {'type': 'SGD', 'lr': 0.05, 'momentum': 0.9}},
-        default_hooks={'checkpoint': checkpoint, 'logger': None},
+        optim_wrapper={
+            'type': 'OptimWrapper',
+            'optimizer': {'type': 'SGD', 'lr': 0.05, 'momentum': 0.9},
+            'accumulative_counts': accumulative_counts,
+        },
+        default_hooks={'checkpoint': checkpoint, 'logger': logger},
         custom_hooks=[{'type': 'mmrobust.SeedIterationHook'}, {'type': 'mmrobust.StopOnNonFiniteLossHook'}, *hooks],
         default_scope='mmengine',
         experiment_name=uuid.uuid4().hex,
-        log_level='WARNING',
         **kwargs,
     )
 

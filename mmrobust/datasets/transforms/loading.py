@@ -8,10 +8,14 @@ from mmseg.datasets.transforms import LoadAnnotations as MMSegLoadAnnotations
 
 from mmrobust.registry import TRANSFORMS
 
-__all__ = ['LoadAnnotations', 'LoadImageFromFile']
+__all__ = ['BrokenPictureError', 'LoadAnnotations', 'LoadImageFromFile']
 
 PNG_START, PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND\xaeB`\x82'
 JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8\xff', b'\xff\xda', b'\xff\xd9'
+
+
+class BrokenPictureError(ValueError):
+    """A file is there, but is no whole picture."""
 
 
 @TRANSFORMS.register_module()
@@ -26,11 +30,13 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
         to_float32: Whether the picture becomes float32, in the same range 0 to 255.
         color_type: ``'color'``, or another flag of ``mmcv.imfrombytes``, which then decides the shape.
         imdecode_backend: Decoder, see ``mmcv.imfrombytes``.
-        ignore_empty: Return None, which makes the dataset take another sample, where an error would be raised.
+        ignore_empty: Return None, which makes the dataset take another sample, where an error would be raised. Nothing
+            says so: ``on_corrupt='skip'`` of the dataset does.
         backend_args: File backend of MMEngine; None reads local files.
 
     Raises:
-        ValueError: The file cannot be decoded completely, or not into 8-bit colour.
+        BrokenPictureError: The file cannot be decoded completely; it is a ``ValueError``.
+        ValueError: It cannot be decoded into 8-bit colour.
         FileNotFoundError: There is no such file.
     """
 
@@ -77,7 +83,8 @@ class LoadAnnotations(MMSegLoadAnnotations):
         imdecode_backend: Decoder; only ``'pillow'`` understands palettes.
 
     Raises:
-        ValueError: The file cannot be decoded completely, has another size than the picture, or wrong values.
+        BrokenPictureError: The file cannot be decoded completely; it is a ``ValueError``.
+        ValueError: It has another size than the picture, or wrong values.
         FileNotFoundError: There is no such file.
     """
 
@@ -105,7 +112,7 @@ def _decode(path: str, flag: str, backend: str, backend_args: dict | None) -> np
     """Read and decode a whole picture file.
 
     Raises:
-        ValueError: The file is truncated or cannot be decoded.
+        BrokenPictureError: The file is truncated or cannot be decoded.
     """
     content = fileio.get(path, backend_args=backend_args)
     problem = _problem(content, flag, backend)
@@ -117,7 +124,7 @@ def _decode(path: str, flag: str, backend: str, backend_args: dict | None) -> np
             problem = f'{backend} cannot decode it'
         except Exception as error:  # every decoder has its own exceptions, OpenCV's spread over lines
             problem = ' '.join(str(error).split())
-    raise ValueError(f'The picture {path} ({len(content)} bytes) is broken: {problem}.')
+    raise BrokenPictureError(f'The picture {path} ({len(content)} bytes) is broken: {problem}.')
 
 
 def _problem(content: bytes, flag: str, backend: str) -> str | None:

@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from mmrobust.checkpoint import check_state_dict
+from mmrobust.sigterm import outlive_sigterm
 
 
 class EvaluatedModel:
@@ -71,7 +72,9 @@ class EvaluatedModel:
     def loader(self, dataset: dict) -> DataLoader:
         """Batches of a dataset config, in its order."""
         with DefaultScope.overwrite_default_scope(self.scope):
-            return Runner.build_dataloader(dict(dataset=copy.deepcopy(dataset), **self.loader_cfg), seed=0)
+            loader = Runner.build_dataloader(dict(dataset=copy.deepcopy(dataset), **self.loader_cfg), seed=0)
+        outlive_sigterm(loader)
+        return loader
 
     def _load(self) -> nn.Module:
         # never init_weights(): it initialises timm's networks again, and takes init_cfg's weights where they fit or not

@@ -15,6 +15,7 @@ from mmrobust.evaluation.benchmarks.sequence_result import SequenceResult, Stabi
 from mmrobust.evaluation.functional import flip_probability, top5, top5_distance
 from mmrobust.evaluation.functional.perturbation_stability import EXTRA_PERTURBATIONS, PERTURBATIONS, frame_pairs
 from mmrobust.evaluation.protocols import Cell
+from mmrobust.sigterm import outlive_sigterm
 
 
 class ImageNetP:
@@ -83,7 +84,9 @@ class ImageNetP:
         """
         perturbation, found = cell.corruption, {}
         workers = model.loader_cfg['num_workers']
-        for sample in DataLoader(self._videos[cell], batch_size=None, num_workers=workers, collate_fn=lambda x: x):
+        loader = DataLoader(self._videos[cell], batch_size=None, num_workers=workers, collate_fn=lambda x: x)
+        outlive_sigterm(loader)
+        for sample in loader:
             scores = model.frames(sample['frames'])
             pairs = len(frame_pairs(len(scores), perturbation, self.difficulty)[1])
             flips = flip_probability(scores.argmax(1), perturbation, self.difficulty) * pairs

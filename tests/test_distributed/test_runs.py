@@ -1,0 +1,104 @@
+"""Whole runs of two ranks are those of one process with the same total batch, also after a resume."""
+
+import numpy as np
+import pytest
+import torch
+
+from mmrobust.checkpoint import load_checkpoint_file
+from mmrobust.randomness import derive_seed
+from tests.test_distributed.tiny_runs import Result, accuracy, train
+
+FAR = 10_000
+
+
+@pytest.fixture(scope='module')
+def one(tmp_path_factory) -> Result:
+    """Four iterations of four pictures on one process."""
+    return train(str(tmp_path_factory.mktemp('one')), 4)
+
+
+@pytest.fixture(scope='module')
+def two(ranks, tmp_path_factory) -> list[Result]:
+    """The same on two ranks."""
+    return ranks.run(train, str(tmp_path_factory.mktemp('two')), 4)
+
+
+def assert_same_weights(found: Result, expected: Result) -> None:
+    for kind in ('weights', 'averaged'):
+        values = getattr(expected, kind)
+        assert any(np.any(value != 0) for value in values.values())
+        for name, value in values.items():
+            np.testing.assert_allclose(getattr(found, kind)[name], value, rtol=1e-7, atol=1e-10, err_msg=name)
+
+
+def test_weights_and_their_average(one, two):
+    """Nothing looks for unused parameters: with one, the second iteration would fail."""
+    for found in two:
+        assert_same_weights(found, one)
+    for kind in ('weights', 'averaged'):
+        first, second = (getattr(found, kind) for found in two)
+        assert all(np.array_equal(first[name], second[name]) for name in first)
+    name = 'backbone.blocks.0.attn.q.weight'
+    assert not np.allclose(one.weights[name], one.averaged[name], rtol=1e-5)
+
+
+def test_metrics_without_the_sample_that_fills_up_the_last_batch(one, two):
+    assert 0 < one.metrics['mIoU'] < 100
+    assert two[0].metrics == one.metrics
+
+
+def test_accuracy_without_the_sample_that_fills_up_the_last_batch(ranks):
+    assert ranks.run(accuracy, 5)[0] == accuracy(5)
+    assert accuracy(5) != accuracy(6)
+
+
+@pytest.mark.parametrize('on_two_ranks', [False, True])
+def test_accumulated_gradients(ranks, one, tmp_path, on_two_ranks):
+    """Eight iterations of two pictures, two to an update, are four of four: the stream of pictures is the same."""
+    arguments = (str(tmp_path), 8)
+    options = {'total_batch': 2, 'accumulate': 2}
+    found = ranks.run(train_with, arguments, options)[0] if on_two_ranks else train(*arguments, **options)
+    for name, value in one.weights.items():
+        np.testing.assert_allclose(found.weights[name], value, rtol=1e-7, atol=1e-10, err_msg=name)
+
+
+def train_with(arguments: tuple, options: dict) -> Result:
+    return train(*arguments, **options)
+
+
+def test_resumed_on_another_number_of_ranks(ranks, one, tmp_path):
+    """Iterations 1 and 2 on two ranks, 3 and 4 on one: the same pictures, the same weights to rounding."""
+    first, second = ranks.run(train, str(tmp_path), 2)
+    resumed = train(str(tmp_path), 4, resume=True)
+    pictures = [a + b for a, b in zip(first.seeds, second.seeds, strict=True)] + resumed.seeds
+    assert [sorted(seeds) for seeds in pictures] == [sorted(seeds) for seeds in one.seeds]
+    assert_same_weights(resumed, one)
+
+
+@pytest.fixture(scope='module')
+def far_run(tmp_path_factory) -> str:
+    """The folder of a run that claims to have come far."""
+    folder = tmp_path_factory.mktemp('far')
+    train(str(folder), 1, interval=1)
+    checkpoint = load_checkpoint_file(str(folder / 'iter_1.pth'))
+    checkpoint['meta']['iter'] = FAR
+    torch.save(checkpoint, folder / f'iter_{FAR}.pth')
+    (folder / 'last_checkpoint').write_text(str(folder / f'iter_{FAR}.pth'))
+    return str(folder)
+
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_resuming_loads_no_picture_that_was_trained_on(far_run, num_workers):
+    found = train(far_run, FAR + 3, resume=True, num_workers=num_workers, interval=10 * FAR)
+    assert found.seeds == [[derive_seed(3, 4 * step + picture) for picture in range(4)] for step in range(FAR, FAR + 3)]
+    prefetched = 4 * 2 * num_workers  # two batches a worker
+    assert 3 * 4 <= found.loaded <= 3 * 4 + prefetched
+
+
+def test_neither_on_two_ranks(ranks, far_run):
+    arguments, options = (far_run, FAR + 3), {'resume': True, 'interval': 10 * FAR}
+    for rank, found in enumerate(ranks.run(train_with, arguments, options)):
+        assert found.loaded == 3 * 2
+        assert found.seeds == [
+            [derive_seed(3, 4 * step + 2 * picture + rank) for picture in range(2)] for step in range(FAR, FAR + 3)
+        ]

@@ -1,0 +1,70 @@
+"""SIGTERM is granted when it suits, and loading processes go on until then."""
+
+import os
+import signal
+import time
+
+import pytest
+from torch.utils.data import DataLoader, Dataset
+
+from mmrobust.sigterm import outlive_sigterm, stopped_by_sigterm
+
+
+def test_it_leaves_at_the_next_good_moment(capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    done = []
+    with pytest.raises(SystemExit) as stopped, stopped_by_sigterm('start again.') as leave_if_told:
+        for step in range(3):
+            if step == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            done.append(step)
+            leave_if_told()
+    assert stopped.value.code == 143 and done == [0, 1]
+    assert capsys.readouterr().err.endswith(': stopped by SIGTERM: start again.\n')
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_other_exits_stay_what_they_are(capsys):
+    with pytest.raises(SystemExit) as stopped, stopped_by_sigterm('start again.'):
+        raise SystemExit(2)
+    assert stopped.value.code == 2 and capsys.readouterr().err == ''
+
+
+class Slow(Dataset):
+    """The ids of the processes that loaded."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, index: int) -> int:
+        time.sleep(0.02)
+        return os.getpid()
+
+
+def test_loading_processes_obey_their_parent_alone():
+    begun = []
+    loader = DataLoader(Slow(), batch_size=1, num_workers=2, worker_init_fn=begun.append)
+    outlive_sigterm(loader)
+    batches = iter(loader)
+    workers = {int(next(batches)) for _ in range(2)}
+    for worker in workers:
+        # from somebody else, as a cluster does it; this process is their parent
+        if not os.fork():
+            os.kill(worker, signal.SIGTERM)
+            os._exit(0)
+        os.wait()
+    assert {int(batch) for batch in batches} == workers
+    assert begun == []  # it is called in the processes, not here
+
+    batches = iter(loader)
+    next(batches)
+    process = batches._workers[0]
+    process.terminate()
+    process.join(5)
+    assert process.exitcode == 0
+
+
+def test_no_processes_need_nothing():
+    loader = DataLoader(Slow())
+    outlive_sigterm(loader)
+    assert loader.worker_init_fn is None
