@@ -111,15 +111,13 @@ def backward_sweep(
         grad_maps /= heads
 
         grad = _buffer(grad, query, block.probs.shape)
-        if value is None:
-            torch.mul(block.probs, grad_maps, out=grad)
-        else:
+        grad.copy_(grad_maps)
+        if value is not None:
             grad_rows = grad_out[images, :, rows].flatten(0, 1)
-            grad.copy_(grad_maps)
             grad.flatten(0, 1).baddbmm_(grad_rows, value[images].flatten(0, 1).transpose(-2, -1))
-            grad.mul_(block.probs)
             grads.value[images].flatten(0, 1).baddbmm_(block.probs.flatten(0, 1).transpose(-2, -1), grad_rows)
-        grad.addcmul_(block.probs, grad.sum(-1, keepdim=True), value=-1)
+        # PyTorch's own step back through a softmax, (grad - sum(grad * probs)) * probs, in one pass and in place
+        torch.ops.aten._softmax_backward_data.out(grad, block.probs, -1, grad.dtype, grad_input=grad)
         if bias is not None:
             _add_to_part(grads.bias, grad, images, rows)
         if gate is not None:
@@ -155,7 +153,7 @@ def _blocks(attention: Attention) -> Iterator[_Block]:
             maps = probs if per_head else probs.mean(1, keepdim=True)
             threshold = _part(thresholds, images, rows)
             dropped = maps < threshold if mode == 'paper' else maps <= threshold
-            kept = maps.masked_fill(dropped, 0)
+            kept = torch.where(dropped, 0, maps)
             norms = torch.linalg.vector_norm(kept, dim=-1, keepdim=True)
             yield _Block(images, rows, scores, probs, maps, threshold < torch.inf, kept, inverse(norms))
 
