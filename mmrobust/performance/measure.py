@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +34,30 @@ def in_own_process(case: Callable[..., Any], *args: Any) -> Any:
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
         return pool.submit(case, *args).result()
+
+
+def in_turn(cases: Mapping[str, tuple[Any, ...]], rounds: int) -> dict[str, list[Any]]:
+    """What :func:`in_own_process` finds for each case, ``rounds`` times.
+
+    One case after the other and then all of them again: a machine that is slower for some minutes, as shared ones are,
+    slows all of them, and their ratios are those of one moment.
+
+    Args:
+        cases: arguments of :func:`in_own_process`.
+        rounds: how often.
+    """
+    found: dict[str, list[Any]] = {name: [] for name in cases}
+    for _ in range(rounds):
+        for name, case in cases.items():
+            found[name].append(in_own_process(*case))
+    return found
+
+
+def together(measurements: Sequence[Measurement]) -> Measurement:
+    """Several measurements of one case as one."""
+    seconds = [one for measurement in measurements for one in measurement.all_seconds]
+    peaks = [measurement.peak_bytes for measurement in measurements]
+    return Measurement(statistics.median(seconds), seconds, None if None in peaks else int(statistics.median(peaks)))
 
 
 def measure(function: Callable[[], Any], repeats: int, warmup: int = 1) -> Measurement:

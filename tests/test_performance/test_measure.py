@@ -3,7 +3,7 @@ import os
 import pytest
 import torch
 
-from mmrobust.performance.measure import in_own_process, measure
+from mmrobust.performance.measure import Measurement, in_own_process, in_turn, measure, together
 
 
 def _allocate(megabytes):
@@ -35,3 +35,22 @@ def test_no_repeats():
 def test_errors_come_back():
     with pytest.raises(ZeroDivisionError):
         in_own_process(divmod, 1, 0)
+
+
+def test_in_turn(tmp_path):
+    log = tmp_path / 'log'
+    found = in_turn({name: (_note, log, name) for name in 'ab'}, rounds=2)
+    assert log.read_text() == 'abab'
+    assert found == {'a': [1, 3], 'b': [2, 4]}
+
+
+def _note(log, name):
+    with log.open('a') as file:
+        file.write(name)
+    return len(log.read_text())
+
+
+def test_together():
+    two = [Measurement(2.0, [1.0, 2.0, 9.0], 10), Measurement(3.0, [3.0], 20)]
+    assert together(two) == Measurement(2.5, [1.0, 2.0, 9.0, 3.0], 15)
+    assert together([two[0], Measurement(1.0, [1.0], None)]).peak_bytes is None

@@ -5,9 +5,9 @@ python tools/analysis_tools/benchmark.py step --crops 1024    # some parts
 python tools/analysis_tools/benchmark.py --crops 768 1024 --json benchmark.json
 python tools/analysis_tools/benchmark.py tap adl step --crops 1024 --batch-size 8 --bf16    # on a GPU
 
-Each form runs in a process of its own, so its peak memory is its own. Ratios within one run are what carries over to
-another machine. The same command measures on a GPU where there is one. At the end stand the targets of
-mmrobust/performance/targets.py, of what was measured.
+Each form runs in a process of its own, so its peak memory is its own, and in turn with the others. Ratios within one
+run are what carries over to another machine. The same command measures on a GPU where there is one. At the end stand
+the targets of mmrobust/performance/targets.py, of what was measured.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from mmrobust.corruptions import CORRUPTIONS
 from mmrobust.files import write_whole
 from mmrobust.performance.corruption_cases import photograph, suite_beside_imagecorruptions
 from mmrobust.performance.loading_cases import loading
-from mmrobust.performance.measure import Measurement, in_own_process
+from mmrobust.performance.measure import Measurement, in_own_process, in_turn, together
 from mmrobust.performance.model_cases import prediction, training_step
 from mmrobust.performance.op_cases import ADL_FORMS, TAP_FORMS, adl, tap
 from mmrobust.performance.scaling import Cluster, Workload, estimate
@@ -52,7 +52,9 @@ console = Console(highlight=False)
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Measure what TAP and ADL cost.')
     parser.add_argument('parts', nargs='*', help=f'some of {", ".join(PARTS)} (default: all)')
-    parser.add_argument('--repeats', type=int, default=3, help='runs, of which the median counts (default: 3)')
+    parser.add_argument(
+        '--repeats', type=int, default=3, help='rounds over all forms, of which medians count (default: 3)'
+    )
     parser.add_argument(
         '--tokens', type=int, nargs='+', default=[1024, 2304, 4096], help='of adl (default: 1024 2304 4096)'
     )
@@ -64,6 +66,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--beside', nargs='*', default=SEGFORMERS, help='other configs to train beside (default: %(default)s)'
     )
     parser.add_argument('--bf16', action='store_true', help='tap, adl and step in bfloat16 (default: float32)')
+    parser.add_argument('--compile', action='store_true', help='also a compiled step, which takes minutes on a CPU')
     parser.add_argument('--forms', nargs='+', help='of step: only these rows, such as released and baseline')
     parser.add_argument('--json', metavar='FILE', help='write all numbers there')
     args = parser.parse_args(argv)
@@ -112,9 +115,13 @@ def dtype(args: argparse.Namespace) -> torch.dtype:
     return torch.bfloat16 if args.bf16 else torch.float32
 
 
+def in_rounds(cases: dict[str, tuple], args: argparse.Namespace) -> dict[str, Measurement]:
+    return {name: together(measured) for name, measured in in_turn(cases, args.repeats).items()}
+
+
 def measure_tap(args: argparse.Namespace) -> dict:
     shape = (1, 448, 64, 64)
-    rows = {form: in_own_process(tap, form, shape, 4, max(args.repeats, 9), dtype(args)) for form in TAP_FORMS}
+    rows = in_rounds({form: (tap, form, shape, 4, 9, dtype(args)) for form in TAP_FORMS}, args)
     return show(f'TAP, forward and backward, {shape}, K = 4', 'released', rows)
 
 
@@ -122,7 +129,7 @@ def measure_adl(args: argparse.Namespace) -> dict:
     found: dict = {'tables': {}}
     seconds: dict[str, dict[int, float]] = {}
     for tokens in args.tokens:
-        rows = {form: in_own_process(adl, form, 8, 56, tokens, args.repeats, dtype(args)) for form in ADL_FORMS}
+        rows = in_rounds({form: (adl, form, 8, 56, tokens, 3, dtype(args)) for form in ADL_FORMS}, args)
         title = f'attention with ADL, forward and backward, 8 heads of 56, N = {tokens}'
         for reference in ('released', 'attention alone'):
             found['tables'][f'N = {tokens}, beside {reference}'] = show(title, reference, rows)
@@ -139,18 +146,24 @@ def measure_step(args: argparse.Namespace) -> dict:
             'baseline': (BASELINE, {}, 'ours'),
             'TAP + ADL': (ROBUST, {}, 'ours'),
             'TAP + ADL, with_cp': (ROBUST, WITH_CP, 'ours'),
-            'TAP + ADL, backbone compiled': (ROBUST, {}, 'compiled'),
         }
+        if args.compile:
+            cases['TAP + ADL, backbone compiled'] = (ROBUST, {}, 'compiled')
         if crop <= args.released_up_to:
             cases = {'released': (ROBUST, {}, 'released')} | cases
         cases |= {Path(config).stem: (config, {}, 'ours') for config in args.beside}
         cases = {name: case for name, case in cases.items() if name in (args.forms or cases)}
-        rows = {}
-        for name, (config, options, form) in cases.items():
-            step = in_own_process(training_step, config, options, crop, args.batch_size, form, args.repeats, args.bf16)
-            rows[name] = step.measurement
+        runs = in_turn(
+            {
+                name: (training_step, config, options, crop, args.batch_size, form, 1, args.bf16)
+                for name, (config, options, form) in cases.items()
+            },
+            args.repeats,
+        )
+        rows = {name: together([step.measurement for step in steps]) for name, steps in runs.items()}
+        for name, (step, *_) in runs.items():
             found['losses'][f'{crop}, {name}'] = step.losses | {'without gradient': step.without_gradient}
-            seconds.setdefault(name, {})[crop**2] = step.measurement.seconds
+            seconds.setdefault(name, {})[crop**2] = rows[name].seconds
         title = f'training step without the optimizer, {args.batch_size} x {crop} x {crop}'
         for reference in ('released', 'baseline'):
             if reference in rows:
@@ -166,7 +179,7 @@ def measure_inference(args: argparse.Namespace) -> dict:
     cases = {'baseline': (BASELINE, {}), 'TAP': (ROBUST, {})} | {
         Path(config).stem: (config, {}) for config in args.beside
     }
-    rows = {name: in_own_process(prediction, *case, height, width, args.repeats) for name, case in cases.items()}
+    rows = in_rounds({name: (prediction, *case, height, width, 2) for name, case in cases.items()}, args)
     return show(f'prediction of a {height} x {width} picture', 'baseline', rows)
 
 
