@@ -121,7 +121,12 @@ def test_interrupted_and_continued(tool, tmp_path, stop):
     arguments = [str(root), str(out), '--preset', 'severity5', '--num-workers', '2']
     command = [sys.executable, str(TOOL), *arguments]
     process = subprocess.Popen(
-        command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + 120
     while len(list(out.rglob('*.png'))) < 3 and time.monotonic() < deadline and process.poll() is None:
