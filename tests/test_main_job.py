@@ -18,32 +18,10 @@ import torch
 
 from mmrobust.datasets.minicity import MiniCityParams, write_minicity
 from mmrobust.performance.model_cases import prediction, training_step
+from tests.tiny_segmentation import REPO, TINY_SEGMENTATION
 
-REPO = Path(__file__).parents[1]
 MAX_ITERS = 6
-CONFIG = f"""
-_base_ = '{REPO}/configs/fan_tap_adl_minicity.py'
-model = dict(
-    data_preprocessor=dict(size=(32, 64)),
-    backbone=dict(
-        arch=dict(
-            _delete_=True, embed_dims=16, depth=2, num_heads=2, stem_depths=(1, 1), feature_blocks=(1,)
-        ),
-        drop_path_rate=0.2,
-    ),
-    decode_head=dict(in_channels=[128, 256, 16, 16], channels=16),
-    loss_attn=dict(tau=0.5),
-    test_cfg=dict(crop_size=(32, 64), stride=(24, 48)),
-)
-train_pipeline = [
-    dict(type='mmrobust.LoadImageFromFile'),
-    dict(type='mmrobust.LoadAnnotations'),
-    dict(type='RandomResize', scale=(64, 32), ratio_range=(1.0, 2.0), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=(32, 64)),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PhotoMetricDistortion'),
-    dict(type='PackSegInputs'),
-]
+CONFIG = f"""{TINY_SEGMENTATION}
 train_dataloader = dict(batch_size=2, dataset=dict(data_root='DATA', pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(data_root='DATA'))
 test_dataloader = val_dataloader

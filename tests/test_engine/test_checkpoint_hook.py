@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 
 import pytest
-from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.runner import find_latest_checkpoint
-from tiny_run import Pictures, make_runner
+from tiny_run import make_runner, validation
 
 from mmrobust.checkpoint import load_checkpoint_file
 from mmrobust.engine import AtomicLocalBackend, CheckpointHook
@@ -89,14 +89,7 @@ def test_best_checkpoint_is_replaced_after_the_new_one_is_there(tmp_path, save_b
         Watch(),
         checkpoint={'save_best': save_best, 'rule': 'greater'},
         train_cfg={'by_epoch': False, 'max_iters': 6, 'val_interval': 2},
-        val_dataloader={
-            'batch_size': 5,
-            'dataset': Pictures(),
-            'sampler': {'type': 'DefaultSampler'},
-            'collate_fn': {'type': 'default_collate'},
-        },
-        val_cfg={},
-        val_evaluator=Evaluator(ScriptedScores()),
+        **validation(ScriptedScores()),
     ).train()
     other = ['best_other_iter_2.pth'] if 'other' in save_best else []
     assert seen[-1] == [*other, 'best_score_iter_2.pth']
@@ -133,14 +126,7 @@ def test_a_validation_that_was_killed_is_done_after_a_resume(tmp_path, by_epoch)
             },
             sampler='Epoch' if by_epoch else 'Infinite',
             train_cfg={'by_epoch': by_epoch, **length},
-            val_dataloader={
-                'batch_size': 5,
-                'dataset': Pictures(),
-                'sampler': {'type': 'DefaultSampler'},
-                'collate_fn': {'type': 'default_collate'},
-            },
-            val_cfg={},
-            val_evaluator=Evaluator(ScriptedScores()),
+            **validation(ScriptedScores()),
             **kwargs,
         ).train()
 

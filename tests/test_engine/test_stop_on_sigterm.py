@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.evaluator import BaseMetric, Evaluator
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.runner import find_latest_checkpoint
-from tiny_run import Pictures, Record, make_runner
+from tiny_run import Record, make_runner, validation
 
 from mmrobust.checkpoint import load_checkpoint_file
 from mmrobust.engine import StopOnSigtermHook
@@ -59,15 +59,7 @@ class Validations(Hook):
 def validating(interval: int, **train_cfg) -> dict:
     return {
         'train_cfg': {'by_epoch': False, 'max_iters': 10, 'val_interval': interval} | train_cfg,
-        'val_dataloader': {
-            'batch_size': 5,
-            'num_workers': 0,
-            'dataset': Pictures(),
-            'sampler': {'type': 'DefaultSampler', 'shuffle': False},
-            'collate_fn': {'type': 'default_collate'},
-        },
-        'val_cfg': {},
-        'val_evaluator': Evaluator(Score()),
+        **validation(Score()),
     }
 
 

@@ -8,6 +8,7 @@ import uuid
 
 import numpy as np
 import torch
+from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
@@ -102,6 +103,20 @@ def make_runner(
         experiment_name=uuid.uuid4().hex,
         **kwargs,
     )
+
+
+def validation(metric: BaseMetric) -> dict:
+    """Arguments of ``make_runner`` for a run that validates on all pictures."""
+    return {
+        'val_dataloader': {
+            'batch_size': 5,
+            'dataset': Pictures(),
+            'sampler': {'type': 'DefaultSampler', 'shuffle': False},
+            'collate_fn': {'type': 'default_collate'},
+        },
+        'val_cfg': {},
+        'val_evaluator': Evaluator(metric),
+    }
 
 
 def kill_in_write(number: int) -> None:
