@@ -1,7 +1,8 @@
 """A step in the form in which it was released: neighbourhoods gathered, maps kept, levels of the head concatenated.
 
-Written from facts about the released code, as what ours is measured against. Left out is what that code does twice or
-for nothing (attention times value, and all of the class-attention blocks in dense prediction), so it is a fast one.
+Written from facts about the released code, as what ours is measured against: ADL takes a copy of every map. Left out is
+what that code computes twice or for nothing (the gate times the values of channel attention, the class-attention blocks
+in dense prediction, tokens permuted at every block), so it is a fast one.
 """
 
 # B batch, H W token grid, N tokens, C channels, K branches
@@ -39,12 +40,12 @@ def unfold_pool(x: Tensor, weights: Tensor, windows: Sequence[tuple[int, ...]]) 
 def full_map_attend(
     view: AttentionView, value: Tensor, dropout: float = 0.0, observe: Observe | None = None
 ) -> tuple[Tensor, Any]:
-    """:func:`mmrobust.models.layers.attend` with the whole map, which ADL takes as it is and the gradient keeps."""
+    """:func:`mmrobust.models.layers.attend` with the whole map, which ADL takes a copy of, and which is kept."""
     attn = view.probs()
     out = F.dropout(attn, dropout).to(value.dtype) @ value
     if isinstance(observe, DiversificationTerm):
         term = attention_diversification_reference(
-            attn, observe.tau, observe.mode, observe.per_head, view.query_regions, view.key_regions
+            attn.clone(), observe.tau, observe.mode, observe.per_head, view.query_regions, view.key_regions
         )
         return out, term
     return out, None if observe is None else observe(view)
