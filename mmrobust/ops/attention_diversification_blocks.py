@@ -2,6 +2,7 @@
 
 # B batch, H heads, G groups of heads (1: averaged, H: each its own), N tokens, D channels per head
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ class Attention(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """Where a block lies, and what is needed of it. Its memory is used again for the next one."""
+    """Where a block lies, and what is needed of it. Its memory is used again for the next one, which is no larger."""
 
     images: slice
     rows: slice
@@ -99,7 +100,7 @@ def backward_sweep(
     # contiguous, unlike zeros_like: views of them are added to
     sums = (None if x is None else x.new_zeros(x.shape) for x in (key, value, gate, bias))
     grads = Gradients(torch.empty_like(query), *sums)
-    grad = None
+    memory = None
     for block in _blocks(attention):
         images, rows, inv_norms, kept = block.images, block.rows, block.inv_norms, block.kept
         along_unit = kept @ unit[images].transpose(-2, -1)
@@ -111,8 +112,9 @@ def backward_sweep(
             grad_maps.mul_(block.above).add_(grad_row[images] * block.counted)
         grad_maps /= heads
 
-        grad = _buffer(grad, query, block.probs.shape)
-        grad.copy_(grad_maps)
+        if memory is None:
+            memory = query.new_empty(block.probs.numel())
+        grad = _begin_of(memory, block.probs.shape).copy_(grad_maps)
         if value is not None:
             grad_rows = grad_out[images, :, rows].flatten(0, 1)
             grad.flatten(0, 1).baddbmm_(grad_rows, value[images].flatten(0, 1).transpose(-2, -1))
@@ -137,34 +139,38 @@ def _blocks(attention: Attention) -> Iterator[_Block]:
     num_keys = key.size(-2)
     num_rows = max(1, min(num_queries, block_entries // max(1, heads * num_keys)))
     num_images = max(1, min(batch, block_entries // max(1, heads * num_rows * num_keys)))
-    scores = probs = above = kept = None
+    num_maps = num_images * (heads if per_head else 1) * num_rows * num_keys
+    memory = query.new_empty(num_images * heads * num_rows * num_keys)
+    memory_of_scores = None if gate is None else torch.empty_like(memory)
+    memory_of_maps = query.new_empty(2, num_maps)
+    scores = None
     for image in range(0, batch, num_images):
         images = slice(image, image + num_images)
         for row in range(0, num_queries, num_rows):
             rows = slice(row, row + num_rows)
             queries, keys = query[images, :, rows], key[images].transpose(-2, -1)
-            probs = _buffer(probs, query, (*queries.shape[:3], num_keys))
+            probs = _begin_of(memory, (*queries.shape[:3], num_keys))
             if gate is None:
                 torch.matmul(queries, keys, out=probs)
             else:
-                scores = torch.matmul(queries, keys, out=_buffer(scores, query, probs.shape))
+                scores = torch.matmul(queries, keys, out=_begin_of(memory_of_scores, probs.shape))
                 torch.mul(scores, _part(gate, images, rows), out=probs)
             if bias is not None:
                 probs += _part(bias, images, rows)
             torch.softmax(probs, -1, out=probs)
             maps = probs if per_head else probs.mean(1, keepdim=True)
             threshold = _part(thresholds, images, rows)
+            above, kept = (_begin_of(part, maps.shape) for part in memory_of_maps)
             # 1 and 0 to multiply with: on a CPU torch.where takes twenty times as long
-            above = _buffer(above, query, maps.shape)
             (torch.ge if mode == 'paper' else torch.gt)(maps, threshold, out=above)
-            kept = torch.mul(maps, above, out=_buffer(kept, query, maps.shape))
+            torch.mul(maps, above, out=kept)
             norms = torch.linalg.vector_norm(kept, dim=-1, keepdim=True)
             yield _Block(images, rows, scores, probs, maps, threshold < torch.inf, above, kept, inverse(norms))
 
 
-def _buffer(last: Tensor | None, like: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The memory of the last block again, unless this one is smaller: new memory costs more than what is done in it."""
-    return last if last is not None and last.shape == shape else like.new_empty(shape)
+def _begin_of(memory: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """As much of it as a block needs. All blocks share it: new memory costs more than what is done in it."""
+    return memory[: math.prod(shape)].view(shape)
 
 
 def _part(full: Tensor, images: slice, rows: slice) -> Tensor:

@@ -21,8 +21,13 @@ class Measurement(NamedTuple):
     """What one function took."""
 
     seconds: float  # median
-    all_seconds: list[float]
+    all_seconds: list[float]  # of each repeat, or of each round
     peak_bytes: int | None  # largest memory during a run, over that at its start; None where it is not known
+
+    def time_beside(self, other: 'Measurement') -> float:
+        """Time over that of ``other``: the median over rounds, in each of which the machine was as fast for both."""
+        pairs = zip(self.all_seconds, other.all_seconds, strict=True)
+        return statistics.median(mine / others for mine, others in pairs)
 
 
 def in_own_process(case: Callable[..., Any], *args: Any) -> Any:
@@ -54,8 +59,8 @@ def in_turn(cases: Mapping[str, tuple[Any, ...]], rounds: int) -> dict[str, list
 
 
 def together(measurements: Sequence[Measurement]) -> Measurement:
-    """Several measurements of one case as one."""
-    seconds = [one for measurement in measurements for one in measurement.all_seconds]
+    """The rounds of one case as one measurement."""
+    seconds = [measurement.seconds for measurement in measurements]
     peaks = [measurement.peak_bytes for measurement in measurements]
     return Measurement(statistics.median(seconds), seconds, None if None in peaks else int(statistics.median(peaks)))
 

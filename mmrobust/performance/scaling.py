@@ -1,4 +1,4 @@
-"""Days of training on many GPUs, computed from counted operations and stated assumptions: nothing here is measured."""
+"""What GPUs would take, computed from counted operations and stated assumptions: nothing here is measured."""
 
 from dataclasses import dataclass
 
@@ -12,6 +12,7 @@ class Cluster:
     Attributes:
         name: of the GPU.
         tflops: its dense bfloat16 peak, in 1e12 floating point operations per second, from its data sheet.
+        float32_tflops: the same in float32, without tensor cores.
         utilization: the share of that peak that a training step reaches, in (0, 1].
         gpus_per_node: GPUs that talk at ``fast_gbytes``.
         fast_gbytes: all-reduce bandwidth inside a node, in 1e9 bytes per second.
@@ -20,6 +21,7 @@ class Cluster:
 
     name: str
     tflops: float
+    float32_tflops: float
     utilization: float
     gpus_per_node: int = 8
     fast_gbytes: float = 150.0
@@ -74,3 +76,13 @@ def estimate(workload: Workload, cluster: Cluster, gpus: int) -> Estimate:
     rate = workload.batch_size / (compute + exchange)
     memory = 16 * workload.parameters + per_gpu * workload.bytes_per_image
     return Estimate(gpus, memory / 1e9, rate, workload.images / rate / SECONDS_PER_DAY)
+
+
+def most_predictions(macs: float, cluster: Cluster) -> float:
+    """Pictures per second that one GPU cannot exceed in float32, in which robustness is evaluated.
+
+    Args:
+        macs: multiply-accumulate operations of one picture's forward pass.
+        cluster: the GPU.
+    """
+    return cluster.float32_tflops * 1e12 / (2 * macs)

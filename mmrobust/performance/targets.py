@@ -49,6 +49,8 @@ ON_CPU = (
            lambda parts: parts['inference']['forms']['TAP']['time_ratio']),
     Target('all corruptions', '>=', 5, 'times as fast as imagecorruptions',
            lambda parts: 1 / parts['corruptions']['forms']['together']['time_ratio']),
+    Target('loading of the slowest corruption, 16 processes', '>=', 1, 'x what an H100 can predict',
+           lambda parts: 16 * parts['loading']['slowest'] / parts['loading']['most_predictions']['H100']),
 )  # fmt: skip
 ON_CUDA = (
     # a copy reads and writes once; TAP reads tokens twice and a gradient once, and writes two results

@@ -1,8 +1,8 @@
 import pytest
 
-from mmrobust.performance.scaling import Cluster, Workload, estimate
+from mmrobust.performance.scaling import Cluster, Workload, estimate, most_predictions
 
-CLUSTER = Cluster('made up', tflops=100, utilization=0.5, fast_gbytes=8, slow_gbytes=2)
+CLUSTER = Cluster('made up', tflops=100, float32_tflops=20, utilization=0.5, fast_gbytes=8, slow_gbytes=2)
 WORKLOAD = Workload(macs=1e12, parameters=10**9, bytes_per_image=2e9, images=8.64e5, batch_size=16)
 
 
@@ -23,3 +23,8 @@ def test_exchange_of_gradients():
 def test_batch_must_be_divisible():
     with pytest.raises(ValueError, match='got 16 and 3'):
         estimate(WORKLOAD, CLUSTER, 3)
+
+
+def test_most_predictions():
+    """2e12 operations per picture at 2e13 per second."""
+    assert most_predictions(1e12, CLUSTER) == pytest.approx(10)

@@ -32,15 +32,18 @@ from mmrobust.performance.loading_cases import loading
 from mmrobust.performance.measure import Measurement, in_own_process, in_turn, together
 from mmrobust.performance.model_cases import prediction, training_step
 from mmrobust.performance.op_cases import ADL_FORMS, TAP_FORMS, adl, tap
-from mmrobust.performance.scaling import Cluster, Workload, estimate
+from mmrobust.performance.scaling import Cluster, Workload, estimate, most_predictions
 from mmrobust.performance.targets import ON_CPU, ON_CUDA, judge
 
 BASELINE = 'configs/fan_cityscapes.py'
 ROBUST = 'configs/fan_tap_adl_cityscapes.py'
 WITH_CP = {'model.backbone.with_cp': True}
 SEGFORMERS = ('configs/zoo/segformer_b2_cityscapes.py', 'configs/zoo/segformer_b5_cityscapes.py')
-# dense bfloat16 peaks of the data sheets; what a step reaches of them is an assumption
-CLUSTERS = (Cluster('A100', tflops=312, utilization=0.3), Cluster('H100', tflops=989, utilization=0.3))
+# peaks of the data sheets; what a step reaches of them is an assumption
+CLUSTERS = (
+    Cluster('A100', tflops=312, float32_tflops=19.5, utilization=0.3),
+    Cluster('H100', tflops=989, float32_tflops=67, utilization=0.3),
+)
 WORKLOADS = (
     # with more GPUs than the recipe's 4 crops, one crop for each
     ('Cityscapes, 160k iterations', ROBUST, 1024, lambda gpus: (max(4, gpus), 160_000 * max(4, gpus))),
@@ -88,7 +91,7 @@ def show(title: str, reference: str, rows: dict[str, Measurement]) -> dict:
     found = {}
     base = rows.get(reference)
     for name, row in rows.items():
-        time_ratio = row.seconds / base.seconds if base else None
+        time_ratio = row.time_beside(base) if base else None
         memory_ratio = row.peak_bytes / base.peak_bytes if base and row.peak_bytes and base.peak_bytes else None
         found[name] = row._asdict() | {'time_ratio': time_ratio, 'memory_ratio': memory_ratio}
         peak = '-' if row.peak_bytes is None else f'{row.peak_bytes / 1e6:.1f}'
@@ -198,9 +201,20 @@ def measure_loading(args: argparse.Namespace) -> dict:
         name or 'clean': in_own_process(loading, name, height, width, args.repeats) for name in (None, *CORRUPTIONS)
     }
     found = show(f'load a {height} x {width} picture and corrupt it, one process', 'clean', rows)
-    rate = len(rows) / sum(row.seconds for row in rows.values())
-    console.print(f'over all: {rate:.2f} pictures/s per process, {16 * rate:.0f} with 16 that do not share a core')
-    return found | {'pictures_per_second': rate}
+    slowest = max(rows, key=lambda name: rows[name].seconds)
+    rate, slowest_rate = len(rows) / sum(row.seconds for row in rows.values()), 1 / rows[slowest].seconds
+    console.print(f'over all {rate:.2f} pictures/s per process, {slowest} {slowest_rate:.2f}')
+    console.print(f'16 processes that do not share a core: {16 * rate:.0f}, {slowest} {16 * slowest_rate:.0f}')
+
+    config = cli.load_config(ROBUST)
+    crop, stride = config.model.test_cfg.crop_size, config.model.test_cfg.stride
+    windows = math.prod(1 + math.ceil((side - size) / step)
+                        for side, size, step in zip((height, width), crop, stride, strict=True))  # fmt: skip
+    macs = windows * count(build(config), crop)['whole'][1]
+    most = {cluster.name: most_predictions(macs, cluster) for cluster in CLUSTERS}
+    console.print(f'computed: {windows} windows of {crop[0]} x {crop[1]} are {macs / 1e12:.2f} TMACs; float32 allows '
+                  + ', '.join(f'{name} {number:.0f} pictures/s' for name, number in most.items()))  # fmt: skip
+    return found | {'pictures_per_second': rate, 'slowest': slowest_rate, 'most_predictions': most}
 
 
 def compute_scale(args: argparse.Namespace) -> dict:
