@@ -25,7 +25,7 @@ class Measurement(NamedTuple):
     peak_bytes: int | None  # largest memory during a run, over that at its start; None where it is not known
 
     def time_beside(self, other: 'Measurement') -> float:
-        """Time over that of ``other``: the median over rounds, in each of which the machine was as fast for both."""
+        """Time over that of ``other``, the median over pairs. Of a round of :func:`in_turn`, both are of one moment."""
         pairs = zip(self.all_seconds, other.all_seconds, strict=True)
         return statistics.median(mine / others for mine, others in pairs)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 BYTES_OF_TAP = 448 * 64 * 64 * 4  # one activation of the measured shape, in float32
+LOADERS_PER_GPU = 16  # processes that load pictures for one GPU
 
 
 class Target(NamedTuple):
@@ -49,8 +50,8 @@ ON_CPU = (
            lambda parts: parts['inference']['forms']['TAP']['time_ratio']),
     Target('all corruptions', '>=', 5, 'times as fast as imagecorruptions',
            lambda parts: 1 / parts['corruptions']['forms']['together']['time_ratio']),
-    Target('loading of the slowest corruption, 16 processes', '>=', 1, 'x what an H100 can predict',
-           lambda parts: 16 * parts['loading']['slowest'] / parts['loading']['most_predictions']['H100']),
+    Target(f'loading of the slowest corruption, {LOADERS_PER_GPU} processes', '>=', 1, 'x what an H100 can predict',
+           lambda parts: LOADERS_PER_GPU * parts['loading']['slowest'] / parts['loading']['most_predictions']['H100']),
 )  # fmt: skip
 ON_CUDA = (
     # a copy reads and writes once; TAP reads tokens twice and a gradient once, and writes two results

@@ -33,7 +33,7 @@ from mmrobust.performance.measure import Measurement, in_own_process, in_turn, t
 from mmrobust.performance.model_cases import prediction, training_step
 from mmrobust.performance.op_cases import ADL_FORMS, TAP_FORMS, adl, tap
 from mmrobust.performance.scaling import Cluster, Workload, estimate, most_predictions
-from mmrobust.performance.targets import ON_CPU, ON_CUDA, judge
+from mmrobust.performance.targets import LOADERS_PER_GPU, ON_CPU, ON_CUDA, judge
 
 BASELINE = 'configs/fan_cityscapes.py'
 ROBUST = 'configs/fan_tap_adl_cityscapes.py'
@@ -204,7 +204,8 @@ def measure_loading(args: argparse.Namespace) -> dict:
     slowest = max(rows, key=lambda name: rows[name].seconds)
     rate, slowest_rate = len(rows) / sum(row.seconds for row in rows.values()), 1 / rows[slowest].seconds
     console.print(f'over all {rate:.2f} pictures/s per process, {slowest} {slowest_rate:.2f}')
-    console.print(f'16 processes that do not share a core: {16 * rate:.0f}, {slowest} {16 * slowest_rate:.0f}')
+    console.print(f'{LOADERS_PER_GPU} processes that do not share a core: {LOADERS_PER_GPU * rate:.0f}, '
+                  f'{slowest} {LOADERS_PER_GPU * slowest_rate:.0f}')  # fmt: skip
 
     config = cli.load_config(ROBUST)
     crop, stride = config.model.test_cfg.crop_size, config.model.test_cfg.stride
