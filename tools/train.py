@@ -11,11 +11,10 @@ from contextlib import ExitStack
 from mmrobust import cli  # first: it checks the OpenMMLab stack, and prepares it for Config.fromfile
 
 # isort: split
-import torch
 from mmengine.config import Config
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from mmrobust.engine.any_device import init_cpu_group
+from mmrobust.engine.any_device import enable_amp, init_cpu_group
 from mmrobust.engine.work_dir_lock import lock_work_dir
 
 
@@ -30,7 +29,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='auto|PATH',
         help='continue from the latest checkpoint in the working directory, if there is one, or from PATH',
     )
-    parser.add_argument('--amp', action='store_true', help='mixed precision (bfloat16 on a machine without CUDA)')
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='auto',
+        choices=['auto', 'bfloat16', 'float16'],
+        help="mixed precision: bfloat16 where the device computes in it, else float16, whose loss is scaled; 'auto', "
+        'which is --amp alone, keeps the dtype that an AmpOptimWrapper of the config names',
+    )
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate during training')
     parser.add_argument(
         '--auto-scale-lr',
@@ -53,7 +59,7 @@ def merge_args(config: Config, args: argparse.Namespace) -> None:
     if args.no_validate:
         config.val_cfg = config.val_dataloader = config.val_evaluator = None
     if args.amp:
-        enable_amp(config)
+        enable_amp(config, args.amp)
     if args.auto_scale_lr:
         if config.get('auto_scale_lr', {}).get('base_batch_size') is None:
             raise ValueError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config, which has none.')
@@ -72,25 +78,6 @@ def merge_args(config: Config, args: argparse.Namespace) -> None:
         for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
             if config.get(name) is not None:
                 config[name].setdefault('collate_fn', {'type': 'default_collate'})
-
-
-def enable_amp(config: Config) -> None:
-    """Switch the optimizer wrapper to mixed precision.
-
-    Raises:
-        ValueError: the wrapper is of another kind than ``OptimWrapper`` and ``AmpOptimWrapper``.
-    """
-    wrapper = config.optim_wrapper
-    kind = wrapper.get('type', 'OptimWrapper')
-    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
-        raise ValueError(f"--amp needs optim_wrapper.type 'OptimWrapper' or 'AmpOptimWrapper', but got {kind!r}.")
-    if torch.cuda.is_available():
-        wrapper.type = 'AmpOptimWrapper'
-        wrapper.setdefault('loss_scale', 'dynamic')
-    else:
-        wrapper.type = 'BFloat16OptimWrapper'
-        wrapper.pop('loss_scale', None)
-        wrapper.pop('dtype', None)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -4,6 +4,7 @@ from mmrobust.engine.atomic_backend import AtomicLocalBackend
 from mmrobust.engine.attention_hook import AttentionLogHook
 from mmrobust.engine.checkpoint_hook import CheckpointHook
 from mmrobust.engine.nonfinite_loss import StopOnNonFiniteLossHook
+from mmrobust.engine.parameter_groups import MergedOptimWrapperConstructor
 from mmrobust.engine.seeded_iterations import SeedIterationHook
 from mmrobust.engine.stop_on_sigterm import StopOnSigtermHook
 from mmrobust.engine.strict_load import StrictLoadHook
@@ -14,6 +15,7 @@ __all__ = [
     'AttentionLogHook',
     'CheckpointHook',
     'CountSubstitutesHook',
+    'MergedOptimWrapperConstructor',
     'SeedIterationHook',
     'StopOnNonFiniteLossHook',
     'StopOnSigtermHook',
