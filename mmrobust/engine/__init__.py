@@ -3,6 +3,7 @@
 from mmrobust.engine.atomic_backend import AtomicLocalBackend
 from mmrobust.engine.attention_hook import AttentionLogHook
 from mmrobust.engine.checkpoint_hook import CheckpointHook
+from mmrobust.engine.compile import CompileHook
 from mmrobust.engine.nonfinite_loss import StopOnNonFiniteLossHook
 from mmrobust.engine.parameter_groups import MergedOptimWrapperConstructor
 from mmrobust.engine.seeded_iterations import SeedIterationHook
@@ -14,6 +15,7 @@ __all__ = [
     'AtomicLocalBackend',
     'AttentionLogHook',
     'CheckpointHook',
+    'CompileHook',
     'CountSubstitutesHook',
     'MergedOptimWrapperConstructor',
     'SeedIterationHook',
