@@ -1,6 +1,7 @@
 """``torch.compile`` for the networks of a model while it trains, and CUDA graphs of them."""
 
 import functools
+import inspect
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,27 +30,33 @@ class CompileHook(Hook):
 
         default_hooks = dict(compile=dict(type='mmrobust.CompileHook'))
 
-    MMEngine's own key ``compile`` compiles the whole step instead, samples of data included.
+    MMEngine's own key ``compile`` compiles the whole step instead, samples of data included, and fails with FAN.
 
     Dropout and drop path draw other random numbers than without; they are the same again after a resume.
 
     Args:
         parts: names of the model's attributes whose ``forward`` is compiled; a list of modules is compiled one by one.
+            None stands for those of ``backbone``, ``neck``, ``decode_head``, ``auxiliary_head`` and ``head`` that it
+            has.
         cuda_graphs: record the kernels of a part once and launch them all at a time, ``mode='reduce-overhead'`` of
-            ``torch.compile``. It needs CUDA and batches of one shape; memory of activations is not shared with others.
+            ``torch.compile``. It needs CUDA and batches of one shape, and each part keeps memory of its own.
         **options: further arguments of ``torch.compile``.
 
     Raises:
+        TypeError: ``torch.compile`` has no such argument.
         ValueError: there is no CUDA for ``cuda_graphs``, or the run accumulates gradients, which would be overwritten;
-            the model has none of the parts; or nothing can be compiled on this machine.
+            the model lacks a part; or nothing can be compiled on this machine.
     """
 
     priority = 'LOW'
 
-    def __init__(self, parts: Sequence[str] = PARTS, cuda_graphs: bool = False, **options: Any) -> None:
+    def __init__(self, parts: Sequence[str] | None = None, cuda_graphs: bool = False, **options: Any) -> None:
+        unknown = sorted({*options} - {*inspect.signature(torch.compile).parameters})
+        if unknown:
+            raise TypeError(f'Options of CompileHook must be arguments of torch.compile, got {", ".join(unknown)}.')
         if cuda_graphs and not torch.cuda.is_available():
             raise ValueError('cuda_graphs (--cuda-graphs) needs CUDA, and there is none: leave it out.')
-        self.parts = tuple(parts)
+        self.parts = (parts,) if isinstance(parts, str) else parts
         self.cuda_graphs = cuda_graphs
         self.options = {'mode': 'reduce-overhead', 'dynamic': False} if cuda_graphs else {}
         self.options |= options
@@ -63,9 +70,14 @@ class CompileHook(Hook):
                 'last; leave it out, --compile accumulates.'
             )
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        modules = {name: getattr(model, name) for name in self.parts if getattr(model, name, None) is not None}
-        if not modules:
-            raise ValueError(f'A model to compile must have one of {self.parts}, got {type(model).__name__} without.')
+        modules = {name: getattr(model, name, None) for name in self.parts or PARTS}
+        missing = [name for name, part in modules.items() if part is None]
+        modules = {name: part for name, part in modules.items() if part is not None}
+        if not modules or (missing and self.parts):
+            raise ValueError(
+                f'The parts to compile must be attributes of the model, but {type(model).__name__} has no '
+                f'{", ".join(missing)}; name its networks, as in default_hooks.compile.parts=[backbone].'
+            )
         _check_compiler(self.options.get('backend', 'inductor'))
         if runner.distributed:
             # its splitting of graphs, so that gradients are sent early, cannot split what is recomputed

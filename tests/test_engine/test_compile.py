@@ -29,6 +29,7 @@ COMPILE = {'type': 'mmrobust.CompileHook', 'backend': 'aot_eager'}  # traced as 
 @pytest.fixture(autouse=True)
 def _fresh():
     torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
     yield
     torch._dynamo.reset()
 
@@ -227,8 +228,14 @@ class TestMistakes:
             _train_parts(tmp_path, hook, accumulative_counts=2)
 
     def test_model_without_the_parts(self, tmp_path):
-        with pytest.raises(ValueError, match=r"must have one of \('backbone', .* got Net without"):
+        with pytest.raises(ValueError, match='but Net has no backbone, neck, decode_head, auxiliary_head, head;'):
             make_runner(tmp_path, COMPILE).train()
+        with pytest.raises(ValueError, match='but Parts has no nek;'):
+            _train_parts(tmp_path, COMPILE | {'parts': ['backbone', 'nek']})
+
+    def test_unknown_option(self):
+        with pytest.raises(TypeError, match='got mod'):
+            CompileHook(mod='reduce-overhead')
 
     def test_no_compiler_is_one_sentence_before_the_first_iteration(self, tmp_path):
         def broken(*args):
