@@ -226,6 +226,17 @@ def test_compile_adds_a_hook_or_keeps_the_configs_own(config):
         assert merged.default_hooks.compile == {'type': 'mmrobust.CompileHook', **expected}
 
 
+def test_compiled_training(config, tmp_path):
+    """Of a model and a head that are not of this project."""
+    options = ['--cfg-options', 'default_hooks.compile.backend=aot_eager']
+    load('train.py').main([config, '--work-dir', str(tmp_path), '--compile', '--amp', '--no-validate', *options])
+    weights = torch.load(tmp_path / 'iter_2.pth', weights_only=False)['state_dict']
+    assert all(value.isfinite().all() for value in weights.values())
+    assert 'backbone.layers.0.0.projection.weight' in weights
+    log = next(tmp_path.rglob('*.log')).read_text()
+    assert 'Compiled backbone, decode_head: ' in log
+
+
 def test_compiling_what_cannot_be_compiled_is_one_sentence(config, tmp_path, capsys):
     options = ['--cfg-options', 'default_hooks.compile.backend=unheard_of']
     with pytest.raises(SystemExit) as exit_:

@@ -18,6 +18,7 @@ from mmrobust.registry import HOOKS
 
 __all__ = ['CompileHook', 'compile_in_training', 'explained_compile_errors']
 
+RECORDED = 4  # iterations until every CUDA graph is recorded: the first ones warm up
 PARTS = ('backbone', 'neck', 'decode_head', 'auxiliary_head', 'head')
 
 
@@ -60,7 +61,6 @@ class CompileHook(Hook):
         self.cuda_graphs = cuda_graphs
         self.options = {'mode': 'reduce-overhead', 'dynamic': False} if cuda_graphs else {}
         self.options |= options
-        self.started = None  # seconds, until the first iteration is over
 
     def before_train(self, runner: Runner) -> None:
         if self.cuda_graphs and getattr(runner.optim_wrapper, '_accumulative_counts', 1) > 1:
@@ -89,24 +89,26 @@ class CompileHook(Hook):
         runner.logger.info(f'The first iteration compiles {self.names}, which takes from seconds to minutes.')
         if get_device() == 'cpu':
             runner.logger.warning('Compiling rarely pays on a CPU: it takes minutes, and steps are seldom faster.')
-        self.started = time.perf_counter()
-        self.graphs_before = _counted()
+        self.started, self.counted, self.iterations = time.perf_counter(), _counted(), 0
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         if self.cuda_graphs:
             torch.compiler.cudagraph_mark_step_begin()  # what earlier runs have put out may be overwritten
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        if self.started is None:
+        self.iterations += 1
+        if self.iterations not in (1, RECORDED):
             return
-        seconds = time.perf_counter() - self.started
-        self.started = None
-        graphs, breaks, skips = (after - before for after, before in zip(_counted(), self.graphs_before, strict=True))
-        runner.logger.info(
-            f'Compiled {self.names}: {graphs} graphs with {breaks} breaks; the first iteration took {seconds:.0f} s.'
-        )
-        if skips:
-            runner.logger.warning(f'{skips} graphs are no CUDA graphs; TORCH_LOGS=perf_hints says why.')
+        graphs, breaks, skips = (now - before for now, before in zip(_counted(), self.counted, strict=True))
+        if self.iterations == 1:
+            runner.logger.info(
+                f'Compiled {self.names}: {graphs} graphs with {breaks} breaks; the first iteration took '
+                f'{time.perf_counter() - self.started:.0f} s.'
+            )
+        elif self.cuda_graphs and skips:
+            runner.logger.warning(
+                f'{skips} times a compiled graph was not recorded as a CUDA graph; TORCH_LOGS=perf_hints says why.'
+            )
 
 
 def compile_in_training(module: nn.Module, **options: Any) -> None:
@@ -174,7 +176,7 @@ def _sentence(error: Exception) -> str:
 
 
 def _counted() -> tuple[int, int, int]:
-    """Graphs, breaks between them, and graphs that are no CUDA graphs, of this process so far."""
+    """Graphs, breaks between them, and refusals to record a CUDA graph, of this process so far."""
     counters = torch._dynamo.utils.counters
     return (
         counters['stats']['unique_graphs'],

@@ -6,11 +6,13 @@ from typing import Any
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.registry import OPTIMIZERS
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from mmrobust.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 __all__ = ['MergedOptimWrapperConstructor']
+
+FUSED = (Adam, AdamW, SGD)  # on a GPU; SGD since torch 2.3, others on a CPU alone
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -20,8 +22,7 @@ class MergedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     With ``paramwise_cfg`` MMEngine makes a group of every parameter. PyTorch updates group by group, so a network of
     400 parameters takes 400 updates of a dozen kernels each; schedulers and logging go through all groups as well.
 
-    On a GPU an optimizer that has a fused form, such as AdamW, takes it, unless the config says ``fused`` or
-    ``foreach``. On a CPU the updates are the same as with MMEngine's groups, bit by bit.
+    On a GPU Adam, AdamW and SGD take their fused form, unless the config says ``fused`` or ``foreach``. On a CPU the updates are the same as with MMEngine's groups, bit by bit.
 
     The state of an optimizer with other groups is refused with one sentence.
     """
@@ -29,9 +30,9 @@ class MergedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def __call__(self, model: nn.Module) -> OptimWrapper:
         kind = self.optimizer_cfg['type']
         kind = OPTIMIZERS.get(kind) if isinstance(kind, str) else kind
-        accepts = inspect.signature(kind).parameters if kind is not None else {}
+        fuses = kind in FUSED and 'fused' in inspect.signature(kind).parameters
         chosen = {'fused', 'foreach', 'differentiable'} & {*self.optimizer_cfg}
-        if 'fused' in accepts and not chosen and all(p.is_cuda for p in model.parameters() if p.requires_grad):
+        if fuses and not chosen and all(one.is_cuda for one in model.parameters() if one.requires_grad):
             self.optimizer_cfg = {**self.optimizer_cfg, 'fused': True}
         wrapper = super().__call__(model)
         wrapper.optimizer.register_load_state_dict_pre_hook(_fit_state)

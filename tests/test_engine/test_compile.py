@@ -38,7 +38,9 @@ def _fresh():
 def config(tmp_path_factory) -> Config:
     path = tmp_path_factory.mktemp('config') / 'tiny.py'
     path.write_text(TINY_SEGMENTATION)
-    return Config.fromfile(path).model
+    model = Config.fromfile(path).model
+    model.backbone.arch.update(depth=1, feature_blocks=(0,))  # tracing takes seconds per block
+    return model
 
 
 def _train(work_dir, config, *hooks, with_cp=False, wrapper='OptimWrapper', accumulate=1, iters=4):
@@ -193,6 +195,21 @@ def test_says_what_was_compiled_and_that_it_rarely_pays_on_a_cpu(tmp_path, capsy
     printed = ''.join(capsys.readouterr())
     assert ('rarely pays on a CPU' in printed) == (not torch.cuda.is_available())
     assert 'Compiled backbone, decode_head: 2 graphs with 0 breaks' in printed
+
+
+def test_says_what_is_no_cuda_graph(tmp_path, capsys):
+    def backend(graph, inputs):
+        torch._dynamo.utils.counters['inductor']['cudagraph_skips'] += 1  # as inductor does
+        return graph
+
+    for cuda_graphs in (False, True):
+        torch._dynamo.reset()
+        hook = CompileHook(backend=backend)
+        hook.cuda_graphs = cuda_graphs
+        losses, _ = _train_parts(tmp_path, hook)
+        assert len(losses) == 10
+        printed = ''.join(capsys.readouterr())
+        assert ('2 times a compiled graph was not recorded as a CUDA graph' in printed) == cuda_graphs
 
 
 @pytest.fixture
