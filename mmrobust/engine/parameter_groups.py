@@ -22,7 +22,9 @@ class MergedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     With ``paramwise_cfg`` MMEngine makes a group of every parameter. PyTorch updates group by group, so a network of
     400 parameters takes 400 updates of a dozen kernels each; schedulers and logging go through all groups as well.
 
-    On a GPU Adam, AdamW and SGD take their fused form, unless the config says ``fused`` or ``foreach``. On a CPU the updates are the same as with MMEngine's groups, bit by bit.
+    On a GPU Adam, AdamW and SGD take their fused form, unless the config says ``fused`` or ``foreach``. On a CPU the
+    updates are the same as with MMEngine's groups, bit by bit; with ``clip_grad`` to rounding, because the norm is
+    summed in the order of the groups.
 
     The state of an optimizer with other groups is refused with one sentence.
     """
@@ -35,7 +37,8 @@ class MergedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         if fuses and not chosen and all(one.is_cuda for one in model.parameters() if one.requires_grad):
             self.optimizer_cfg = {**self.optimizer_cfg, 'fused': True}
         wrapper = super().__call__(model)
-        wrapper.optimizer.register_load_state_dict_pre_hook(_fit_state)
+        if hasattr(Optimizer, 'register_load_state_dict_pre_hook'):  # since torch 2.2
+            wrapper.optimizer.register_load_state_dict_pre_hook(_fit_state)
         return wrapper
 
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', *args: Any, **kwargs: Any) -> None:
