@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.models.utils import resize
 from torch import Tensor, nn
 
 from mmrobust.registry import MODELS
@@ -60,3 +61,27 @@ class FANSegformerHead(BaseDecodeHead):
         if self.linear_fuse.with_norm:
             fused = self.linear_fuse.norm(fused)
         return self.cls_seg(self.linear_fuse.activate(fused))
+
+    def loss_by_feat(self, seg_logits: Tensor, batch_data_samples: list) -> dict[str, Tensor]:
+        """Losses, and ``acc_seg``, the percentage of labelled pixels that are right.
+
+        As in MMSegmentation, whose accuracy sorts the classes of every pixel and asks the GPU twice how many pixels are
+        labelled: the backward pass could not be launched before the forward pass was over.
+
+        Args:
+            seg_logits: ``(B, num_classes, h, w)``, resized to the labels.
+            batch_data_samples: B samples with ``gt_sem_seg``, ``(1, H, W)``.
+        """
+        labels = self._stack_batch_gt(batch_data_samples)
+        logits = resize(seg_logits, size=labels.shape[2:], mode='bilinear', align_corners=self.align_corners)
+        weight = None if self.sampler is None else self.sampler.sample(logits, labels)
+        labels = labels.squeeze(1)
+        losses: dict[str, Tensor] = {}
+        for term in self.loss_decode if isinstance(self.loss_decode, nn.ModuleList) else (self.loss_decode,):
+            value = term(logits, labels, weight=weight, ignore_index=self.ignore_index)
+            name = term.loss_name
+            losses[name] = losses[name] + value if name in losses else value
+        labelled = labels != self.ignore_index
+        right = (logits.detach().argmax(1) == labels) & labelled
+        losses['acc_seg'] = 100 * right.sum() / labelled.sum().clamp(min=1)
+        return losses

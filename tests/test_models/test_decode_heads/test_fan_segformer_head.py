@@ -1,5 +1,8 @@
 import pytest
 import torch
+from mmengine.structures import PixelData
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.structures import SegDataSample
 from torch.nn.functional import interpolate
 
 from mmrobust.models import FANSegformerHead
@@ -64,6 +67,34 @@ def test_half_precision_is_as_close_as_the_formula():
     with torch.autocast('cpu', torch.bfloat16):
         errors = [(run(maps).float() - exact).square().mean().sqrt() for run in (head, lambda x: _formula(head, x))]
     assert errors[0] < 1.5 * errors[1]
+
+
+@pytest.mark.parametrize('terms', [1, 2])
+@pytest.mark.parametrize('sampler', [None, dict(type='OHEMPixelSampler', thresh=0.7, min_kept=20)])
+def test_losses_are_those_of_mmseg(sampler, terms):
+    head = FANSegformerHead(
+        in_channels=[3, 4, 5, 5],
+        in_index=[0, 1, 2, 3],
+        channels=6,
+        num_classes=7,
+        sampler=sampler,
+        loss_decode=[dict(type='CrossEntropyLoss', loss_weight=weight) for weight in (1.0, 0.4)[:terms]],
+    )
+    torch.manual_seed(0)
+    logits = torch.randn(2, 7, 4, 6, requires_grad=True)
+    labels = torch.randint(0, 7, (2, 1, 16, 24))
+    labels[:, :, :5] = head.ignore_index
+    samples = [SegDataSample(gt_sem_seg=PixelData(data=label)) for label in labels]
+    ours, theirs = head.loss_by_feat(logits, samples), BaseDecodeHead.loss_by_feat(head, logits, samples)
+    assert ours.keys() == theirs.keys() == {'loss_ce', 'acc_seg'}
+    torch.testing.assert_close(ours['acc_seg'], theirs['acc_seg'].squeeze())
+    assert 0 < ours['acc_seg'] < 100
+    torch.testing.assert_close(ours['loss_ce'], theirs['loss_ce'], rtol=0, atol=0)
+
+
+def test_accuracy_without_labels_is_zero():
+    sample = SegDataSample(gt_sem_seg=PixelData(data=torch.full((1, 8, 8), 255)))
+    assert _head().loss_by_feat(torch.randn(1, 7, 4, 4).double(), [sample])['acc_seg'] == 0
 
 
 def test_keys_are_those_the_converter_writes():
