@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -356,6 +357,7 @@ def test_other_models_of_mmsegmentation(files, tool, tmp_path, name):
         (['--severities', '0'], 'severity must be 1 to 5, got 0'),
         (['--shard', '3/3'], 'got 3/3'),
         (['--shard', 'one'], "--shard takes I/N such as 0/3, got 'one'"),
+        (['--window-batch', '4'], "where test_cfg.mode is not 'slide', got 4 and 'whole'"),
         (['--max-images', '0'], 'max_images must be 1 or more, got 0'),
         (['--split', 'val'], '--split is for --benchmark acdc, not cityscapes-c'),
         (['--corrupted-root', '/nowhere'], '/nowhere'),
@@ -382,6 +384,60 @@ def test_results_of_another_checkpoint_are_refused_with_both_hashes(files, tool,
     error = capsys.readouterr().err
     assert identity['checkpoint_sha256'] in error and error.count('checkpoint_sha256') == 1
     assert _contents(whole) == before
+
+
+def test_low_precision_is_part_of_the_identity(files, tool, whole, tmp_path, capsys):
+    assert 'precision' not in json.loads((whole / 'identity.json').read_text()), 'folders of before stay what they are'
+    tool.main(_arguments(files, tmp_path, '--amp'))
+    low, full = (json.loads((folder / 'results.json').read_text()) for folder in (tmp_path, whole))
+    assert low['provenance']['precision'] == 'bfloat16'
+    assert '<td class="text">bfloat16</td>' in (tmp_path / 'results.html').read_text()
+    assert low['results']['mPC'] == pytest.approx(full['results']['mPC'], abs=0.5)
+    cells = [(folder / 'cells/clean.json').read_text() for folder in (tmp_path, whole)]
+    assert cells[0] != cells[1], 'it was predicted in float32'
+    for folder, options in ((tmp_path, ()), (whole, ['--amp'])):
+        before = _contents(folder)
+        with pytest.raises(SystemExit):
+            tool.main(_arguments(files, folder, *options))
+        there, here = ('float32', 'bfloat16') if options else ('bfloat16', 'float32')
+        assert f"another run (precision '{there}' there and '{here}' here): give" in capsys.readouterr().err
+        assert _contents(folder) == before
+
+
+def test_windows_in_batches_change_nothing(files, tool, tmp_path):
+    values = ('mode=slide', 'crop_size=(32,48)', 'stride=(16,32)')
+    slide = ['--cfg-options', *(f'model.test_cfg.{value}' for value in values)]
+    tool.main(_arguments(files, tmp_path / 'one', *slide))
+    tool.main([*_arguments(files, tmp_path / 'four', '--window-batch', '4', '--batch-size', '3'), *slide])
+    assert _contents(tmp_path / 'four') == _contents(tmp_path / 'one')
+
+
+def test_compiled(files, tool, whole, tmp_path, monkeypatch):
+    """Traced, but not turned into other code, which would take half a minute."""
+    compiled = []
+
+    def compile_(function, **options):
+        compiled.append(type(function.__self__).__name__)
+        return compiler(function, backend='aot_eager', **options)
+
+    compiler = torch.compile
+    monkeypatch.setattr(torch, 'compile', compile_)
+    tool.main(_arguments(files, tmp_path, '--compile'))
+    assert compiled == ['MixVisionTransformer', 'SegformerHead']
+    content, expected = (json.loads((folder / 'results.json').read_text()) for folder in (tmp_path, whole))
+    assert content['provenance'].pop('compile') is True
+    assert (tmp_path / 'identity.json').read_bytes() == (whole / 'identity.json').read_bytes()
+    assert content['results']['mPC'] == pytest.approx(expected['results']['mPC'], abs=0.05)
+
+
+@pytest.mark.slow
+def test_all_that_is_fast_at_once(files, tool, whole, tmp_path):
+    """With the code that PyTorch generates."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings('error', message='.*cannot be compiled')
+        tool.main(_arguments(files, tmp_path, '--amp', '--compile', '--batch-size', '2'))
+    content, expected = (json.loads((folder / 'results.json').read_text()) for folder in (tmp_path, whole))
+    assert content['results']['mPC'] == pytest.approx(expected['results']['mPC'], abs=0.5)
 
 
 @pytest.fixture
