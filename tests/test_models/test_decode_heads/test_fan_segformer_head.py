@@ -6,6 +6,7 @@ from mmseg.structures import SegDataSample
 from torch.nn.functional import interpolate
 
 from mmrobust.models import FANSegformerHead
+from mmrobust.models.decode_heads.fan_segformer_head import add_resized
 
 HEAD_KEYS = {
     *(f'linear_c{level}.{leaf}' for level in (1, 2, 3, 4) for leaf in ('weight', 'bias')),
@@ -57,6 +58,20 @@ def test_equals_the_formula_in_value_and_gradient(training, norm, mode):
         loss = torch.randn_like(out)
         gradients = torch.autograd.grad((out * loss).sum(), inputs)
         torch.testing.assert_close(gradients, torch.autograd.grad((expected * loss).sum(), inputs))
+
+
+@pytest.mark.parametrize('align_corners', [False, True])
+@pytest.mark.parametrize('size', [(16, 24), (7, 5), (3, 9), (1, 1)])
+def test_resizing_by_products_is_bilinear_interpolation(size, align_corners):
+    total = torch.randn(2, *size, 5, dtype=torch.double, requires_grad=True)
+    part = torch.randn(2, 4, 3, 5, dtype=torch.double, requires_grad=True)
+    resized = interpolate(part.permute(0, 3, 1, 2), size=size, mode='bilinear', align_corners=align_corners)
+    expected = total + resized.permute(0, 2, 3, 1)
+    got = add_resized(total, part, align_corners)
+    torch.testing.assert_close(got, expected)
+    weights = torch.randn_like(got)
+    grads = [torch.autograd.grad((out * weights).sum(), (total, part)) for out in (got, expected)]
+    torch.testing.assert_close(*grads)
 
 
 def test_half_precision_is_as_close_as_the_formula():
