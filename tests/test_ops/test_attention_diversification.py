@@ -71,10 +71,10 @@ def test_threshold(mode, tau):
 @pytest.mark.parametrize('mode', MODES)
 @pytest.mark.parametrize('per_head', [False, True])
 def test_gradcheck(mode, per_head):
-    query, key, gate, bias = _view(gate=True, bias=True)
+    query, key, gate, bias = _view(2, 2, 4, 4, gate=True, bias=True)
 
     def loss(*view):
-        return attention_diversification(*view, mode=mode, per_head=per_head, block_entries=30)
+        return attention_diversification(*view, mode=mode, per_head=per_head, tau=1.2, block_entries=24)
 
     assert loss(query, key, gate, bias) > 0
     assert torch.autograd.gradcheck(loss, (query, key, gate, bias))

@@ -87,8 +87,8 @@ def test_low_precision_with_a_gate():
 
 
 def test_gradcheck():
-    query, key, gate, bias = _view(gate=True, bias=True)
-    value = torch.randn(2, 3, 7, 4, dtype=torch.float64, requires_grad=True)
+    query, key, gate, bias = _view(1, 2, 4, 4, gate=True, bias=True)
+    value = torch.randn(1, 2, 4, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(
-        lambda *view: diversified_attention(*view, block_entries=50), (query, key, value, gate, bias)
+        lambda *view: diversified_attention(*view, block_entries=24), (query, key, value, gate, bias)
     )
