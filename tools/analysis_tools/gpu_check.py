@@ -44,7 +44,7 @@ from mmrobust.performance.gpu_check.processes import (  # noqa: E402
 from mmrobust.performance.gpu_check.report import PartReport, Report  # noqa: E402
 from mmrobust.performance.gpu_check.schedule import Part, limits  # noqa: E402
 from mmrobust.performance.gpu_check.steps import compiled_steps, eager_steps  # noqa: E402
-from mmrobust.performance.gpu_check.work import Work  # noqa: E402
+from mmrobust.performance.gpu_check.work import Work, cores  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = (
@@ -55,7 +55,7 @@ PARTS = (
     Part('compiled', compiled_steps, share=95, needs=30, processes=4),
     Part('combinations', combinations, share=40, needs=15, processes=5),
     Part('minicity', minicity, share=75, needs=20),
-    Part('evaluation', evaluation_speed, share=40, needs=15),
+    Part('evaluation', evaluation_speed, share=55, needs=15),
     Part('tests', gpu_tests, share=40, needs=10),
 )
 console = Console(highlight=False)
@@ -85,7 +85,6 @@ def check(report: Report, parts: list[Part], work: Work, ends_at: float) -> None
         ends_at: by ``time.monotonic()``, when all have to be over.
     """
     begun = time.monotonic()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     for part, end in zip(parts, limits(parts, ends_at - begun), strict=True):
         entry = report.parts[part.name]
         started = time.monotonic()
@@ -97,7 +96,7 @@ def check(report: Report, parts: list[Part], work: Work, ends_at: float) -> None
             entry.state = 'running'
             report.write()
             with tempfile.TemporaryDirectory(prefix=f'gpu_check_{part.name}_') as folder:
-                of_part = work.shared_by(max(1, min(part.processes, cores // 2)), Path(folder), begun + end)
+                of_part = work.shared_by(max(1, min(part.processes, cores() // 2)), Path(folder), begun + end)
 
                 def on_note(name: str, value: object, entry: PartReport = entry) -> None:
                     entry.found[name] = value

@@ -1,6 +1,5 @@
 """What the check runs on."""
 
-import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -13,7 +12,7 @@ import mmseg
 import torch
 
 from mmrobust.ops import ADL_MODES
-from mmrobust.performance.gpu_check.work import Work
+from mmrobust.performance.gpu_check.work import Work, cores
 from mmrobust.version import __version__
 
 
@@ -31,7 +30,7 @@ def environment(work: Work) -> None:
         torch.ones(1, device='cuda').sum().item()
     else:
         work.note('device', f'no GPU, {platform.processor() or platform.machine()}')
-    work.note('cores', len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count())
+    work.note('cores', cores())
     work.note('threads of torch', torch.get_num_threads())
     work.note('system', platform.platform())
     work.note('Python', platform.python_version())

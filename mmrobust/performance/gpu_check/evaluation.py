@@ -1,7 +1,6 @@
 """Seconds for a picture of 2048 x 1024 under corruption, and what all of Cityscapes-C would take."""
 
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from mmrobust.evaluation.protocols import preset_cells
 from mmrobust.performance.gpu_check.processes import error_lines
 from mmrobust.performance.gpu_check.steps import TINY_FAN
 from mmrobust.performance.gpu_check.tools import options_of, require, run_tool
-from mmrobust.performance.gpu_check.work import Work
+from mmrobust.performance.gpu_check.work import Work, cores
 
 CONFIG = 'configs/fan_tap_adl_cityscapes.py'
 TOOL = 'tools/evaluate_robustness.py'
@@ -35,7 +34,7 @@ def evaluation_speed(work: Work) -> None:
     """Evaluate random weights on one picture, again and again, with what the tool has to be fast, and without."""
     if not work.forked:
         raise RuntimeError('pictures are timed in a process that was forked off, which is not possible here')
-    (width, height), count = ((64, 32), 4) if work.tiny else ((2048, 1024), 24)
+    (width, height), count = ((64, 32), 4) if work.tiny else ((2048, 1024), 16)
     data = work.folder / 'cityscapes'
     _write_pictures(data, width, height, count)
     config, checkpoint = _write_model(work, data)
@@ -47,8 +46,7 @@ def evaluation_speed(work: Work) -> None:
         forms = [fast, *([[*fast, '--compile']] if '--compile' in known and not work.tiny else []), []]
     for options in forms:
         name = ' '.join(options) or 'float32'
-        if work.seconds_left() < 5:
-            raise TimeoutError(f'no time was left for {name} and what follows')
+        work.require_time(5, name)
         try:
             work.note(name, _evaluate(work, config, checkpoint, options, count))
         except Exception as error:
@@ -58,7 +56,7 @@ def evaluation_speed(work: Work) -> None:
 def _evaluate(work: Work, config: Path, checkpoint: Path, options: list[str], count: int) -> dict[str, Any]:
     name = 'evaluate' + '-'.join(option.strip('-') for option in options)
     times = work.folder / f'{name}.times'
-    workers = min(16, len(os.sched_getaffinity(0)))
+    workers = min(16, cores())
     arguments = [str(config), str(checkpoint), '--out', str(work.folder / name), '--worst', '0', *options]
     arguments += ['--corruptions', *CORRUPTIONS, '--severities', '3', '--num-workers', str(workers)]
     with timed_pictures(times):

@@ -58,8 +58,7 @@ def minicity(work: Work) -> None:
 
 def _try(work: Work, name: str, step: Any) -> None:
     """One step that fails is reported, and the others are made."""
-    if work.seconds_left() < 5:
-        raise TimeoutError(f'no time was left for {name} and what follows')
+    work.require_time(5, name)
     try:
         work.note(name, step())
     except Exception as error:

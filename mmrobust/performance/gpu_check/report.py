@@ -271,11 +271,14 @@ def _tests(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _profiles(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Those of the largest batch; JSON has the others."""
     chapters = []
-    for name, row in found.items():
-        profile = row.get('profile')
-        if not profile:
+    profiled = {name: row for name, row in found.items() if row.get('profile')}
+    largest = max((_batch(name) for name in profiled), default=0)
+    for name, row in profiled.items():
+        if _batch(name) < largest:
             continue
+        profile = row['profile']
         total = profile['seconds']
         rows = [
             (f'`{kernel["name"][:90]}`', kernel['calls'], f'{1e3 * kernel["seconds"]:.2f}',
@@ -286,6 +289,11 @@ def _profiles(found: Mapping[str, Mapping[str, Any]]) -> str:
         head = f'{profile["launches"]} launches, {1e3 * total:.1f} ms of kernels; kernels of this project: {own}.'
         chapters.append(f'### {name}, compiled\n{head}\n\n' + _table(('kernel', 'launches', 'ms', 'share'), rows))
     return '\n\n'.join(['## Profiles: the longest kernels of a step', *chapters]) if chapters else ''
+
+
+def _batch(name: str) -> int:
+    """Of ``'batch 8, baseline'``."""
+    return int(name.split(',')[0].split()[1])
 
 
 def _failures(parts: Mapping[str, PartReport]) -> str:

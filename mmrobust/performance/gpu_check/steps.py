@@ -36,8 +36,7 @@ class _Step(NamedTuple):
 def eager_steps(work: Work) -> None:
     """Without ``torch.compile``; one after the other."""
     for step in work.mine(_steps(work.tiny)):
-        if work.seconds_left() < 5:
-            raise TimeoutError(f'no time was left for {step.name} and what follows')
+        work.require_time(5, step.name)
         try:
             prepared = _prepare(step, work)
             with work.alone():

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 Case = TypeVar('Case')
+
+
+class OutOfTimeError(Exception):
+    """A part has left out its last steps, so as not to be ended in the middle of one."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,14 @@ class Work:
         """This process's share of all cases."""
         return cases[self.index :: self.count]
 
-    def seconds_left(self) -> float:
-        return self.deadline - time.monotonic()
+    def require_time(self, seconds: float, step: str) -> None:
+        """Go on only if there is time for a step.
+
+        Raises:
+            OutOfTimeError: fewer seconds are left.
+        """
+        if time.monotonic() + seconds > self.deadline:
+            raise OutOfTimeError(f'no time was left for {step} and what follows')
 
     def shared_by(self, count: int, folder: Path, deadline: float) -> 'Work':
         """The work of a part."""
@@ -75,3 +86,8 @@ class Work:
         with (self.folder / 'device.lock').open('a') as file:
             fcntl.flock(file, kind)
             yield
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
