@@ -49,7 +49,7 @@ from mmrobust.performance.gpu_check.work import Work, cores  # noqa: E402
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = (
     Part('environment', environment, share=10, needs=2),
-    Part('equality', equality, share=60, needs=10, processes=8),
+    Part('equality', equality, share=75, needs=10, processes=8),
     Part('ops', ops, share=40, needs=10),
     Part('steps', eager_steps, share=35, needs=10),
     Part('compiled', compiled_steps, share=95, needs=30, processes=4),

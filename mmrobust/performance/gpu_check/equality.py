@@ -2,6 +2,7 @@
 
 # B batch, H W token grid or H heads, N tokens, C channels, D channels per head, K branches, S regions
 
+import os
 import re
 import sys
 import time
@@ -66,6 +67,8 @@ class Case(NamedTuple):
 
 def equality(work: Work) -> None:
     """Compare all cases, the most used ones first."""
+    # read when inductor is imported: here, where compiled graphs are small, a pool of compilers takes longer to start
+    os.environ['TORCHINDUCTOR_COMPILE_THREADS'] = '1'
     for case in work.mine(cases(work.tiny)):
         work.require_time(2, case.name)
         work.note(case.name, compare(case, 'aot_eager' if work.tiny else 'inductor'))

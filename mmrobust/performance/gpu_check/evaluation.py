@@ -20,7 +20,7 @@ from mmrobust.evaluation.benchmarks.segmentation_benchmark import SegmentationBe
 from mmrobust.evaluation.protocols import preset_cells
 from mmrobust.performance.gpu_check.processes import error_lines
 from mmrobust.performance.gpu_check.steps import TINY_FAN
-from mmrobust.performance.gpu_check.tools import options_of, require, run_tool
+from mmrobust.performance.gpu_check.tools import in_own_process, options_of, require, run_tool
 from mmrobust.performance.gpu_check.work import Work, cores
 
 CONFIG = 'configs/fan_tap_adl_cityscapes.py'
@@ -36,8 +36,9 @@ def evaluation_speed(work: Work) -> None:
         raise RuntimeError('pictures are timed in a process that was forked off, which is not possible here')
     (width, height), count = ((64, 32), 4) if work.tiny else ((2048, 1024), 16)
     data = work.folder / 'cityscapes'
-    _write_pictures(data, width, height, count)
-    config, checkpoint = _write_model(work, data)
+    config, checkpoint = work.folder / 'evaluation.py', work.folder / 'random.pth'
+    in_own_process(_write_pictures, data, width, height, count)
+    in_own_process(_write_model, work, data, config, checkpoint)
     known = options_of(work.root / TOOL)
     fast = [option for option in ('--amp',) if option in known]
     fast += ['--window-batch', '3'] if '--window-batch' in known and not work.tiny else []
@@ -124,7 +125,7 @@ def _write_pictures(data: Path, width: int, height: int, count: int) -> None:
             (folder / f'city_{index:06d}_{suffix}.png').symlink_to(first)
 
 
-def _write_model(work: Work, data: Path) -> tuple[Path, Path]:
+def _write_model(work: Work, data: Path, path: Path, checkpoint: Path) -> None:
     """A config with this data, and random weights."""
     options = TINY_FAN if work.tiny else {}
     config = cli.load_config(str(work.root / CONFIG), options)
@@ -135,10 +136,7 @@ def _write_model(work: Work, data: Path) -> tuple[Path, Path]:
         for step in config.test_dataloader.dataset.pipeline:
             if step.type == 'Resize':
                 step.scale = (64, 32)
-    path = work.folder / 'evaluation.py'
     config.dump(path)
     init_default_scope(config.default_scope)
     torch.manual_seed(0)
-    checkpoint = work.folder / 'random.pth'
     torch.save({'state_dict': MODELS.build(config.model).state_dict()}, checkpoint)
-    return path, checkpoint

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mmrobust.performance.gpu_check.processes import KILL_WITH_PARENT, to_log
 from mmrobust.performance.gpu_check.work import Work
@@ -66,19 +66,32 @@ def run_tool(
         process = multiprocessing.get_context('fork').Process(target=_main, args=(path, arguments, log))
         process.start()
         while process.is_alive():
-            process.join(0.1)
             watch(process.pid)
+            process.join(0.1)
         exit_code = process.exitcode
     else:
         with log.open('wb') as output:
             command = [sys.executable, str(path), *arguments]
             process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=work.folder)
             while process.poll() is None:
-                time.sleep(0.1)
                 watch(process.pid)
+                time.sleep(0.1)
             exit_code = process.returncode
     lines = log.read_text(errors='replace').rstrip().splitlines()[-_LINES:] if log.is_file() else []
     return ToolRun(exit_code, time.monotonic() - started, '\n'.join(lines))
+
+
+def in_own_process(function: Callable[..., None], *args: Any) -> None:
+    """Call what computes: threads of OpenMP or OpenCV that began here would hang the tools that are forked off later.
+
+    Raises:
+        RuntimeError: it raised something, which the log shows.
+    """
+    process = multiprocessing.get_context('fork').Process(target=function, args=args)
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f'{function.__name__} ended with code {process.exitcode}, see the log')
 
 
 def require(run: ToolRun, exit_code: int = 0) -> ToolRun:
