@@ -4,6 +4,7 @@
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from mmengine.device import get_device
@@ -59,11 +60,14 @@ def adl(
     repeats: int,
     dtype: torch.dtype = torch.float32,
     batch: int = 1,
-    mode: str = 'paper',
+    **options: Any,
 ) -> Measurement:
-    """One layer's attention of ``batch`` images, its output included, with ADL or alone; and all gradients."""
+    """One layer's attention of ``batch`` images, its output included, with ADL or alone; and all gradients.
+
+    Further options are those of :class:`mmrobust.models.AttentionDiversificationLoss`.
+    """
     shape = (batch, heads, num_tokens, head_dims)
-    observe = None if form == 'attention alone' else AttentionDiversificationLoss(mode=mode).layer_term
+    observe = None if form == 'attention alone' else AttentionDiversificationLoss(**options).layer_term
     form_of_attention = full_map_attend if form == 'released' else attend
 
     def inputs() -> tuple[Tensor, ...]:

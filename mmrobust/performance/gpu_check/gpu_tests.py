@@ -20,11 +20,18 @@ class _Results:
 
     def pytest_runtest_logreport(self, report) -> None:
         # a test counts once: by its call, or by what kept it from being called
-        if report.when == 'call' or (report.when == 'setup' and report.outcome != 'passed') or report.failed:
-            self.counts[report.outcome] += 1
-            if report.failed:
-                self.failures[report.nodeid] = '\n'.join(report.longreprtext.splitlines()[-_LINES:])
-            self.note()
+        if report.when == 'call' or report.outcome != 'passed':
+            self.count(report)
+
+    def pytest_collectreport(self, report) -> None:
+        if report.failed:
+            self.count(report)
+
+    def count(self, report) -> None:
+        self.counts[report.outcome] += 1
+        if report.failed:
+            self.failures[report.nodeid] = '\n'.join(report.longreprtext.splitlines()[-_LINES:])
+        self.note()
 
     def note(self) -> None:
         seconds = time.monotonic() - self.started
@@ -46,7 +53,8 @@ def gpu_tests(work: Work) -> None:
         raise RuntimeError(f'there are no tests of the marker {MARKER} in {work.root / "tests"}')
     os.chdir(work.root)
     results = _Results(work)
-    arguments = ['-m', MARKER, '-q', '--tb=short', '-p', 'no:cacheprovider', f'--basetemp={work.folder / "pytest"}']
+    arguments = ['-m', MARKER, '-q', '--tb=short', '-p', 'no:cacheprovider', '--continue-on-collection-errors']
+    arguments += [f'--basetemp={work.folder / "pytest"}']
     code = pytest.main([*arguments, *files], plugins=[results])
     results.note()
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):

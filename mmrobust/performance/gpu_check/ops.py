@@ -1,10 +1,12 @@
 """Time and memory of TAP beside a copy, and of attention with ADL beside attention alone."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
+from mmrobust.models.losses import AttentionDiversificationLoss
 from mmrobust.ops import ADL_MODES
 from mmrobust.performance.gpu_check.equality import dtype_name
 from mmrobust.performance.gpu_check.processes import error_lines
@@ -34,9 +36,13 @@ def ops(work: Work) -> None:
         heads_cls, dims_cls, tokens_cls, repeats, torch.bfloat16, batch
     )
     tables['ADL, batch 1, float32'] = lambda: _adl(heads, dims, tokens, repeats, torch.float32, 1)
-    for mode in ADL_MODES[1:]:
-        tables[f'ADL, batch 8, bfloat16, {mode}'] = lambda mode=mode: _adl(
-            heads, dims, tokens, repeats, torch.bfloat16, 8, mode
+    others: list[dict[str, Any]] = [{'mode': mode} for mode in ADL_MODES[1:]]
+    if 'sample_rows' in inspect.signature(AttentionDiversificationLoss).parameters:
+        others.append({'sample_rows': tokens // 8})
+    for options in others:
+        listed = ', '.join(f'{name} {value}' for name, value in options.items())
+        tables[f'ADL, batch 8, bfloat16, {listed}'] = lambda options=options: _adl(
+            heads, dims, tokens, repeats, torch.bfloat16, 8, **options
         )
     for name, table in tables.items():
         work.require_time(5, name)
@@ -58,12 +64,13 @@ def _tap(shape: tuple[int, int, int, int], repeats: int, dtype: torch.dtype) -> 
 
 
 def _adl(
-    heads: int, dims: int, tokens: int, repeats: int, dtype: torch.dtype, batch: int, mode: str = 'paper'
+    heads: int, dims: int, tokens: int, repeats: int, dtype: torch.dtype, batch: int, **options: Any
 ) -> dict[str, Any]:
     alone = 'attention alone'
-    rows = {form: adl(form, heads, dims, tokens, repeats, dtype, batch, mode) for form in (alone, 'ours')}
+    rows = {form: adl(form, heads, dims, tokens, repeats, dtype, batch, **options) for form in (alone, 'ours')}
     shape = (batch, heads, tokens, dims)
-    title = f'attention with ADL ({mode}), forward and backward, {shape}, {dtype_name(dtype)}'
+    listed = ''.join(f', {name} {value}' for name, value in options.items())
+    title = f'attention with ADL{listed}, forward and backward, {shape}, {dtype_name(dtype)}'
     return beside(rows, alone) | {'title': title}
 
 
