@@ -123,6 +123,11 @@ def device_seconds(function: Callable[[], Any], repeats: int = 10) -> float | No
     return statistics.median(found)
 
 
+def profiler_sees_kernels() -> bool:
+    """Whether PyTorch's profiler has what it needs (CUPTI) to see the kernels of a GPU."""
+    return torch.profiler.ProfilerActivity.CUDA in torch.profiler.supported_activities()
+
+
 class Kernel(NamedTuple):
     """What a profile says about all launches of one kernel, or of one operator on a CPU."""
 
@@ -132,9 +137,15 @@ class Kernel(NamedTuple):
 
 
 def profile(function: Callable[[], Any]) -> list[Kernel]:
-    """Every kernel that a call launches, the longest first; on a CPU every operator, by its own time."""
+    """Every kernel that a call launches, the longest first; on a CPU every operator, by its own time.
+
+    Raises:
+        RuntimeError: there is a GPU, of which PyTorch's profiler sees nothing, as without CUPTI.
+    """
     cuda = torch.cuda.is_available()
     activity = torch.profiler.ProfilerActivity
+    if cuda and not profiler_sees_kernels():
+        raise RuntimeError("PyTorch's profiler does not see the kernels of this GPU")
     with torch.profiler.profile(activities=[activity.CUDA if cuda else activity.CPU]) as profiler:
         function()
         if cuda:

@@ -31,6 +31,7 @@ from mmrobust.ops import (
 )
 from mmrobust.performance.gpu_check.processes import error_lines
 from mmrobust.performance.gpu_check.work import Work
+from mmrobust.performance.measure import profiler_sees_kernels
 
 # Largest error allowed, over the largest entry. A kernel may round to the dtype of its inputs more than once, and
 # entries whose rounding crosses the threshold count in full.
@@ -180,20 +181,20 @@ def launched_kernels(look_into_compiled: bool) -> Iterator[set[str]]:
         return launched
 
     with mock.patch.object(JITFunction, 'run', noting):
-        if not look_into_compiled:
+        if not look_into_compiled or not profiler_sees_kernels():
             yield found
             return
         profiled = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA])
         with profiled:
             yield found
             torch.cuda.synchronize()
-        inside = [event.key for event in profiled.key_averages()]
-        # inductor may number them
-        found |= {name for name in own_kernels() if any(re.fullmatch(rf'{name}(_\d+)?', one) for one in inside)}
+        found |= own_kernels({event.key for event in profiled.key_averages()})
 
 
-def own_kernels() -> set[str]:
-    """Names of all Triton kernels of the modules of this project that were imported."""
+def own_kernels(names: set[str]) -> set[str]:
+    """Which Triton kernels of this project, of the modules that were imported, are among the names of a profile."""
+    if find_spec('triton') is None:
+        return set()
     from triton.runtime import JITFunction
 
     found = set()
@@ -204,7 +205,8 @@ def own_kernels() -> set[str]:
                     kernel = getattr(kernel, 'fn', None) if type(kernel).__module__.startswith('triton.') else None
                 if kernel is not None:
                     found.add(kernel.fn.__name__)
-    return found
+    # inductor may number them
+    return {own for own in found if any(re.fullmatch(rf'{own}(_\d+)?', name) for name in names)}
 
 
 def _tap(

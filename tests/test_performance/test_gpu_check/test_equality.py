@@ -106,3 +106,11 @@ def _nothing():
 def test_kernels_run_on_a_gpu(op):
     found = compare(_adl_case(op))
     assert found['held'] and found['kernels'], found
+
+
+def test_own_kernels_among_those_of_a_profile():
+    pytest.importorskip('triton')
+    from mmrobust.ops import token_pooling_triton  # noqa: F401
+
+    own = equality.own_kernels({'void at::native::copy', '_pool', '_row_sum_12', 'a_pool'})
+    assert own == {'_pool', '_row_sum'}
