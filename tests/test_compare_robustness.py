@@ -139,6 +139,7 @@ def test_published_only_beside_its_own_severities(tool, write, tmp_path):
         (dict(seed=3), 'seed (0 in one, 3 in two)'),
         (dict(num_images=9), 'num_images (2 in one, 9 in two)'),
         (dict(profile='bgr'), 'profile (rgb in one, bgr in two)'),
+        (dict(precision='bfloat16'), 'precision (float32 in one, bfloat16 in two)'),
         (dict(preset='severity5'), 'cells (72 in one, 16 in two, 12 in common)'),
     ],
 )

@@ -254,6 +254,20 @@ def _stopped(tool, capsys, arguments):  # noqa: F811
     return line
 
 
+def test_low_precision(files, tool, whole, tmp_path, capsys):  # noqa: F811
+    tool.main([*_arguments(files, tmp_path, '--benchmark', 'imagenet-c', '--amp'), *CELLS])
+    content = json.loads((tmp_path / 'results.json').read_text())
+    assert content['provenance']['precision'] == 'bfloat16'
+    found, expected = (_labels_and_predictions(folder, 'contrast_5') for folder in (tmp_path, whole))
+    assert sum(found[name] == expected[name] for name in expected) >= 10
+    capsys.readouterr()
+    for options, sentence in (
+        (['--benchmark', 'adversarial', '--amp'], '--amp is not for --benchmark adversarial'),
+        (['--benchmark', 'imagenet-c', '--window-batch', '2'], '--window-batch is for models of mmseg'),
+    ):
+        assert sentence in _stopped(tool, capsys, _arguments(files, tmp_path / 'other', *options))
+
+
 def test_class_folders_that_are_not_the_expected_ones(files, imagenet, tool, tmp_path, capsys):  # noqa: F811
     for name, wnids in (('val', WNIDS[1:]), ('imagenet-a', [*subset_wnids('imagenet-a')[:-1], 'n00000000'])):
         (tmp_path / name).mkdir()

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -356,6 +357,7 @@ def test_other_models_of_mmsegmentation(files, tool, tmp_path, name):
         (['--severities', '0'], 'severity must be 1 to 5, got 0'),
         (['--shard', '3/3'], 'got 3/3'),
         (['--shard', 'one'], "--shard takes I/N such as 0/3, got 'one'"),
+        (['--window-batch', '4'], "where test_cfg.mode is not 'slide', got 4 and 'whole'"),
         (['--max-images', '0'], 'max_images must be 1 or more, got 0'),
         (['--split', 'val'], '--split is for --benchmark acdc, not cityscapes-c'),
         (['--corrupted-root', '/nowhere'], '/nowhere'),
@@ -382,6 +384,80 @@ def test_results_of_another_checkpoint_are_refused_with_both_hashes(files, tool,
     error = capsys.readouterr().err
     assert identity['checkpoint_sha256'] in error and error.count('checkpoint_sha256') == 1
     assert _contents(whole) == before
+
+
+SLIDE = [
+    '--cfg-options', 'model.test_cfg.mode=slide', 'model.test_cfg.crop_size=(32,48)', 'model.test_cfg.stride=(16,32)'
+]  # fmt: skip
+
+
+def _moved(folder, other):
+    """Share of the pixels that two runs count in different places, over all cells."""
+    found, expected = (
+        [ConfusionResult.from_json(path.read_text()).confusion for path in sorted(run.glob('cells/*.json'))]
+        for run in (folder, other)
+    )
+    assert len(found) == len(expected) == 5
+    return np.abs(np.subtract(found, expected)).sum() / 2 / np.sum(expected)
+
+
+def test_low_precision_is_part_of_the_identity(files, tool, whole, tmp_path, capsys):
+    assert 'precision' not in json.loads((whole / 'identity.json').read_text()), 'folders of before stay what they are'
+    tool.main(_arguments(files, tmp_path, '--amp'))
+    assert json.loads((tmp_path / 'results.json').read_text())['provenance']['precision'] == 'bfloat16'
+    assert '<td class="text">bfloat16</td>' in (tmp_path / 'results.html').read_text()
+    assert 0 < _moved(tmp_path, whole) < 0.01, 'predicted in float32, or wrongly'
+    for folder, options in ((tmp_path, ()), (whole, ['--amp'])):
+        before = _contents(folder)
+        with pytest.raises(SystemExit):
+            tool.main(_arguments(files, folder, *options))
+        there, here = ('float32', 'bfloat16') if options else ('bfloat16', 'float32')
+        assert f"another run (precision '{there}' there and '{here}' here): give" in capsys.readouterr().err
+        assert _contents(folder) == before
+
+
+def test_windows_in_batches_change_nothing(files, tool, tmp_path):
+    tool.main(_arguments(files, tmp_path / 'one', *SLIDE))
+    tool.main([*_arguments(files, tmp_path / 'four', '--window-batch', '4', '--batch-size', '3'), *SLIDE])
+    assert _contents(tmp_path / 'four') == _contents(tmp_path / 'one')
+
+
+def test_compiled(files, tool, whole, tmp_path, monkeypatch):
+    """Traced, but not turned into other code, which would take half a minute."""
+    compiled = []
+
+    def compile_(function, **options):
+        compiled.append(type(function.__self__).__name__)
+        return compiler(function, backend='aot_eager', **options)
+
+    compiler = torch.compile
+    monkeypatch.setattr(torch, 'compile', compile_)
+    tool.main(_arguments(files, tmp_path, '--compile'))
+    assert compiled == ['MixVisionTransformer', 'SegformerHead']
+    assert json.loads((tmp_path / 'results.json').read_text())['provenance']['compile'] is True
+    assert (tmp_path / 'identity.json').read_bytes() == (whole / 'identity.json').read_bytes()
+    assert _moved(tmp_path, whole) < 0.0005
+
+
+@pytest.mark.slow
+def test_all_that_is_fast_at_once(files, tool, whole, tmp_path):
+    """With the code that PyTorch generates."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings('error', message='.*cannot be compiled')
+        tool.main(_arguments(files, tmp_path, '--amp', '--compile', '--batch-size', '2'))
+    assert 0 < _moved(tmp_path, whole) < 0.01
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs CUDA')
+@pytest.mark.parametrize(
+    ('options', 'moved'),
+    [([], 0.002), (['--window-batch', '4', '--batch-size', '3'], 0.002), (['--amp', '--compile'], 0.01)],
+    ids=['as it is', 'batches', 'amp and compiled'],
+)
+def test_a_gpu_counts_what_a_cpu_counts(files, tool, tmp_path, options, moved):
+    tool.main([*_arguments(files, tmp_path / 'cpu'), *SLIDE])
+    tool.main([*_arguments(files, tmp_path / 'gpu', *options), '--device', 'cuda:0', *SLIDE])
+    assert _moved(tmp_path / 'gpu', tmp_path / 'cpu') < moved
 
 
 @pytest.fixture

@@ -54,6 +54,7 @@ from mmrobust.evaluation.benchmarks import (
     ImageNetP,
     ImageNetVariants,
     SegmentationBenchmark,
+    SegmentationModel,
     find_worst,
     shard,
     write_panels,
@@ -83,6 +84,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--num-workers', type=int, default=2, help='loading processes (default: 2)')
     parser.add_argument('--batch-size', type=int, default=1, help='pictures per forward pass (default: 1)')
     parser.add_argument('--device', help='such as cpu or cuda:0 (default: cuda if there is one)')
+    parser.add_argument('--amp', action='store_true', help='predict in bfloat16, or float16 on a GPU without it')
+    parser.add_argument('--compile', action='store_true', help='compile backbone and head: pays on a GPU')
+    parser.add_argument(
+        '--window-batch',
+        type=int,
+        default=1,
+        help='sliding windows of each picture per forward pass, of segmentation (default: 1)',
+    )
     parser.add_argument(
         '--worst', type=int, default=8, help='of segmentation, show this many of the worst pictures (default: 8)'
     )
@@ -199,6 +208,7 @@ def run(
 def write_results(model: EvaluatedModel, benchmark: Benchmark, store: CellStore, args: argparse.Namespace) -> None:
     """Write results.json, .csv, .md and .html, and the worst pictures of segmentation; print the headline."""
     name = Path(args.config).stem
+    compiled = {'compile': True} if args.compile else {}
     title = f'{name} on {benchmark.name}'
     summary = benchmark.summarize(store)
     content = {
@@ -207,6 +217,7 @@ def write_results(model: EvaluatedModel, benchmark: Benchmark, store: CellStore,
             'checkpoint': model.checkpoint,
             'protocol': {'benchmark': benchmark.name, **benchmark.protocol},
             **store.identity,
+            **compiled,
             'versions': {
                 'mmrobust': __version__,
                 'torch': torch.__version__,
@@ -262,6 +273,30 @@ def write_zip(benchmark: ACDC, submission: str | Path) -> None:
         print(f'The server takes 1920 x 1080, but these pictures are {width} x {height}.')
 
 
+def build_model(
+    benchmark: Benchmark, config: Config, checkpoint: str | None, args: argparse.Namespace
+) -> EvaluatedModel:
+    """The model, as fast as the command line wants it.
+
+    Raises:
+        ValueError: an option is for other models or benchmarks; the model's own errors.
+        TypeError, FileNotFoundError: the model's own errors.
+    """
+    if args.amp and isinstance(benchmark, Adversarial):
+        raise ValueError(
+            f'--amp is not for --benchmark {benchmark.name}: an attack with gradients in low precision is weaker'
+        )
+    options = {'amp': args.amp, 'compiled': args.compile}
+    if benchmark.model_type is SegmentationModel:
+        options['window_batch'] = args.window_batch
+    elif args.window_batch != 1:
+        raise ValueError(
+            f'--window-batch is for models of mmseg, but {args.config} is for {benchmark.model_type.scope}'
+        )
+    device = which_device(args.device)
+    return benchmark.model_type(config, checkpoint, device, args.num_workers, args.batch_size, **options)
+
+
 def is_finished(benchmark: Benchmark, store: CellStore, cell: Cell) -> bool:
     """Whether a cell's counts are there, and its predictions where they are wanted."""
     if not store.has(cell):
@@ -286,8 +321,7 @@ def main(argv: list[str] | None = None) -> None:
         submission = args.submission or (out / 'acdc_test.zip' if args.split == 'test' else None)
         if submission:
             benchmark.predictions = out / FOLDER
-        device = which_device(args.device)
-        model = benchmark.model_type(config, checkpoint, device, args.num_workers, args.batch_size)
+        model = build_model(benchmark, config, checkpoint, args)
         store = CellStore(out, benchmark.result_type, {**model.identity, **benchmark.identity})
     # broken pictures, for which MMCV's loader has assert; damaged cells; a full disk
     with (

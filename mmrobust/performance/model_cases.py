@@ -13,6 +13,7 @@ from mmseg.structures import SegDataSample
 from torch import nn
 
 from mmrobust import cli
+from mmrobust.engine import compile_in_training
 from mmrobust.performance.measure import Measurement, measure
 from mmrobust.performance.released_form import released_form
 
@@ -54,11 +55,9 @@ class PreparedStep:
         self._batch = self.model.data_preprocessor(dict(inputs=list(pictures), data_samples=list(labels)), True)
 
     def compile(self, **options: Any) -> None:
-        """Put backbone and head under ``torch.compile``, each as a whole, for crops of this size only."""
-        options = dict(dynamic=False) | options
-        self.model.backbone.compile(**options)
-        head = self.model.decode_head
-        head.forward = torch.compile(head.forward, **options)  # MMSegmentation calls it by this name
+        """Compile backbone and head, as ``tools/train.py --compile`` does; options are those of ``torch.compile``."""
+        for part in (self.model.backbone, self.model.decode_head):
+            compile_in_training(part, **options)
 
     def __call__(self) -> None:
         self.model.zero_grad()

@@ -70,8 +70,11 @@ def _differences(runs: Mapping, parts: str, fields: tuple[str, ...]) -> list[str
         common = set.intersection(*found.values())
         listed = ', '.join(f'{len(names)} in {name}' for name, names in found.items())
         phrases.append(f'{parts} ({listed}, {len(common)} in common)')
-    for field in fields:
-        values = {name: {**run['results'], **run.get('provenance', {})}.get(field) for name, run in runs.items()}
+    for field in (*fields, 'precision'):
+        values = {
+            name: {'precision': 'float32', **run['results'], **run.get('provenance', {})}.get(field)
+            for name, run in runs.items()
+        }
         for label, same in _unfolded(field, values).items():
             if any(value != next(iter(same.values())) for value in same.values()):
                 phrases.append(f'{label} ({", ".join(f"{value} in {name}" for name, value in same.items())})')

@@ -8,6 +8,7 @@ from mmrobust.evaluation.protocols import Cell
 from mmrobust.files import read_json, write_whole
 
 IDENTITY = 'identity.json'
+ASSUMED = {'precision': 'float32'}  # of an identity that does not name it
 
 
 class CellStore:
@@ -35,6 +36,7 @@ class CellStore:
         found = read_json(path)
         if not isinstance(found, dict):
             raise ValueError(f'{path} must hold what decides the numbers by name, got {str(found)[:80]!r}')
+        found, identity = ASSUMED | found, ASSUMED | identity
         wrong = [key for key in sorted({*identity, *found}) if identity.get(key) != found.get(key)]
         if wrong:
             listed = '; '.join(f'{key} {found.get(key)!r} there and {identity.get(key)!r} here' for key in wrong)

@@ -39,18 +39,18 @@ class ClassificationModel(EvaluatedModel):
         for batch in self.loader(dataset):
             if attack is not None:
                 batch['inputs'] = list(self._attacked(batch, attack))
-            with torch.no_grad():
+            with self.predicting():
                 samples = self.model.test_step(batch)
             for sample in samples:
-                yield Scores(sample.img_path, int(sample.gt_label), sample.pred_score.cpu().numpy())
+                yield Scores(sample.img_path, int(sample.gt_label), sample.pred_score.float().cpu().numpy())
 
     def frames(self, frames: np.ndarray) -> np.ndarray:
         """Scores ``(T, K)`` of the frames of a video, ``(T, H, W, 3)`` uint8 in the order of the data pipeline."""
         inputs = torch.from_numpy(frames).permute(0, 3, 1, 2)
-        with torch.no_grad():
+        with self.predicting():
             parts = inputs.split(self.loader_cfg['batch_size'])
             logits = [pixel_logits(self.model)(part.to(self.device) / 255) for part in parts]
-        return torch.cat(logits).cpu().numpy()
+        return torch.cat(logits).float().cpu().numpy()
 
     def _is_built_with_weights(self, model: nn.Module) -> bool:
         if not isinstance(model, TimmClassifier) or not self.config.model.get('pretrained'):

@@ -3,6 +3,8 @@
 import copy
 import functools
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -12,6 +14,7 @@ from mmengine.runner import CheckpointLoader, Runner
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+from mmrobust.acceleration import compile_forward, low_precision
 from mmrobust.checkpoint import check_state_dict
 from mmrobust.sigterm import outlive_sigterm
 
@@ -27,8 +30,12 @@ class EvaluatedModel:
         device: such as ``'cpu'`` or ``'cuda:0'``.
         num_workers: processes that load and corrupt.
         batch_size: pictures per forward pass.
+        amp: predict under autocast, in the type that :func:`mmrobust.acceleration.low_precision` chooses. It is part of
+            the identity.
+        compiled: compile backbone and heads, see :func:`mmrobust.acceleration.compile_forward`.
 
     Raises:
+        TypeError: there is nothing to compile.
         ValueError: the weights do not fit, or there are none, or only of a part such as the backbone.
         FileNotFoundError: there is no such checkpoint.
     """
@@ -42,6 +49,8 @@ class EvaluatedModel:
         device: str = 'cpu',
         num_workers: int = 2,
         batch_size: int = 1,
+        amp: bool = False,
+        compiled: bool = False,
     ) -> None:
         self.config = config
         self.checkpoint = checkpoint
@@ -53,16 +62,30 @@ class EvaluatedModel:
             persistent_workers=False,
             sampler=dict(type='DefaultSampler', shuffle=False),
         )
+        self.precision = low_precision(device) if amp else torch.float32
         self.model = self._load().to(device).eval()
+        if compiled:
+            compile_forward(self.model)
 
     @functools.cached_property  # it reads all weights
     def identity(self) -> dict[str, str]:
         """What of the model decides the numbers."""
         pipeline = self.config.test_dataloader.dataset.pipeline
-        return {
+        identity = {
             'checkpoint_sha256': self._hash_of_weights(),
             'config_sha256': _sha256(repr((self.config.model.to_dict(), pipeline)).encode()),
         }
+        if self.precision != torch.float32:  # which a folder that does not name it was made with
+            identity['precision'] = str(self.precision).removeprefix('torch.')
+        return identity
+
+    @contextmanager
+    def predicting(self) -> Iterator[None]:
+        """Without gradients, and in the model's precision."""
+        low = self.precision != torch.float32
+        kind = torch.device(self.device).type
+        with torch.no_grad(), torch.autocast(kind, self.precision) if low else nullcontext():
+            yield
 
     def build_dataset(self, dataset: dict) -> Dataset:
         """Build a dataset config under the model's scope."""

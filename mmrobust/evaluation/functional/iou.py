@@ -22,13 +22,25 @@ def confusion_matrix(
     """
     if label.shape != prediction.shape:
         raise ValueError(f'label and prediction must have one shape, got {label.shape} and {prediction.shape}')
-    counted = label != ignore_index
-    label, prediction = label[counted].astype(np.int64), prediction[counted].astype(np.int64)
-    for name, values in (('label', label), ('prediction', prediction)):
-        if values.size and not (values.min() >= 0 and values.max() < num_classes):
-            raise ValueError(f'{name} must hold 0 to {num_classes - 1}, got {values.min()} to {values.max()}')
-    counts = np.bincount(num_classes * label + prediction, minlength=num_classes**2)
-    return counts.reshape(num_classes, num_classes)
+    # labels to ignore are counted too, in a row of their own: faster than picking out the other pixels
+    low, high = min(0, ignore_index), max(num_classes - 1, ignore_index)
+    if label.min(initial=0) < low or label.max(initial=0) > high:
+        raise _no_class('label', label[label != ignore_index], num_classes)
+    if prediction.min(initial=0) < 0 or prediction.max(initial=0) >= num_classes:
+        raise _no_class('prediction', prediction, num_classes)
+    pairs = np.multiply(label, num_classes, dtype=np.int64)
+    pairs += prediction
+    pairs -= low * num_classes
+    counts = np.bincount(pairs.ravel(), minlength=num_classes * (high - low + 1)).reshape(-1, num_classes)
+    counts[ignore_index - low] = 0
+    confusion = counts[-low : num_classes - low]
+    if confusion.sum() != counts.sum():
+        raise _no_class('label', label[label != ignore_index], num_classes)
+    return confusion
+
+
+def _no_class(name: str, values: np.ndarray, num_classes: int) -> ValueError:
+    return ValueError(f'{name} must hold 0 to {num_classes - 1}, got {values.min()} to {values.max()}')
 
 
 def class_iou(confusion: np.ndarray) -> np.ndarray:

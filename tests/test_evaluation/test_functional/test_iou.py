@@ -29,11 +29,28 @@ def test_equals_mmseg():
     np.testing.assert_allclose(class_iou(confusion), 100 * intersection / union)
 
 
+@pytest.mark.parametrize('dtype', [np.uint8, np.int16, np.int64])
+@pytest.mark.parametrize('ignore_index', [255, 5, 2, -1])
+def test_equals_counting_one_by_one(ignore_index, dtype):
+    rng = np.random.default_rng(0)
+    label, prediction = rng.integers(0, 5, (2, 6, 7)).astype(dtype)
+    if ignore_index >= 0 or dtype != np.uint8:
+        label[rng.random(label.shape) < 0.3] = ignore_index
+    expected = np.zeros((5, 5), np.int64)
+    for row, column in zip(label.ravel(), prediction.ravel(), strict=True):
+        if row != ignore_index:
+            expected[row, column] += 1
+    counts = confusion_matrix(label, prediction, 5, ignore_index)
+    assert np.array_equal(counts, expected) and counts.dtype == np.int64
+
+
 @pytest.mark.parametrize(
     ('label', 'prediction', 'message'),
     [
         (LABEL, PREDICTION[:1], r'\(2, 3\) and \(1, 3\)'),
         (LABEL + 1, PREDICTION, 'label must hold 0 to 2, got 1 to 256'),
+        (np.where(LABEL == 2, 3, LABEL), PREDICTION, 'label must hold 0 to 2, got 0 to 3'),
+        (np.where(LABEL == 255, -1, LABEL), PREDICTION, 'label must hold 0 to 2, got -1 to 2'),
         (LABEL, PREDICTION + 1, 'prediction must hold 0 to 2, got 1 to 3'),
     ],
 )
