@@ -2,7 +2,6 @@
 
 # B batch, H W token grid or H heads, N tokens, C channels, D channels per head, K branches, S regions
 
-import os
 import re
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import torch
+import torch._inductor.config as inductor
 from mmengine.device import get_device
 from torch import Tensor
 
@@ -68,8 +68,8 @@ class Case(NamedTuple):
 
 def equality(work: Work) -> None:
     """Compare all cases, the most used ones first."""
-    # read when inductor is imported: here, where compiled graphs are small, a pool of compilers takes longer to start
-    os.environ['TORCHINDUCTOR_COMPILE_THREADS'] = '1'
+    # in this process alone: a pool of compilers takes longer to start than these small graphs to compile
+    inductor.compile_threads = 1
     for case in work.mine(cases(work.tiny)):
         work.require_time(2, case.name)
         work.note(case.name, compare(case, 'aot_eager' if work.tiny else 'inductor'))
