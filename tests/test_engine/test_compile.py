@@ -285,7 +285,7 @@ def test_inductor_trains_as_eager(tmp_path, config):
     torch.testing.assert_close(compiled, eager, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.gpu
 @pytest.mark.parametrize('settings', [{}, {'with_cp': True}, {'wrapper': 'BFloat16OptimWrapper'}])
 def test_cuda_graphs_train_as_eager(tmp_path, config, settings):
     eager, _ = _train(tmp_path / 'eager', config, iters=8, **settings)

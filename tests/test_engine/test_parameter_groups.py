@@ -1,7 +1,6 @@
 """Merged parameter groups update as one group per parameter does."""
 
 import pytest
-import torch
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from tiny_run import Net, Record, make_runner
@@ -83,7 +82,7 @@ def test_state_of_another_machine_takes_this_machines_form():
     assert not any(group['fused'] for group in here.optimizer.param_groups)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.gpu
 @pytest.mark.parametrize(('settings', 'fused'), [({}, True), ({'fused': False}, False), ({'foreach': True}, None)])
 def test_fused_on_a_gpu(settings, fused):
     constructor = OPTIM_WRAPPER_CONSTRUCTORS.build(

@@ -271,7 +271,7 @@ def test_regions_of_queries_and_keys_come_together():
         attention_diversification(*inputs, None, bias, regions[0])
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
+@pytest.mark.gpu
 def test_cuda_equals_cpu():
     query, key, _, _ = _view()
     torch.testing.assert_close(

@@ -209,7 +209,7 @@ def test_compiles(compiled, num_tokens, dim, dtype, mode, per_head):
     assert all(kernel.asm['cubin'] and kernel.metadata.shared <= 99 * 1024 for kernel in found)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.gpu
 @pytest.mark.parametrize('mode', ADL_MODES)
 @pytest.mark.parametrize('per_head', [False, True])
 @pytest.mark.parametrize(('dtype', 'tolerance'), [(torch.float32, 1e-4), (torch.bfloat16, 2e-2), (torch.float16, 2e-2)])
