@@ -244,16 +244,18 @@ def _diversification(sums: Sums, regions: _Regions, mode: str) -> Tensor:
     """The loss from what the operator found."""
     num_cosines = regions.num_rows * sums.of_rows.size(1)
     if mode == 'pairwise':
+        if regions.of_keys is None:
+            pairs = sums.of_directions.square().sum() - (sums.inv_norms > 0).sum()
+            return pairs / (num_cosines * max(1, regions.rows_of_rows - 1))
         squares = (sums.of_directions.square() / _others(regions.rows_of_keys)).sum()
         active = (sums.inv_norms > 0).to(sums.inv_norms.dtype)
         with_themselves = (active / _others(regions.rows_of_rows)).sum()
         return (squares - with_themselves) / num_cosines
-    mean = sums.of_rows / regions.rows_of_keys
+    mean = sums.of_rows
     if mode == 'official':
-        mean = mean * (mean > regions.threshold_of_keys)
-    square = regions.total(mean.square())
-    # a mean that is all zero has cosine 0, and no gradient
-    inv_norm = torch.where(square > 0, square, 1).rsqrt() * (square > 0)
+        mean = mean * (mean > regions.threshold_of_keys * regions.rows_of_keys)
+    # a mean that is all zero has cosine 0, and no gradient; one that is not is far above the smallest number
+    inv_norm = regions.total(mean.square()).clamp(min=torch.finfo(torch.float32).tiny).rsqrt()
     return (sums.of_directions * mean * inv_norm).sum() / num_cosines
 
 

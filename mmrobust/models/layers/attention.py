@@ -57,8 +57,8 @@ def attend(
     """The output of attention, and what ``observe`` made of it: what every attention layer here ends with.
 
     The output is :func:`~mmrobust.ops.attention_output`, and observing changes nothing about it. An ``observe`` with a
-    method ``with_output(view, value)``, as that of ADL has, makes both at once, unless there is dropout: what they share
-    need not be computed twice.
+    method ``with_output(view, value)``, as that of ADL has, makes both at once, unless there is dropout: what they
+    share need not be computed twice.
 
     Args:
         view: what the layer attends to.
