@@ -83,10 +83,10 @@ def _row_similarities(attn: Tensor, tau: float, mode: str, per_head: bool) -> Te
     threshold = tau / attn.size(-1)
     kept = maps * (maps > threshold if mode == 'official' else maps >= threshold)
     if mode == 'pairwise':
-        cosines = torch.cosine_similarity(kept.unsqueeze(-2), kept.unsqueeze(-3), dim=-1)
-        num_rows = cosines.size(-1)
-        others = ~torch.eye(num_rows, dtype=torch.bool, device=attn.device)
-        return (cosines * others).sum(-1) / max(1, num_rows - 1)
+        units = torch.nn.functional.normalize(kept, dim=-1)
+        cosines = units @ units.transpose(-2, -1)
+        others = ~torch.eye(attn.size(-2), dtype=torch.bool, device=attn.device)
+        return (cosines * others).sum(-1) / max(1, attn.size(-2) - 1)
     if mode == 'paper':
         mean = kept.mean(-2, keepdim=True)
     else:
