@@ -33,7 +33,7 @@ class Sums(NamedTuple):
 
 
 def attention_sums(attention: Attention, kept: Kept) -> Sums:
-    """The sums over rows of the attention probabilities. Which rows take part is said by ``kept``, not by regions."""
+    """The sums over rows of the attention probabilities. ``kept`` says which rows take part; regions are not read."""
     lse = None
     if _kernels_fit(attention, kept):
         lse = torch.ops.mmrobust.log_sum_exp(attention.query.detach(), attention.key.detach())
