@@ -203,10 +203,8 @@ def _attention_sums_backward(
     def in_blocks() -> tuple[Tensor, ...]:
         kept = Kept(threshold, thresholds, strict, sum_all, per_head, block_entries)
         attention, values = _widened(query, key, value, gate, bias)
-        grads_of_sums = (grad_row_sum, grad_direction_sum)
-        grads = attention_sums_blocks.backward(
-            attention, values, kept, grad_out.to(attention.query.dtype), *grads_of_sums
-        )
+        grads_of_outputs = (grad_out.to(attention.query.dtype), grad_row_sum, grad_direction_sum)
+        grads = attention_sums_blocks.backward(attention, values, kept, *grads_of_outputs)
         given = (query, key, value, gate, bias)
         return tuple(none.clone() if x is None else _as(x, grad) for x, grad in zip(given, grads, strict=True))
 
