@@ -203,7 +203,8 @@ def _regions(attention: Attention, tau: float) -> _Regions:
         raise ValueError('query_regions and key_regions of ADL must be given together, got only one of them')
     if masks[0] is None:
         batch, num_rows, num_keys = query.size(0), query.size(-2), key.size(-2)
-        return _Regions(None, None, max(1, batch * num_rows), tau / max(1, num_keys), num_rows, num_rows)
+        rows = max(1, num_rows)
+        return _Regions(None, None, max(1, batch) * rows, tau / max(1, num_keys), rows, rows)
     dtype = torch.promote_types(query.dtype, torch.float32)  # which can count all tokens
     of_queries, of_keys = (mask.to(dtype).transpose(-2, -1).unsqueeze(1) for mask in masks)
     num_queries, num_keys = of_queries.sum(-2, keepdim=True), of_keys.sum(-2, keepdim=True)  # (B, 1, 1, S)

@@ -275,6 +275,13 @@ def test_nothing_but_padding():
     assert not any(grad.any() for grad in torch.autograd.grad(loss, inputs))
 
 
+@pytest.mark.parametrize('mode', MODES)
+@pytest.mark.parametrize('shape', [(2, 2, 0, 3), (0, 2, 4, 3)])
+def test_no_row_at_all_is_zero(shape, mode):
+    key = torch.ones(shape[0], 2, 1, 3)
+    assert attention_diversification(Attention(torch.ones(shape), key), mode=mode) == 0
+
+
 def test_regions_of_queries_and_keys_come_together():
     inputs, _, bias, regions = _windows()
     with pytest.raises(ValueError, match='must be given together'):
