@@ -1,27 +1,18 @@
 """The demo gives its tools commands that they take."""
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def load(path: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f'tool_{Path(path).stem}', ROOT / path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tests.tool_loading import load_tool
 
 
 def test_figures_are_of_the_last_checkpoints_of_both_models(tmp_path, monkeypatch):
-    demo, commands = load('tools/demo.py'), []
+    demo, commands = load_tool('demo.py'), []
     monkeypatch.setattr(demo, 'run', lambda command, log: commands.append(command))
     for name in ('fan_minicity', 'fan_tap_adl_minicity'):
         (tmp_path / name).mkdir()
         (tmp_path / name / 'last_checkpoint').write_text(f'{name}/iter_350.pth\n')
     out = demo.draw_attention(tmp_path, ['--cfg-options', 'model.a=1'])
-    parsed = {tool: load(tool).parse_args(arguments) for tool, *arguments in commands}
+    parsed = {tool: load_tool(tool.removeprefix('tools/')).parse_args(arguments) for tool, *arguments in commands}
     for args in parsed.values():
         assert args.model == [
             ['baseline', 'configs/fan_minicity.py', 'fan_minicity/iter_350.pth'],

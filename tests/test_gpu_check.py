@@ -1,6 +1,5 @@
 """tools/analysis_tools/gpu_check.py: its budget, its report, and everything in tiny on a CPU."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -15,16 +14,9 @@ import torch
 from mmrobust.performance.gpu_check.report import PartReport, Report
 from mmrobust.performance.gpu_check.schedule import Part
 from mmrobust.performance.gpu_check.work import Work
+from tests.tool_loading import TOOLS
 
-TOOL = Path(__file__).resolve().parents[1] / 'tools/analysis_tools/gpu_check.py'
-
-
-@pytest.fixture(scope='module')
-def tool():
-    spec = importlib.util.spec_from_file_location('tool_gpu_check', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+TOOL = TOOLS / 'analysis_tools/gpu_check.py'
 
 
 def _well(work):
@@ -82,16 +74,14 @@ def test_a_killed_run_leaves_a_report(tmp_path):
     script = f"""
 import sys, time
 sys.path.insert(0, {str(TOOL.parents[2])!r})
-import importlib.util, pathlib
-spec = importlib.util.spec_from_file_location('tool', {str(TOOL)!r})
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
-from tests.test_gpu_check import Part, PartReport, Report, Work, _hangs, _well
+from pathlib import Path
+from tests.test_gpu_check import TOOL, Part, PartReport, Report, Work, _hangs, _well
+from tests.tool_loading import load_tool
 parts = [Part('well', _well, 1, 0.1), Part('hangs', _hangs, 99, 0.1)]
-folder = pathlib.Path({str(tmp_path)!r})
+folder = Path({str(tmp_path)!r})
 run = dict(started='now', command='gpu_check.py', minutes=1, dry_run=True)
 report = Report(folder, run, {{part.name: PartReport() for part in parts}})
-tool.check(report, parts, Work(folder, folder, folder, tiny=True), time.monotonic() + 600)
+load_tool(TOOL).check(report, parts, Work(folder, folder, folder, tiny=True), time.monotonic() + 600)
 """
     process = subprocess.Popen([sys.executable, '-c', script])
     try:

@@ -1,8 +1,5 @@
 """A folder for the Hugging Face Hub: the same bits, read back by whoever takes a checkpoint."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -16,7 +13,7 @@ from mmrobust.cli import load_config
 from mmrobust.complexity import build
 from mmrobust.hub import write_hub_folder
 
-ROOT = Path(__file__).resolve().parents[1]
+TOOL = 'model_converters/to_hub.py'
 CONFIG = Config(
     dict(
         default_scope='mmpretrain',
@@ -108,13 +105,10 @@ def test_truncated_safetensors(tmp_path, part):
         load_checkpoint_file(path)
 
 
-def test_tool(tmp_path, checkpoint, capsys):
+def test_tool(tool, tmp_path, checkpoint, capsys):
     CONFIG.dump(tmp_path / 'config.py')
     checkpoint['meta']['dataset_meta']['palette'] = [[0, 0, 0]]
     torch.save(checkpoint, tmp_path / 'a.pth')
-    spec = importlib.util.spec_from_file_location('to_hub', ROOT / 'tools/model_converters/to_hub.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
     tool.main([str(tmp_path / 'config.py'), str(tmp_path / 'a.pth'), str(tmp_path / 'hub')])
     assert 'model.safetensors, config.py, README.md' in capsys.readouterr().out
     assert same_bits(

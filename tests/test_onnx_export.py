@@ -1,8 +1,5 @@
 """An ONNX file of a tiny FAN with TAP: pictures of any size, the same logits."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 from mmengine.config import Config
@@ -12,7 +9,7 @@ from mmrobust.onnx_export import TOLERANCE, compare_onnx, export_onnx
 
 pytest.importorskip('onnxscript')
 onnxruntime = pytest.importorskip('onnxruntime')
-ROOT = Path(__file__).resolve().parents[1]
+TOOL = 'export_onnx.py'
 SIZES = [(32, 48), (64, 32), (48, 80)]
 CONFIG = Config(
     dict(
@@ -79,14 +76,6 @@ def test_other_weights_are_noticed(exported, model):
     with torch.no_grad():
         other.decode_head.conv_seg.bias[1] += 0.5
     assert compare_onnx(exported, other, SIZES[:1])[0] == pytest.approx(0.5, abs=TOLERANCE)
-
-
-@pytest.fixture
-def tool():
-    spec = importlib.util.spec_from_file_location('export_onnx', ROOT / 'tools/export_onnx.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize('worst', [2e-5, 2e-3, float('nan')])
