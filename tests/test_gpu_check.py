@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmrobust.performance.gpu_check.report import PartReport, Report
-from mmrobust.performance.gpu_check.schedule import Part
-from mmrobust.performance.gpu_check.work import Work
+from performance.gpu_check.report import PartReport, Report
+from performance.gpu_check.schedule import Part
+from performance.gpu_check.work import Work
 from tests.tool_loading import TOOLS
 
 TOOL = TOOLS / 'analysis_tools/gpu_check.py'
@@ -73,7 +73,7 @@ def test_a_killed_run_leaves_a_report(tmp_path):
     """What was found until then, of the part that was running too; and no process stays behind."""
     script = f"""
 import sys, time
-sys.path.insert(0, {str(TOOL.parents[2])!r})
+sys.path[:0] = {[str(TOOL.parents[2]), str(TOOL.parent)]!r}
 from pathlib import Path
 from tests.test_gpu_check import TOOL, Part, PartReport, Report, Work, _hangs, _well
 from tests.tool_loading import load_tool

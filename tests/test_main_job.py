@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from mmrobust.datasets.minicity import MiniCityParams, write_minicity
-from mmrobust.performance.model_cases import prediction, training_step
+from performance.model_cases import prediction, training_step
 from tests.tiny_segmentation import REPO, TINY_SEGMENTATION
 from tests.tool_loading import load_tool
 

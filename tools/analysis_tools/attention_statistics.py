@@ -28,10 +28,10 @@ from mmrobust.analysis.tap_dilations import COLUMNS as DILATION_COLUMNS
 from mmrobust.commands import console
 from mmrobust.files import write_whole
 from mmrobust.models.layers import AttentionView
-from mmrobust.performance.measure import measure
 from mmrobust.visualization.attention_boxes import Box, Boxes, statistic_boxes
 from mmrobust.visualization.attention_dilations import dilation_bars
 from mmrobust.visualization.figure_files import to_csv, write_figure
+from performance.measure import measure
 
 FIGURES = {
     'stability': ('stability_map', 'stability_rows'),

@@ -7,7 +7,7 @@ python tools/analysis_tools/benchmark.py tap adl step --crops 1024 --batch-size 
 
 Each form runs in a process of its own, so its peak memory is its own, and in turn with the others. Ratios within one
 run are what carries over to another machine. The same command measures on a GPU where there is one. At the end stand
-the targets of mmrobust/performance/targets.py, of what was measured.
+the targets of performance/targets.py, of what was measured.
 """
 
 import argparse
@@ -27,13 +27,13 @@ from rich.table import Table
 from mmrobust.complexity import build, count
 from mmrobust.corruptions import CORRUPTIONS
 from mmrobust.files import write_whole
-from mmrobust.performance.corruption_cases import photograph, suite_beside_imagecorruptions
-from mmrobust.performance.loading_cases import loading
-from mmrobust.performance.measure import Measurement, in_own_process, in_turn, together
-from mmrobust.performance.model_cases import prediction, training_step
-from mmrobust.performance.op_cases import ADL_FORMS, TAP_FORMS, adl, tap
-from mmrobust.performance.scaling import Cluster, Workload, estimate, most_predictions
-from mmrobust.performance.targets import LOADERS_PER_GPU, ON_CPU, ON_CUDA, judge
+from performance.corruption_cases import photograph, suite_beside_imagecorruptions
+from performance.loading_cases import loading
+from performance.measure import Measurement, in_own_process, in_turn, together
+from performance.model_cases import prediction, training_step
+from performance.op_cases import ADL_FORMS, TAP_FORMS, adl, tap
+from performance.scaling import Cluster, Workload, estimate, most_predictions
+from performance.targets import LOADERS_PER_GPU, ON_CPU, ON_CUDA, judge
 
 BASELINE = 'configs/fan_cityscapes.py'
 ROBUST = 'configs/fan_tap_adl_cityscapes.py'

@@ -7,10 +7,10 @@ import pytest
 
 from mmrobust.evaluation.benchmarks.segmentation_benchmark import SegmentationBenchmark
 from mmrobust.evaluation.protocols import CLEAN
-from mmrobust.performance.gpu_check.evaluation import timed_pictures
-from mmrobust.performance.gpu_check.minicity import scalars
-from mmrobust.performance.gpu_check.tools import in_own_process, load_tool, options_of, require, run_tool
-from mmrobust.performance.gpu_check.work import Work
+from performance.gpu_check.evaluation import timed_pictures
+from performance.gpu_check.minicity import scalars
+from performance.gpu_check.tools import in_own_process, load_tool, options_of, require, run_tool
+from performance.gpu_check.work import Work
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -8,11 +8,11 @@ import torch
 
 from mmrobust.models.losses import AttentionDiversificationLoss
 from mmrobust.ops import ADL_MODES
-from mmrobust.performance.gpu_check.equality import dtype_name
-from mmrobust.performance.gpu_check.processes import error_lines
-from mmrobust.performance.gpu_check.work import Work
-from mmrobust.performance.measure import Measurement
-from mmrobust.performance.op_cases import adl, tap
+from performance.gpu_check.equality import dtype_name
+from performance.gpu_check.processes import error_lines
+from performance.gpu_check.work import Work
+from performance.measure import Measurement
+from performance.op_cases import adl, tap
 
 # A copy reads and writes once; TAP reads tokens twice and a gradient once, and writes two results.
 PASSES_OF_TAP, PASSES_OF_COPY = 5, 2

@@ -9,7 +9,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 
 from mmrobust import datasets  # noqa: F401  (registers the transforms)
-from mmrobust.performance.measure import Measurement, measure
+from performance.measure import Measurement, measure
 
 
 def loading(corruption: str | None, height: int, width: int, repeats: int) -> Measurement:

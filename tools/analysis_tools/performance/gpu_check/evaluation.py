@@ -18,10 +18,10 @@ from mmseg.registry import MODELS
 from mmrobust import cli
 from mmrobust.evaluation.benchmarks.segmentation_benchmark import SegmentationBenchmark
 from mmrobust.evaluation.protocols import preset_cells
-from mmrobust.performance.gpu_check.processes import error_lines
-from mmrobust.performance.gpu_check.steps import TINY_FAN
-from mmrobust.performance.gpu_check.tools import in_own_process, options_of, require, run_tool
-from mmrobust.performance.gpu_check.work import Work, cores
+from performance.gpu_check.processes import error_lines
+from performance.gpu_check.steps import TINY_FAN
+from performance.gpu_check.tools import in_own_process, options_of, require, run_tool
+from performance.gpu_check.work import Work, cores
 
 CONFIG = 'configs/fan_tap_adl_cityscapes.py'
 TOOL = 'tools/evaluate_robustness.py'

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrobust.files import write_whole
-from mmrobust.performance.targets import ON_GPU_CHECK, judge
+from performance.targets import ON_GPU_CHECK, judge
 
 # What they count says something only where all was compared.
 _WHOLE_ONLY = ('equality', 'combinations', 'tests')

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from mmrobust.performance.gpu_check.work import Work
+from performance.gpu_check.work import Work
 
 
 class Part(NamedTuple):
@@ -11,7 +11,7 @@ class Part(NamedTuple):
 
     Attributes:
         name: of the part.
-        function: what runs, see :func:`mmrobust.performance.gpu_check.processes.run_under_limit`.
+        function: what runs, see :func:`performance.gpu_check.processes.run_under_limit`.
         share: of the time, beside those of the other parts.
         needs: the least seconds that are worth starting it for.
         processes: how many share the work, where there are cores.

@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mmrobust.performance.gpu_check.processes import error_lines
-from mmrobust.performance.gpu_check.tools import ToolRun, options_of, require, run_tool
-from mmrobust.performance.gpu_check.work import Work
+from performance.gpu_check.processes import error_lines
+from performance.gpu_check.tools import ToolRun, options_of, require, run_tool
+from performance.gpu_check.work import Work
 
 WARM_UP = 40  # iterations before the steady state: compiling, choosing kernels, starting the loaders
 EXIT_CODE_OF_SIGTERM = 143

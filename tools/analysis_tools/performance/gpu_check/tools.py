@@ -15,8 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from mmrobust.performance.gpu_check.processes import KILL_WITH_PARENT, to_log
-from mmrobust.performance.gpu_check.work import Work
+from performance.gpu_check.processes import KILL_WITH_PARENT, to_log
+from performance.gpu_check.work import Work
 
 _LINES = 12
 
