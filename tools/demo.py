@@ -20,7 +20,7 @@ from mmrobust import cli  # it checks the OpenMMLab stack
 # isort: split
 from mmengine.config import Config
 
-from mmrobust.commands import console, last_checkpoint, run, show, train
+from demo_commands import console, last_checkpoint, run, show, train
 from mmrobust.datasets import CityscapesDataset
 from mmrobust.visualization import side_by_side
 

@@ -21,7 +21,7 @@ from scipy import stats
 from mmrobust import cli  # it checks the OpenMMLab stack
 
 # isort: split
-from mmrobust.commands import console, last_checkpoint, run, show, train
+from demo_commands import console, last_checkpoint, run, show, train
 from mmrobust.files import write_whole
 
 REFERENCE = 'configs/resnet_digits.py'  # mCE is in units of its errors
