@@ -8,7 +8,7 @@ import pytest
 
 from mmrobust.evaluation.protocols import select_cells
 from mmrobust.model_zoo import Size, zoo
-from mmrobust.paper_tables import paper_tables
+from mmrobust.model_zoo.paper_tables import paper_tables
 
 TOOL = 'reproduce.py'
 
