@@ -13,7 +13,7 @@ from mmseg.structures import SegDataSample
 from torch import nn
 
 from mmrobust import cli
-from mmrobust.engine.compile import compile_in_training
+from mmrobust.acceleration import compile_in_training
 from performance.measure import Measurement, measure
 from performance.released_form import released_form
 
