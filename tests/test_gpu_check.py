@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from performance.gpu_check.report import PartReport, Report
-from performance.gpu_check.schedule import Part
-from performance.gpu_check.work import Work
+from performance.gpu_check.work import Part, Work
 from tests.tool_loading import TOOLS
 
 TOOL = TOOLS / 'analysis_tools/gpu_check.py'

@@ -27,8 +27,7 @@ from rich.table import Table
 from mmrobust.complexity import build, count
 from mmrobust.corruptions import CORRUPTIONS
 from mmrobust.files import write_whole
-from performance.corruption_cases import photograph, suite_beside_imagecorruptions
-from performance.loading_cases import loading
+from performance.corruption_cases import loading, photograph, suite_beside_imagecorruptions
 from performance.measure import Measurement, in_own_process, in_turn, together
 from performance.model_cases import prediction, training_step
 from performance.op_cases import ADL_FORMS, TAP_FORMS, adl, tap

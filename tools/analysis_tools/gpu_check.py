@@ -42,9 +42,8 @@ from performance.gpu_check.processes import (  # noqa: E402
     run_under_limit,
 )
 from performance.gpu_check.report import PartReport, Report  # noqa: E402
-from performance.gpu_check.schedule import Part, limits  # noqa: E402
 from performance.gpu_check.steps import compiled_steps, eager_steps  # noqa: E402
-from performance.gpu_check.work import Work, cores  # noqa: E402
+from performance.gpu_check.work import Part, Work, cores, limits  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = (
