@@ -3,7 +3,7 @@
 from typing import Any
 
 from mmrobust.evaluation.protocols import select_cells
-from mmrobust.paper_tables import paper_tables
+from mmrobust.model_zoo.paper_tables import paper_tables
 
 __all__ = ['TABLE_3', 'TABLE_IV', 'is_table_iv']
 

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from mmrobust.evaluation.protocols import select_cells
-from mmrobust.model_zoo import read_measured
+from mmrobust.model_zoo.measured import read_measured
 
 KAMANN = {cell.name: {'mIoU': 50.0} for cell in select_cells('kamann')}
 PGD = {'eps': 1 / 255, 'step_size': 0.5 / 255, 'num_steps': 5}

@@ -13,7 +13,7 @@ from mmrobust.evaluation.functional import (
 )
 from mmrobust.evaluation.functional.corruption_error import BENCHMARK
 from mmrobust.evaluation.published import TABLE_3
-from mmrobust.paper_tables import paper_tables
+from mmrobust.model_zoo.paper_tables import paper_tables
 
 FOG, SNOW = ({(name, severity): error for severity in range(1, 6)} for name, error in (('fog', 40.0), ('snow', 60.0)))
 
