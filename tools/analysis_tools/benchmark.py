@@ -27,10 +27,12 @@ from rich.table import Table
 from mmrobust.complexity import build, count
 from mmrobust.corruptions import CORRUPTIONS
 from mmrobust.files import write_whole
+from mmrobust.ops import ADL_MODES
 from performance.corruption_cases import loading, photograph, suite_beside_imagecorruptions
 from performance.measure import Measurement, in_own_process, in_turn, together
 from performance.model_cases import prediction, training_step
 from performance.op_cases import ADL_FORMS, TAP_FORMS, adl, tap
+from performance.sampling_cases import sampled_rows
 from performance.scaling import Cluster, Workload, estimate, most_predictions
 from performance.targets import LOADERS_PER_GPU, ON_CPU, ON_CUDA, judge
 
@@ -48,6 +50,7 @@ WORKLOADS = (
     ('Cityscapes, 160k iterations', ROBUST, 1024, lambda gpus: (max(4, gpus), 160_000 * max(4, gpus))),
     ('ImageNet, 300 epochs', str(CONFIGS / 'fan_tap_adl_imagenet.py'), 224, lambda gpus: (2048, 300 * 1_281_167)),
 )
+DRAWS = 200  # of rows, in sampling
 console = Console(highlight=False)
 
 
@@ -138,6 +141,30 @@ def measure_adl(args: argparse.Namespace) -> dict:
         for form, row in rows.items():
             seconds.setdefault(form, {})[tokens] = row.seconds
     return found | {'slopes': slopes('attention', seconds)}
+
+
+def measure_sampling(args: argparse.Namespace) -> dict:
+    table = Table('mode', title=f'ADL of drawn rows, of 1024, over {DRAWS} draws')
+    for column in (
+        'rows',
+        'ADL',
+        'all rows',
+        'bias',
+        'deviation of a draw',
+        'gradient: cosine of the mean',
+        'of a draw',
+        'length',
+    ):
+        table.add_column(column, justify='right')
+    found = []
+    for mode in ADL_MODES:
+        for rows in (64, 128, 256, 512):
+            one = sampled_rows(mode, rows, DRAWS)
+            found.append({'mode': mode, 'rows': rows, **one._asdict()})
+            numbers = (one.mean, one.exact, one.mean - one.exact, one.deviation, *one[3:])
+            table.add_row(mode, str(rows), *(f'{number:.4f}' for number in numbers))
+    console.print(table)
+    return {'estimates': found, 'draws': DRAWS}
 
 
 def measure_step(args: argparse.Namespace) -> dict:
@@ -255,6 +282,7 @@ def compute_scale(args: argparse.Namespace) -> dict:
 PARTS = {
     'tap': measure_tap,
     'adl': measure_adl,
+    'sampling': measure_sampling,
     'step': measure_step,
     'inference': measure_inference,
     'corruptions': measure_corruptions,

@@ -48,14 +48,14 @@ from performance.gpu_check.work import Part, Work, cores, limits  # noqa: E402
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = (
     Part('environment', environment, share=10, needs=2),
-    Part('equality', equality, share=75, needs=10, processes=8),
-    Part('ops', ops, share=40, needs=10),
-    Part('steps', eager_steps, share=35, needs=10),
+    Part('equality', equality, share=60, needs=10, processes=8),
+    Part('ops', ops, share=25, needs=10),
+    Part('steps', eager_steps, share=20, needs=10),
     Part('compiled', compiled_steps, share=95, needs=30, processes=4),
-    Part('combinations', combinations, share=40, needs=15, processes=5),
-    Part('minicity', minicity, share=75, needs=20),
-    Part('evaluation', evaluation_speed, share=55, needs=15),
-    Part('tests', gpu_tests, share=40, needs=10),
+    Part('combinations', combinations, share=35, needs=15, processes=5),
+    Part('minicity', minicity, share=120, needs=30),
+    Part('evaluation', evaluation_speed, share=65, needs=15),
+    Part('tests', gpu_tests, share=55, needs=10),
 )
 console = Console(highlight=False)
 

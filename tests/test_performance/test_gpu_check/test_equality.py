@@ -62,9 +62,16 @@ def test_a_wrong_gradient_is_found(op):
     assert [error > found['tolerance'] for error in found['errors'].values()].count(True) == 1
 
 
-def _one(result, expected=(1.0, 2.0)):
+def _one(result, expected=(1.0, 2.0), **options):
     values = ({'value': torch.tensor(result)}, {'value': torch.tensor(expected, dtype=torch.float64)})
-    return compare(Case('TAP', 'made up', torch.float32, False, True, lambda compiling: values))
+    return compare(Case('TAP', 'made up', torch.float32, False, True, lambda compiling: values, **options))
+
+
+def test_rounding_beside_an_exact_zero_holds():
+    """As the gradient of rows with a single kept entry, whose cosine no entry changes."""
+    assert not _one((4e-9, 0.0), (4e-18, 0.0))['held']
+    assert _one((4e-9, 0.0), (4e-18, 0.0), floor=1e-4)['held']
+    assert not _one((1e-6, 0.0), (4e-18, 0.0), floor=1e-4)['held']
 
 
 def test_what_is_not_finite_or_of_another_shape_does_not_hold():

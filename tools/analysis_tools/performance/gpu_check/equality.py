@@ -52,6 +52,8 @@ class Case(NamedTuple):
         has_kernel: whether a kernel of this project is expected to run on a GPU.
         values: ``values(compile)`` gives results and expected results by name; it calls what it compares by way of
             ``compile``.
+        floor: what the largest entry of a result is at least taken to be: below it, an exact 0 would be compared with
+            rounding.
     """
 
     op: str
@@ -60,6 +62,7 @@ class Case(NamedTuple):
     compiled: bool
     has_kernel: bool
     values: Callable[[Callable[[Callable], Callable]], tuple[dict[str, Tensor], dict[str, Tensor]]]
+    floor: float = 1e-12
 
     @property
     def name(self) -> str:
@@ -97,7 +100,7 @@ def compare(case: Case, backend: str = 'inductor') -> dict[str, Any]:
     finally:
         if case.compiled:
             torch.compiler.reset()
-    errors = {name: _error(result, expected[name]) for name, result in results.items()}
+    errors = {name: _error(result, expected[name], case.floor) for name, result in results.items()}
     found |= dict(
         errors=errors,
         kernels=sorted(kernels),
@@ -290,7 +293,8 @@ def _adl(
 
     op = 'ADL + attention' if with_output else 'ADL'
     detail = ', '.join([str(shape), mode, 'per head' if per_head else 'heads averaged', *([extra] if extra else [])])
-    return Case(op, detail, dtype, compiled, not extra, values)
+    floor = 1e-3 / (shape[0] * shape[2])  # of a mean over that many rows, each between 0 and 1
+    return Case(op, detail, dtype, compiled, not extra, values, floor)
 
 
 def _attention_inputs(shape: tuple[int, int, int, int], dtype: torch.dtype) -> list[Tensor]:
@@ -317,10 +321,10 @@ def _extras(extra: str, shape: tuple[int, int, int, int], dtype: torch.dtype) ->
     return [None] * 4
 
 
-def _error(result: Tensor, expected: Tensor) -> float:
-    """Largest difference over the largest entry; infinite where shapes differ or something is not finite."""
+def _error(result: Tensor, expected: Tensor, floor: float) -> float:
+    """Largest difference over the largest entry or ``floor``; infinite for another shape, or what is not finite."""
     if result.shape != expected.shape or not result.isfinite().all():
         return float('inf')
     result, expected = result.detach(), expected.detach()
-    largest = expected.abs().max().clamp(min=1e-12)
+    largest = expected.abs().max().clamp(min=floor)
     return float((result.double() - expected).abs().max() / largest)
