@@ -11,7 +11,7 @@ from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
-__all__ = ['DATASETS', 'DATA_SAMPLERS', 'HOOKS', 'MODELS', 'TRANSFORMS']
+__all__ = ['BENCHMARKS', 'DATASETS', 'DATA_SAMPLERS', 'HOOKS', 'MODELS', 'TRANSFORMS']
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmrobust', locations=['mmrobust.models'])
 DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='mmrobust', locations=['mmrobust.datasets'])
@@ -22,3 +22,5 @@ DATA_SAMPLERS = Registry(
     'data sampler', parent=MMENGINE_DATA_SAMPLERS, scope='mmrobust', locations=['mmrobust.datasets']
 )
 HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='mmrobust', locations=['mmrobust.engine'])
+# no parent: MMEngine knows no benchmarks
+BENCHMARKS = Registry('benchmark', scope='mmrobust', locations=['mmrobust.evaluation.benchmarks'])
