@@ -19,6 +19,7 @@ benchmark of your own is offered too, if CONFIG names its module in ``custom_imp
 """
 
 import argparse
+import inspect
 import sys
 from pathlib import Path
 
@@ -32,13 +33,18 @@ from mmrobust.evaluation.evaluate import evaluate
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     import_benchmarks(sys.argv[1:] if argv is None else argv)
     types = benchmark_types()
-    parser = argparse.ArgumentParser(description='Evaluate the robustness of a segmentation or classification model.')
+    parser = argparse.ArgumentParser(
+        usage='%(prog)s CONFIG [CHECKPOINT] [--benchmark NAME] [options]',
+        description='Evaluate the robustness of a segmentation or classification model.',
+    )
     parser.add_argument('model', metavar='config', help='config file of any MMSegmentation or MMPretrain model')
     parser.add_argument(
         'checkpoint', nargs='?', help='its file or address (default: what the config names, as load_from)'
     )
     parser.add_argument('--benchmark', choices=types, default='cityscapes-c', help='default: %(default)s')
-    parser.add_argument('--data-root', help="where the benchmark's images are (default: what the config names)")
+    roots = {name: inspect.signature(kind).parameters.get('data_root') for name, kind in types.items()}
+    usual = ', '.join(f'{root.default} of {name}' for name, root in roots.items() if root and root.default)
+    parser.add_argument('--data-root', help=f"the benchmark's images (default: {usual}; else the config's)")
     parser.add_argument('--max-images', type=int, help='this many images per cell, spread evenly over the data set')
     parser.add_argument('--out', help='results folder (default: work_dirs/robustness/<config>/<benchmark>)')
     parser.add_argument('--shard', metavar='I/N', help='run part I, from 0, of N (default: all)')

@@ -6,7 +6,6 @@ import inspect
 import json
 import os
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -135,7 +134,7 @@ def evaluate(
         found.begin(folder)
         store = CellStore(folder, kind.counts_type, {**evaluated.identity, **found.identity})
         say = (lambda text: None) if quiet else print
-        if not _run(evaluated, found, store, cells, say, show=not quiet and index == 0):
+        if not _run(evaluated, found, store, cells, say, show=not quiet and int(os.environ.get('RANK', 0)) == 0):
             return None
         for sentence in found.finish():
             say(sentence)
@@ -257,7 +256,7 @@ def _run(
     )
     scores = [store.read(cell).score for cell in benchmark.cells if store.has(cell) and cell not in todo]
     advice = f'{store.folder}/cells keeps what is finished, and the same command continues.'
-    with _stoppable(advice) as leave_if_told, Progress(*columns, disable=not show) as progress:
+    with stopped_by_sigterm(advice) as leave_if_told, Progress(*columns, disable=not show) as progress:
         task = progress.add_task('', total=sum(map(benchmark.size, todo)), state='')
         for cell in todo:
             progress.update(task, description=cell.key)
@@ -281,16 +280,6 @@ def _bugs_shown(what: str) -> Iterator[None]:
         yield
     except (TypeError, KeyError) as error:
         raise RuntimeError(f'{what}: {error!r}') from error
-
-
-@contextlib.contextmanager
-def _stoppable(advice: str) -> Iterator[Callable[[], None]]:
-    """As :func:`stopped_by_sigterm`; only the main thread can be told."""
-    if threading.current_thread() is threading.main_thread():
-        with stopped_by_sigterm(advice) as leave_if_told:
-            yield leave_if_told
-    else:
-        yield lambda: None
 
 
 def _report(

@@ -194,14 +194,9 @@ class Report:
             of = self.number(table, row, dataclasses.replace(column, key=column.of, of=''))
             value, high, low = (None if found is None else 100 - found for found in of[:3])
             return Number(value, low, high, of.count)
-        linked = dict([*table.before, *table.after]).get(row)
-        if table.section and linked is None:
-            holder, key = at(self.results, table.section, row), column.key
-            if not isinstance(holder, Mapping):
-                return Number(finite(holder), count=self._count(row))
-        else:
-            *outer, key = (linked or column.key).split('/')
-            holder = at(self.results, *outer)
+        holder, key = self._place(table, row, column)
+        if not isinstance(holder, Mapping):
+            return Number(finite(holder), count=self._count(row))
         ends = finite_items(holder, f'{key}_interval')
         low, high = ends if len(ends) == 2 and None not in ends else (None, None)
         return Number(finite(at(holder, key)), low, high, self._count(row, holder))
@@ -221,18 +216,12 @@ class Report:
 
     def draws(self, table: Table, row: str, column: Column) -> tuple[str | None, list[float | None]]:
         """Bootstrap samples of a number, and what says of which images they are."""
-        linked = dict([*table.before, *table.after]).get(row)
-        if table.section and linked is None:
-            holder = at(self.results, table.section, row)
-            own = at(holder, 'bootstrap')
-            if own is not None:
-                return at(own, 'images_sha256'), finite_items(own, column.key)
-            return at(self.results, 'bootstrap', 'images_sha256'), finite_items(
-                self.results, 'bootstrap', table.section, row
-            )
-        *outer, key = (linked or column.key).split('/')
-        found = at(self.results, *outer, 'bootstrap')
-        return at(found, 'images_sha256'), finite_items(found, key)
+        holder, key = self._place(table, row, column)
+        own = at(holder, 'bootstrap')
+        if own is not None:
+            return at(own, 'images_sha256'), finite_items(own, key)
+        shared = self.results.get('bootstrap')
+        return at(shared, 'images_sha256'), finite_items(shared, table.section, row)
 
     def setting(self, name: str, default: Any = None) -> Any:
         """What is recorded under a name, in the provenance or in the results."""
@@ -302,6 +291,14 @@ class Report:
         worst = None if self.worst is None else read_panels(folder, self.worst)
         return dataclasses.replace(self, worst=worst)
 
+    def _place(self, table: Table, row: str, column: Column) -> tuple[Any, str]:
+        """What holds a number, and its name there; or the number itself, where a row is one."""
+        linked = dict([*table.before, *table.after]).get(row)
+        if table.section and linked is None:
+            return at(self.results, table.section, row), column.key
+        *outer, key = (linked or column.key).split('/')
+        return at(self.results, *outer), key
+
     def _count(self, row: str, holder: Any = None) -> int | None:
         found = at(holder, 'num_images') or at(holder, 'num_videos') or self.provenance.get('num_images')
         found = found.get(row) if isinstance(found, Mapping) else found
@@ -327,8 +324,8 @@ def finite_items(values: Any, *path: str) -> list[float | None]:
     return [finite(value) for value in found] if isinstance(found, Sequence) else []
 
 
-# a list of numbers in indented JSON: one line is enough for a thousand draws
-_FLAT_LIST = re.compile(r'\[\s+-?[\d.][^\[\]{}"]*\]')
+# a list of numbers in indented JSON: one line is enough for a thousand draws; no string holds a line break
+_FLAT_LIST = re.compile(r'\[\n[^\[\]{}"]*\]')
 
 
 def _mapping(value: Any, where: str) -> Mapping[str, Any]:

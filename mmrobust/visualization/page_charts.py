@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from mmrobust.evaluation.report import Number
 
@@ -20,42 +19,24 @@ _WORST, _BEST = (140, 45, 4), (255, 247, 236)  # one hue, so that lightness carr
 _BETTER, _WORSE = (127, 191, 123), (175, 141, 195)  # green and purple: no run's colours, told apart by everyone
 _CURVE = (170, 104)  # width and height of a chart of curves, in units of its own
 _MARGINS = (24, 8, 6, 16)  # left, right, top, bottom
-_DOTS_WIDTH, _DOTS_LEFT, _DOTS_RIGHT, _DOTS_ROW = 420, 130, 12, 16
+_WIDTH, _LEFT, _RIGHT, _ROW = 420, 130, 12, 16  # of a chart of dots, and the height of a row
 
 
-class Style(NamedTuple):
-    """How a run is drawn."""
-
-    color: str
-    dashes: str
-    mark: str
-
-
-class Line(NamedTuple):
-    """A curve of a run: its path, and its markers."""
-
-    style: Style
-    path: str
-    marks: str
-
-
-class Tick(NamedTuple):
-    """A number beside an axis."""
-
-    at: float
-    text: str
-
-
-def style_of(place: int) -> Style:
+def style_of(place: int) -> dict[str, str]:
     """How the run at this place of the page is drawn, from 0."""
-    return Style(COLORS[place % len(COLORS)], _DASHES[place % len(_DASHES)], _MARKS[place % len(_MARKS)])
+    return {
+        'color': COLORS[place % len(COLORS)],
+        'dashes': _DASHES[place % len(_DASHES)],
+        'mark': _MARKS[place % len(_MARKS)],
+    }
 
 
-def curves(lines: Mapping[int, Mapping[int, float | None]], low: float, high: float) -> dict:
+def curves(name: str, lines: Sequence[tuple[dict, Mapping[int, float | None]]], low: float, high: float) -> dict:
     """Curves of value by severity, severity 0 being clean; what is missing is left out of its curve.
 
     Args:
-        lines: place of each run on the page to its curve, severity, 0 to 5, to value.
+        name: what the chart is called.
+        lines: key of each run, with its ``style``, and its curve, severity, 0 to 5, to value.
         low: lower end of the vertical axis.
         high: upper end.
     """
@@ -66,28 +47,30 @@ def curves(lines: Mapping[int, Mapping[int, float | None]], low: float, high: fl
         return f'{x:.1f} {top + (high - value) / (high - low) * (height - top - bottom):.1f}'
 
     drawn = []
-    for place, line in lines.items():
+    for key, line in lines:
         points = [point(level, value) for level, value in sorted(line.items()) if value is not None]
-        style = style_of(place)
-        drawn.append(Line(style, 'M' + 'L'.join(points), ''.join(f'M{at}{style.mark}' for at in points)))
+        marks = ''.join(f'M{at}{key["style"]["mark"]}' for at in points)
+        drawn.append({'style': key['style'], 'path': 'M' + 'L'.join(points), 'marks': marks})
     return {
+        'name': name,
         'size': _CURVE,
         'left': left,
         'right': width - right,
-        'ticks': [Tick(float(point(0, tick).split()[1]), f'{tick:g}') for tick in (low, (low + high) / 2, high)],
-        'levels': [Tick(float(point(level, low).split()[0]), str(level)) for level in range(6)],
+        'ticks': [(float(point(0, tick).split()[1]), f'{tick:g}') for tick in (low, (low + high) / 2, high)],
+        'levels': [(float(point(level, low).split()[0]), level) for level in range(6)],
         'lines': drawn,
     }
 
 
-def dots(rows: Mapping[str, Mapping[int, Number]], line: float | None) -> dict | None:
+def dots(rows: Mapping[str, Sequence[tuple[dict, Number]]], line: float | None, title: str) -> dict | None:
     """Numbers with their intervals, a row for each name, on one horizontal axis; None if there is no number.
 
     Args:
-        rows: name to place of a run to its number.
+        rows: name to key of a run, with its ``style``, and its number.
         line: where to draw a vertical line; None draws none.
+        title: what is shown.
     """
-    found = [end for numbers in rows.values() for number in numbers.values() for end in number[:3] if end is not None]
+    found = [end for numbers in rows.values() for _, number in numbers for end in number[:3] if end is not None]
     if not found:
         return None
     found += [] if line is None else [line]
@@ -96,29 +79,26 @@ def dots(rows: Mapping[str, Mapping[int, Number]], line: float | None) -> dict |
     high = high if high > low else low + step
 
     def x(value: float) -> float:
-        return round(_DOTS_LEFT + (value - low) / (high - low) * (_DOTS_WIDTH - _DOTS_LEFT - _DOTS_RIGHT), 1)
+        return round(_LEFT + (value - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT), 1)
 
+    ticks = [low + step * count for count in range(round((high - low) / step) + 1)]
     drawn = []
     for index, (name, numbers) in enumerate(rows.items()):
-        top = _DOTS_ROW * index
         marks = []
-        for order, (place, number) in enumerate(numbers.items()):
-            if number.value is None:
-                continue
-            y = top + _DOTS_ROW * (order + 1) / (len(numbers) + 1)
-            style, bar = style_of(place), ''
-            if number.low is not None:
-                bar = f'M{x(number.low)} {y:.1f}H{x(number.high)}'
-            marks.append(Line(style, bar, f'M{x(number.value)} {y:.1f}{style.mark}'))
-        drawn.append({'name': name, 'y': top + _DOTS_ROW - 5, 'top': top, 'marks': marks})
-    height = _DOTS_ROW * len(rows)
-    ticks = [low + step * count for count in range(round((high - low) / step) + 1)]
+        for order, (key, number) in enumerate(numbers, start=1):
+            if number.value is not None:
+                y = _ROW * (index + order / (len(numbers) + 1))
+                bar = '' if number.low is None else f'M{x(number.low)} {y:.1f}H{x(number.high)}'
+                mark = f'M{x(number.value)} {y:.1f}{key["style"]["mark"]}'
+                marks.append({'color': key['style']['color'], 'bar': bar, 'mark': mark})
+        drawn.append({'name': name, 'y': _ROW * (index + 1) - 5, 'marks': marks})
     return {
-        'width': _DOTS_WIDTH,
-        'height': height,
-        'left': _DOTS_LEFT,
+        'title': title,
+        'width': _WIDTH,
+        'height': _ROW * len(rows),
+        'left': _LEFT,
         'rows': drawn,
-        'ticks': [Tick(x(tick), f'{tick:.6g}') for tick in ticks],
+        'ticks': [(x(tick), f'{tick:.6g}') for tick in ticks],
         'line': None if line is None else x(line),
     }
 

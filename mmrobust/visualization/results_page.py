@@ -4,7 +4,7 @@ import base64
 import functools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,15 @@ from jinja2 import Environment, FileSystemLoader
 
 from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.comparison import change, is_significant, protocol_differences, ran_the_same, ratios
-from mmrobust.evaluation.report import Column, Number, Report, Table, finite
+from mmrobust.evaluation.report import Column, Number, Published, Report, Table, finite
 from mmrobust.evaluation.worst import media_type
 from mmrobust.registry import BENCHMARKS
 from mmrobust.visualization import page_charts
+from mmrobust.visualization.verdict import DASH, facts, plus, rows_by_harm, shown, signed, verdict, warning
 
 __all__ = ['to_html']
 
-DASH = '\N{EN DASH}'
-FEW = 100  # images; with fewer no difference can be trusted
-_TOP = 3  # worst conditions, classes and images at the top
+_TOP = 3  # worst images at the top
 _WIDE = 3  # columns of a table by class that are not shown as a map of colours
 _ARROWS = {'higher': '\N{UPWARDS ARROW}', 'lower': '\N{DOWNWARDS ARROW}', '': ''}
 
@@ -107,179 +106,64 @@ class _Section:
 
     def __init__(self, runs: Runs, places: Mapping[str, int], reference: str | None) -> None:
         self.runs = runs
-        self.places = places
+        self.keys = {name: _key(places[name], name) for name in runs}
         self.reference = reference if reference in runs else None
         self.base = runs.get(reference) if reference is not None else None
         self.others = {name: run for name, run in runs.items() if self.base is not None and name != reference}
-        self.first = next(iter(runs.values()))
-        self.layout = self.first.layout
+        self.comparable = {name: run for name, run in self.others.items() if ran_the_same(run, self.base)}
+        self.layout = next(iter(runs.values())).layout
         self.conditions = self.layout.table('conditions')
         self.grid = self.layout.table('grid')
-        cells = [] if self.grid is None else [key for run in runs.values() for key in run.own_rows(self.grid)]
-        self.levels = sorted({Cell.of_key(key).severity for key in cells})
+        cells = [Cell.of_key(key) for run in runs.values() for key in (run.own_rows(self.grid) if self.grid else ())]
+        self.held = {level: {cell.name for cell in cells if cell.severity == level} for _, level in sorted(cells)}
+        self.levels = sorted(self.held)
 
     def shown(self) -> dict[str, Any]:
         """Everything, for the template."""
         top, more = self._cases()
         return {
-            'id': self.layout.benchmark,
             'title': self.layout.title,
             'about': self.layout.about,
-            'facts': ' \N{MIDDLE DOT} '.join(self._facts()),
-            'verdict': list(self._verdict()),
-            'warning': self._warning(),
+            'facts': ' \N{MIDDLE DOT} '.join(facts(self.runs, self.levels)),
+            'verdict': list(verdict(self.runs, self.reference)),
+            'warning': warning(self.runs),
             'sentences': list(self._sentences()),
             'headline': self._headline(),
-            'plot': self._plot(),
+            'plot': None if self.conditions is None else self._plot(self.conditions),
             'top': top,
-            'parts': [part for part in self._parts() if part],
+            'parts': list(self._parts()),
             'cases': more,
             'colors': self._colors() if top or any(case['panels'] for _, of in more for case in of) else [],
+            'keys': list(self.keys.values()),
             'provenance': self._provenance(),
         }
-
-    # the first screen
-
-    def _facts(self) -> Iterator[str]:
-        """What was run, in a line."""
-        numbers = {self._images(run) for run in self.runs.values()}
-        if len(numbers) == 1 and None not in numbers:
-            yield _counted(numbers.pop(), self.layout.unit)
-        if self.conditions is not None:
-            yield _counted(len(self._rows(self.conditions, linked=False)), self.conditions.row)
-        if len(self.levels) == 1 and self.levels[0]:
-            yield f'severity {self.levels[0]}'
-        elif len(self.levels) > 1:
-            yield f'severities {", ".join(map(str, self.levels))}'
-        for name in self.layout.protocol:
-            values = {str(run.setting(name)) for run in self.runs.values()}
-            if name != 'num_images' and len(values) == 1:
-                yield f'{name.replace("_", " ")} {values.pop()}'
-        yield _counted(len(self.runs), 'model')
-
-    def _images(self, run: Report) -> int | None:
-        """How many images the smallest cell has."""
-        found = run.provenance.get('num_images')
-        numbers = list(found.values()) if isinstance(found, Mapping) else [found]
-        numbers = [number for number in numbers if isinstance(number, int) and not isinstance(number, bool)]
-        return min(numbers, default=None)
-
-    def _verdict(self) -> Iterator[str]:
-        if self.base is None or not self.others:
-            for name, run in self.runs.items():
-                yield (f'{name}: ' if len(self.runs) > 1 else '') + self._level(run)
-        for name, run in self.others.items():
-            yield f'{name} against {self.reference}: {self._change(run)}'
-        for table, what in ((self.conditions, 'Worst'), (self.layout.table('classes'), 'Worst classes')):
-            if table is not None:
-                column = table.columns[0 if table is self.conditions else -1]
-                rows = [row for row in self._rows(table, linked=False) if row not in table.apart]
-                found = {row: self._mean(table, row, column) for row in rows if row != 'clean'}
-                listed = [f'{row} {value:.1f}' for row, value in found.items() if value is not None][:_TOP]
-                if listed and (len(listed) > 1 or what == 'Worst'):
-                    yield f'{what}: {", ".join(listed)}' + (', mean of the models.' if len(self.runs) > 1 else '.')
-
-    def _level(self, run: Report) -> str:
-        column = self._main(run)
-        if column is None:
-            return f'{DASH}.'
-        number, text = run.number(run.headline, '', column), column.title
-        if number.value is None:
-            return f'{text} {DASH}.'
-        text += f' {number.value:.2f}' + ('' if number.low is None else f' ({_ends(number)})')
-        clean = run.first(run.layout.clean).value if run.layout.clean else None
-        if clean is None:
-            return f'{text}.'
-        gap = number.value - clean
-        return f'{text}, {abs(gap):.2f} points {"above" if gap > 0 else "below"} clean images ({clean:.2f}).'
-
-    def _change(self, run: Report) -> str:
-        column = self._main(self.base)
-        if not ran_the_same(run, self.base) or column is None:
-            return 'the two did not run the same cells.'
-        whole = change(run, self.base, self.base.headline, '', column)
-        text = f'{column.title} {_signed(whole)}'
-        if whole.value is None:
-            text += ', which cannot be compared.'
-        elif whole.low is None:
-            text += '; no interval, because the images are not known to be the same.'
-        else:
-            text += f', {_judged(whole, column)}.'
-        if self.conditions is None:
-            return text
-        rows = [row for row in self._rows(self.conditions, linked=False) if row not in self.conditions.apart]
-        of = self.conditions.columns[0]
-        found = {row: change(run, self.base, self.conditions, row, of) for row in rows}
-        found = {row: number for row, number in found.items() if number.value is not None}
-        if any(number.low is not None for number in found.values()):
-            text += f' Of {_counted(len(found), self.conditions.row.removesuffix("s"))}, each by itself: '
-            text += '; '.join(
-                _among(
-                    word, {row: number for row, number in found.items() if is_significant(number) and better(number)}
-                )
-                for word, better in (
-                    ('better', lambda number: _improved(number, of)),
-                    ('worse', lambda number: not _improved(number, of)),
-                )
-            )
-            return f'{text}; the others do not differ significantly.'
-        largest = sorted(found, key=lambda row: -abs(found[row].value))[:_TOP]
-        return text + (
-            f' Largest changes: {", ".join(f"{row} {_signed(found[row])}" for row in largest)}.' if found else ''
-        )
-
-    def _warning(self) -> str:
-        few = [number for run in self.runs.values() if (number := self._images(run)) is not None and number < FEW]
-        said = f'{_counted(min(few), self.layout.unit)} only: too few for a verdict. ' if few else ''
-        return (
-            f'{said}Each model is one training run; the intervals say nothing about training again with another seed.'
-        )
-
-    def _main(self, run: Report) -> Column | None:
-        return next((column for column in run.headline.columns if column.key == run.layout.main), None)
 
     def _headline(self) -> dict:
         columns = self._columns('')
         rows = []
         for name, run in self.runs.items():
-            cells = []
-            for column in columns:
-                cell = _cell(run.number(run.headline, '', column), column)
-                if name in self.others:
-                    found = change(run, self.base, run.headline, '', column)
-                    cell['change'], cell['sure'] = _changed(found)
-                cells.append(cell)
-            rows.append((_key(self.places[name], name), cells))
-        return {'head': ['model', *(f'{column.title} {_ARROWS[column.better]}' for column in columns)], 'rows': rows}
+            cells = [_cell(run.number(run.headline, '', column), column) for column in columns]
+            for cell, column in zip(cells, columns, strict=True):
+                found = change(run, self.base, run.headline, '', column) if name in self.others else Number()
+                if found.value is not None:
+                    cell |= {'change': signed(found), 'sure': is_significant(found)}
+            rows.append((self.keys[name], cells))
+        return {'head': ['model', *map(_titled, columns)], 'rows': rows}
 
-    def _plot(self) -> dict | None:
+    def _plot(self, table: Table) -> dict | None:
         """Changes by condition, or their numbers where nothing is compared."""
-        table = self.conditions
-        if table is None:
-            return None
         column, rows = table.columns[0], self._rows(table, linked=False)
-        comparable = {name: run for name, run in self.others.items() if ran_the_same(run, self.base)}
-        if comparable:
-            found = {
-                row: {self.places[name]: change(run, self.base, table, row, column) for name, run in comparable.items()}
-                for row in rows
-            }
+        if self.comparable:
+            runs = [(self.keys[name], run) for name, run in self.comparable.items()]
+            found = {row: [(key, change(run, self.base, table, row, column)) for key, run in runs] for row in rows}
             sign = 1 if column.better == 'lower' else -1
-            found = dict(sorted(found.items(), key=lambda item: sign * (next(iter(item[1].values())).value or 0)))
-            title = f'Change of {column.title} by {table.row.removesuffix("s")} against {self.reference}, in points'
-            return _titled(page_charts.dots(found, 0.0), title)
-        found = {
-            row: {self.places[name]: self._with_interval(run, table, row, column) for name, run in self.runs.items()}
-            for row in rows
-        }
+            found = dict(sorted(found.items(), key=lambda item: sign * (item[1][0][1].value or 0)))
+            return page_charts.dots(found, 0.0, f'Change of {column.title} against {self.reference}, in points')
+        runs = [(self.keys[name], run) for name, run in self.runs.items()]
+        found = {row: [(key, self._with_interval(run, table, row, column)) for key, run in runs] for row in rows}
         clean = [run.first(run.layout.clean).value for run in self.runs.values() if run.layout.clean]
         line = clean[0] if len(clean) == 1 else None
-        title = f'{column.title} by {table.row.removesuffix("s")}, worst first' + (
-            '' if line is None else '; line: clean'
-        )
-        return _titled(page_charts.dots(found, line), title)
-
-    # the parts below it
+        return page_charts.dots(found, line, f'{column.title}, worst first' + ('' if line is None else '; line: clean'))
 
     def _sentences(self) -> Iterator[str]:
         """Each sentence once, and of which runs it is, unless it is of all."""
@@ -293,222 +177,149 @@ class _Section:
 
     def _parts(self) -> Iterator[dict]:
         for table in self.layout.tables[1:]:
-            if not self._rows(table):
-                continue
+            rows, columns = self._rows(table), self._columns(table.section)
             if table.role == 'grid':
                 if len(self.levels) > 1:
-                    yield self._curves(table)
-                    yield self._maps(table)
-                    yield self._map_changes(table)
-            elif table.role == 'classes' and len(self._columns(table.section)) > _WIDE:
-                yield self._class_maps(table)
-                yield self._class_changes(table)
-            elif table.role != 'severities' or len(self._rows(table)) > 1:
-                yield self._numbers(table)
-        yield self._published()
+                    column = table.columns[0]
+                    places = {
+                        self._label(name): [(Cell(name, level).key, column) for level in self.levels]
+                        for name in self._names(table)
+                    }
+                    yield self._curves(table, column)
+                    yield from self._maps(table, places, self.levels, column)
+            elif table.role == 'classes' and len(columns) > _WIDE:
+                places = {row: [(row, column) for column in columns] for row in rows}
+                yield from self._maps(table, places, [column.title for column in columns], columns[0])
+            elif len(rows) > (table.role == 'severities'):
+                yield self._numbers(table, rows, columns)
+        found = next((run.layout.published for run in self.runs.values() if run.layout.published is not None), None)
+        table = next((table for table in self.layout.tables if found and table.section == found.section), None)
+        if table is not None:
+            yield self._published(found, table)
 
-    def _numbers(self, table: Table) -> dict:
-        """Every column of every run beside each other, and changes where they are known draw by draw."""
-        several = len(self.runs) > 1
-        columns = [
-            column
-            for column in self._columns(table.section)
-            if not column.better or any(self._each(table, row, column) for row in self._rows(table))
-        ]
-        changes = table.columns[0] if table.role == 'conditions' else None
-        against = {
-            name: ratios(run, self.base, self.grid) if table.ratio and self.grid else {}
-            for name, run in self.others.items()
-        }
-        head: list[Any] = [table.row]
+    def _numbers(self, table: Table, rows: Sequence[str], columns: Sequence[Column]) -> dict:
+        """Every column of every run beside each other, and changes of the conditions."""
+        counts = [column for column in columns if not column.better]
+        columns = [column for column in columns if column.better]
+        columns = [column for column in columns if any(self._each(table, row, column) for row in rows)]
+        changes = self.others if table.role == 'conditions' else {}
+        against = {name: ratios(run, self.base, self.grid) for name, run in self.others.items()} if table.ratio else {}
+        head, filled = [table.row], {row: [] for row in rows}
         for column in columns:
-            if not column.better:
-                head.append(column.title)
-                continue
-            titled = f'{column.title} {_ARROWS[column.better]}'
-            head += [{**_key(self.places[name], name), 'below': titled} for name in self.runs] if several else [titled]
-            if column == changes:
-                head += [{**_key(self.places[name], name), 'below': 'change'} for name in self.others]
-        if table.ratio:
-            head += [{**_key(self.places[name], name), 'below': table.ratio} for name in against]
-        rows = []
-        for row in self._rows(table):
-            cells = []
-            for column in columns:
-                if not column.better:
-                    found = [_text(run.number(table, row, column).value, 0) for run in self.runs.values()]
-                    cells.append({'text': ' / '.join(dict.fromkeys(found))})
-                    continue
+            head += self._heads(self.runs, _titled(column)) if len(self.runs) > 1 else [_titled(column)]
+            for row, cells in filled.items():
                 cells += [_cell(self._with_interval(run, table, row, column), column) for run in self.runs.values()]
-                if column == changes:
-                    cells += [_change_cell(change(run, self.base, table, row, column)) for run in self.others.values()]
-            if table.ratio:
-                cells += [{'text': _text(found.get(row))} for found in against.values()]
-            rows.append((row + ' (extra, in no mean)' * (row in table.apart), cells))
+            if column is columns[0]:
+                head += self._heads(changes, 'change')
+                for row, cells in filled.items():
+                    cells += [_change(change(run, self.base, table, row, column)) for run in changes.values()]
+        head += [*self._heads(against, table.ratio), *(column.title for column in counts)]
+        for row, cells in filled.items():
+            cells += [{'text': shown(found.get(row))} for found in against.values()]
+            for column in counts:  # the same for all runs, mostly
+                found = [shown(run.number(table, row, column).value, 0) for run in self.runs.values()]
+                cells.append({'text': ' / '.join(dict.fromkeys(found))})
         about = table.about
-        if table.ratio and against:
-            means = ', '.join(
-                f'{_text(sum(found.values()) / len(found) if found else None)} of {name}'
-                for name, found in against.items()
-            )
+        if against:
+            means = [f'{shown(_mean(list(found.values())))} of {name}' for name, found in against.items()]
             about += (
                 f' {table.ratio}: 100 - {columns[0].title}, summed over severities and divided by that of '
-                f'{self.reference}, in %; below 100 is better. Mean {table.ratio}: {means}.'
+                f'{self.reference}, in %; below 100 is better. Mean {table.ratio}: {", ".join(means)}.'
             )
-        if table.role == 'severities' and self.grid is not None:
-            held = self._held()
-            rows = [(row, [{'text': str(len(held.get(row, ())))}, *cells]) for row, cells in rows]
-            head.insert(1, f'{self.grid.row}s')
-            if len({frozenset(names) for names in held.values()}) > 1:
-                about += f' Not all {self.grid.row}s were run at each severity, so these means are not comparable.'
-        return _part(table.title or f'By {table.row.removesuffix("s")}', about, [(None, {'head': head, 'rows': rows})])
+        if table.role == 'severities' and self.grid:
+            what = f'{self.grid.row}s'
+            head.append(what)
+            for row, cells in filled.items():
+                cells.append({'text': str(sum(len(names) for level, names in self.held.items() if str(level) == row))})
+            if len(set(map(frozenset, self.held.values()))) > 1:
+                about += f' Not all {what} were run at each severity, so these means are not comparable.'
+        labelled = [(row + ' (extra, in no mean)' * (row in table.apart), cells) for row, cells in filled.items()]
+        return _part(table.title or f'By {table.row}', about, [(None, {'head': head, 'rows': labelled})])
 
-    def _held(self) -> dict[str, set[str]]:
-        """Severity, as in the results, to the conditions that were run at it."""
-        held: dict[str, set[str]] = {}
-        for run in self.runs.values():
-            for name, level in map(Cell.of_key, run.own_rows(self.grid)):
-                held.setdefault(str(level), set()).add(name)
-        return held
-
-    def _curves(self, table: Table) -> dict:
-        column = table.columns[0]
-        clean = {
-            name: run.first(run.layout.clean).value if run.layout.clean else None for name, run in self.runs.items()
-        }
-        values = [value for _, value in self._cells(table)] + [value for value in clean.values() if value is not None]
+    def _curves(self, table: Table, column: Column) -> dict:
+        clean = {name: run.first(run.layout.clean).value for name, run in self.runs.items()}
+        values = [value for row in self._rows(table, linked=False) for value in self._each(table, row, column)]
+        values += [value for value in clean.values() if value is not None]
         low, high = 10 * math.floor(min(values, default=0) / 10), 10 * math.ceil(max(values, default=0) / 10)
         charts = []
         for name in self._names(table):
-            lines = {
-                self.places[of]: {0: clean[of]}
-                | {level: run.number(table, Cell(name, level).key, column).value for level in self.levels if level}
-                for of, run in self.runs.items()
-            }
-            charts.append({'name': self._label(name), **page_charts.curves(lines, low, max(high, low + 10))})
-        part = _part('Curves over severity', f'{column.title} from clean images, 0, to severity 5; one scale for all.')
-        return part | {'charts': charts, 'what': column.title}
+            lines = []
+            for of, run in self.runs.items():
+                found = {level: run.number(table, Cell(name, level).key, column).value for level in self.levels}
+                lines.append((self.keys[of], {0: clean[of]} | found))
+            charts.append(page_charts.curves(self._label(name), lines, low, max(high, low + 10)))
+        about = f'{column.title} from clean images, 0, to severity 5; one scale for all.'
+        return _part('Curves over severity', about) | {'charts': charts, 'what': column.title}
 
-    def _maps(self, table: Table) -> dict:
-        column = table.columns[0]
-        values = [value for _, value in self._cells(table)] or [0.0]
-        worst, best = (max(values), min(values)) if column.better == 'lower' else (min(values), max(values))
-        tables = []
-        for of, run in self.runs.items():
-            rows = []
-            for name in self._names(table):
-                found = [run.number(table, Cell(name, level).key, column) for level in self.levels]
-                mean = run.number(self.conditions, name, self.conditions.columns[0]).value if self.conditions else None
-                cells = [_heat(number, worst, best) for number in found]
-                rows.append((self._label(name), [*cells, {'text': _text(mean)}]))
-            head = [table.row, *map(str, self.levels), 'mean']
-            tables.append((_key(self.places[of], of), {'head': head, 'rows': rows}))
-        about = f'{column.title}, darker is worse; the 95% interval of a cell appears under the pointer.'
-        return _part(table.title, about, tables) | {'scale': page_charts.heat_scale(worst, best)}
+    def _maps(
+        self, table: Table, places: Mapping[str, Sequence[tuple[str, Column]]], head: Sequence[Any], column: Column
+    ) -> Iterator[dict]:
+        """Numbers of each run in colours, and their changes.
 
-    def _map_changes(self, table: Table) -> dict | None:
-        column = table.columns[0]
-        return self._changes(
-            table.row,
-            {
-                self._label(name): [(table, Cell(name, level).key, column) for level in self.levels]
-                for name in self._names(table)
-            },
-            [str(level) for level in self.levels],
-            column,
-        )
-
-    def _class_maps(self, table: Table) -> dict:
-        columns = self._columns(table.section)
-        numbers = {
-            name: {row: [run.number(table, row, column) for column in columns] for row in self._rows(table)}
+        Args:
+            table: of the numbers.
+            places: label of a row to where in the table its numbers are.
+            head: titles of the columns.
+            column: says what is better.
+        """
+        head = [table.row, *map(str, head)]
+        found = {
+            name: {label: [run.number(table, *at) for at in row] for label, row in places.items()}
             for name, run in self.runs.items()
         }
-        values = [number.value for rows in numbers.values() for row in rows.values() for number in row]
-        values = [value for value in values if value is not None] or [0.0]
-        tables = []
-        for name, rows in numbers.items():
-            cells = [(row, [_heat(number, min(values), max(values)) for number in of]) for row, of in rows.items()]
-            head = [table.row, *(column.title for column in columns)]
-            tables.append((_key(self.places[name], name), {'head': head, 'rows': cells}))
-        scale = page_charts.heat_scale(min(values), max(values))
-        return _part(table.title, f'{table.about} Darker is worse.', tables) | {'scale': scale}
-
-    def _class_changes(self, table: Table) -> dict | None:
-        columns = self._columns(table.section)
-        rows = {row: [(table, row, column) for column in columns] for row in self._rows(table)}
-        return self._changes(table.row, rows, [column.title for column in columns], columns[0])
-
-    def _changes(
-        self, what: str, rows: Mapping[str, Sequence[tuple]], head: Sequence[str], column: Column
-    ) -> dict | None:
-        """Coloured changes of each run that ran the same as the reference."""
-        comparable = {name: run for name, run in self.others.items() if ran_the_same(run, self.base)}
-        if not comparable:
-            return None
+        worst, best = _range(found, column)
+        tables = self._tables(found, head, lambda one: _heat(one, worst, best))
+        about = f'{table.about} Darker is worse; a 95% interval, where there is one, appears under the pointer.'
+        yield _part(table.title, about, tables) | {'scale': page_charts.heat_scale(worst, best)}
+        if not self.comparable:
+            return
         gaps = {
-            name: {row: [change(run, self.base, *at).value for at in of] for row, of in rows.items()}
-            for name, run in comparable.items()
+            name: {label: [change(run, self.base, table, *at) for at in row] for label, row in places.items()}
+            for name, run in self.comparable.items()
         }
-        sizes = [abs(gap) for of in gaps.values() for row in of.values() for gap in row if gap is not None]
-        tables = []
-        for name, of in gaps.items():
-            cells = [
-                (row, [_difference(gap, max(sizes, default=0.0), column) for gap in row_gaps])
-                for row, row_gaps in of.items()
-            ]
-            tables.append((_key(self.places[name], name), {'head': [what, *head], 'rows': cells}))
+        largest = max(map(abs, _range(gaps, column)))
+        tables = self._tables(gaps, head, lambda one: _gap(one, largest, column))
         better, worse = '-+' if column.better == 'lower' else '+-'
         about = f'In points. Green and {better}: better than the reference; purple and {worse}: worse.'
-        return _part(f'Change against {self.reference}, by {what}', about, tables)
+        yield _part(f'Change against {self.reference}, by {table.row}', about, tables)
 
-    def _published(self) -> dict | None:
+    def _tables(
+        self, found: Mapping[str, Mapping[str, Sequence[Number]]], head: list[str], cell: Callable[[Number], dict]
+    ) -> list[tuple[dict, dict]]:
+        """A table for each run."""
+        return [
+            (self.keys[name], {'head': head, 'rows': [(row, list(map(cell, of))) for row, of in rows.items()]})
+            for name, rows in found.items()
+        ]
+
+    def _published(self, published: Published, table: Table) -> dict:
         """Printed numbers beside those runs that may stand there."""
-        shown = {name: run for name, run in self.runs.items() if run.layout.published is not None}
-        if not shown:
-            return None
-        found = next(iter(shown.values())).layout.published
-        if any(run.layout.published != found for run in shown.values()):
-            return None
-        table = next((table for table in self.layout.tables if table.section == found.section), None)
-        column = table and next((column for column in table.columns if column.key == found.column), None)
-        if column is None:
-            return None
-        key, mean = found.overall
-        head = [table.row]
-        head += [{**_key(self.places[name], name), 'below': f'{column.title} (measured)'} for name in shown]
-        head += [{'text': f'{model} (published)', 'published': True} for model in found.models]
+        runs = {name: run for name, run in self.runs.items() if run.layout.published == published}
+        column = next((column for column in table.columns if column.key == published.column), table.columns[0])
+        key, mean = published.overall
+        head = [table.row, *self._heads(runs, f'{column.title} (measured)')]
+        head += [{'text': f'{model} (published)', 'published': True} for model in published.models]
+        names = [row for row in self._rows(table) if all(row in printed for printed in published.models.values())]
         rows = []
-        names = [row for row in self._rows(table) if all(row in printed for printed in found.models.values())]
         for row in [*names, mean]:
-            numbers = [run.first(key) if row == mean else run.number(table, row, column) for run in shown.values()]
-            printed = [{'text': of.get(row, DASH), 'published': True} for of in found.models.values()]
-            rows.append((row, [*({'text': _text(number.value)} for number in numbers), *printed]))
+            numbers = [run.first(key) if row == mean else run.number(table, row, column) for run in runs.values()]
+            printed = [{'text': of.get(row, DASH), 'published': True} for of in published.models.values()]
+            rows.append((row, [*({'text': shown(number.value)} for number in numbers), *printed]))
         about = (
-            f'The shaded columns are those of the {found.source}, as printed: {found.about} They were not measured '
-            'here, and compare with the other columns only if those are of the same images.'
+            f'The shaded columns are those of the {published.source}, as printed: {published.about} They were not '
+            'measured here, and compare with the other columns only if those are of the same images.'
         )
         return _part('Published, not measured here', about, [(None, {'head': head, 'rows': rows})])
 
     def _cases(self) -> tuple[list[dict], list[tuple[dict, list[dict]]]]:
         """The worst images of the worst conditions, and all others by run."""
-        every = [
-            (name, {'run': _key(self.places[name], name), **_case(case)})
-            for name, run in self.runs.items()
-            for case in run.worst or ()
-        ]
-        pictured = [case for _, case in every if case['panels']]
-        worst = [] if self.conditions is None else self._rows(self.conditions, linked=False)
+        cases = {name: [_case(case, self.keys[name]) for case in run.worst or ()] for name, run in self.runs.items()}
+        pictured = [case for of in cases.values() for case in of if case['panels']]
+        worst = self._rows(self.conditions, linked=False) if self.conditions else []
         first = [next((case for case in pictured if case['condition'] == row), None) for row in worst]
         top = [case for case in first if case is not None][:_TOP] or pictured[:_TOP]
-        more = [
-            (
-                _key(self.places[name], name),
-                [case for of, case in every if of == name and not any(case is one for one in top)],
-            )
-            for name in self.runs
-        ]
-        return top, [(key, cases) for key, cases in more if cases]
+        left = {name: [case for case in of if not any(case is one for one in top)] for name, of in cases.items()}
+        return top, [(self.keys[name], of) for name, of in left.items() if of]
 
     def _colors(self) -> list[tuple[str, str]]:
         """Class and colour of the panels.
@@ -525,13 +336,14 @@ class _Section:
             colors.append((name, 'background:rgb({},{},{})'.format(*values)))
         return colors
 
-    def _provenance(self) -> dict:
+    def _provenance(self) -> list[tuple[str, list[tuple[str | None, str]]]]:
         found = [dict(_flat(run.provenance)) for run in self.runs.values()]
         names = dict.fromkeys(name for values in found for name in values)
-        rows = [(name, [values.get(name, (None, DASH)) for values in found]) for name in names]
-        return {'keys': [_key(self.places[name], name) for name in self.runs], 'rows': rows}
+        return [(name, [values.get(name, (None, DASH)) for values in found]) for name in names]
 
-    # numbers
+    def _heads(self, names: Iterable[str], below: str) -> list[dict]:
+        """Headings of columns: each run, and below it what its numbers are."""
+        return [{**self.keys[name], 'below': below} for name in names]
 
     def _columns(self, section: str) -> list[Column]:
         """Columns of a table in any of the runs; of two that ran other conditions the columns may differ."""
@@ -539,46 +351,28 @@ class _Section:
         return list({column.key: column for table in tables for column in table.columns}.values())
 
     def _rows(self, table: Table, linked: bool = True) -> list[str]:
-        """Rows of a table in any of the runs, by harm, those that are in no mean last."""
-        names = list(dict.fromkeys(row for run in self.runs.values() for row in run.own_rows(table)))
-        if table.role not in ('grid', 'severities'):
-            column = table.columns[-1 if table.role == 'classes' else 0]
-            sign = -1 if column.better == 'lower' else 1
-            means = {row: self._mean(table, row, column) for row in names}
-            names.sort(key=lambda row: (row in table.apart, means[row] is None, sign * (means[row] or 0)))
-        if not linked:
-            return names
-        return [row for row, _ in table.before] + names + [row for row, _ in table.after]
+        names = rows_by_harm(self.runs, table)
+        return [*(row for row, _ in table.before), *names, *(row for row, _ in table.after)] if linked else names
 
     def _names(self, table: Table) -> list[str]:
         """Conditions of a grid, by harm."""
         found = dict.fromkeys(Cell.of_key(row).name for row in self._rows(table, linked=False))
-        ordered = [] if self.conditions is None else self._rows(self.conditions, linked=False)
-        return [name for name in ordered if name in found] + [name for name in found if name not in ordered]
+        ordered = self._rows(self.conditions, linked=False) if self.conditions else []
+        return [*(name for name in ordered if name in found), *(name for name in found if name not in ordered)]
 
     def _label(self, name: str) -> str:
-        apart = self.conditions is not None and name in self.conditions.apart
-        return f'{name} (extra)' if apart else name
+        return f'{name} (extra)' if self.conditions and name in self.conditions.apart else name
 
     def _each(self, table: Table, row: str, column: Column) -> list[float]:
         found = [run.number(table, row, column).value for run in self.runs.values()]
         return [value for value in found if value is not None]
-
-    def _mean(self, table: Table, row: str, column: Column) -> float | None:
-        values = self._each(table, row, column)
-        return sum(values) / len(values) if values else None
-
-    def _cells(self, table: Table) -> list[tuple[str, float]]:
-        rows = self._rows(table, linked=False)
-        return [(row, value) for row in rows for value in self._each(table, row, table.columns[0])]
 
     def _with_interval(self, run: Report, table: Table, row: str, column: Column) -> Number:
         """A number; of a condition that was run at one severity, with the interval of that cell."""
         number = run.number(table, row, column)
         if number.low is None and table is self.conditions and self.grid and len(self.levels) == 1:
             cell = run.number(self.grid, Cell(row, self.levels[0]).key, self.grid.columns[0])
-            if cell.value == number.value:
-                return cell
+            return cell if cell.value == number.value else number
         return number
 
 
@@ -586,107 +380,67 @@ def _key(place: int, name: str) -> dict:
     return {'style': page_charts.style_of(place), 'name': name}
 
 
+def _titled(column: Column) -> str:
+    return f'{column.title} {_ARROWS[column.better]}'
+
+
 def _part(title: str, about: str, tables: Sequence = ()) -> dict:
-    return {'title': title, 'about': about, 'tables': tables, 'charts': [], 'scale': None, 'what': ''}
+    return {'title': title, 'about': about, 'tables': tables, 'charts': (), 'scale': None, 'what': ''}
 
 
-def _titled(plot: dict | None, title: str) -> dict | None:
-    return plot and {**plot, 'title': title}
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
-def _counted(number: int, what: str) -> str:
-    return f'{number:,} {what}' + ('' if number == 1 else 's')
-
-
-def _text(value: float | None, decimals: int = 2) -> str:
-    return DASH if value is None else f'{value:.{decimals}f}'
-
-
-def _plus(value: float, decimals: int = 2) -> str:
-    """With its sign, except for what rounds to 0."""
-    text = f'{value:+.{decimals}f}'
-    return text[1:] if float(text) == 0 else text
-
-
-def _ends(number: Number) -> str:
-    return f'{number.low:.2f} to {number.high:.2f}'
-
-
-def _signed(number: Number) -> str:
-    if number.value is None:
-        return DASH
-    return _plus(number.value) + ('' if number.low is None else f' ({_plus(number.low)} to {_plus(number.high)})')
-
-
-def _improved(number: Number, column: Column) -> bool:
-    return (number.value < 0) == (column.better == 'lower')
-
-
-def _judged(number: Number, column: Column) -> str:
-    if not is_significant(number):
-        return 'no significant difference'
-    return f'significantly {"better" if _improved(number, column) else "worse"} on these images'
-
-
-def _among(word: str, found: Mapping[str, Number]) -> str:
-    """How many conditions are significantly better, or worse, and the first of them."""
-    if not found:
-        return f'none significantly {word}'
-    largest = sorted(found, key=lambda row: -abs(found[row].value))[:_TOP]
-    listed = ', '.join(f'{row} {_plus(found[row].value)}' for row in largest)
-    return f'{len(found)} significantly {word} ({listed}{", ..." if len(found) > len(largest) else ""})'
+def _range(found: Mapping[str, Mapping[str, Sequence[Number]]], column: Column) -> tuple[float, float]:
+    """The worst and the best of many numbers."""
+    values = [one.value for rows in found.values() for row in rows.values() for one in row if one.value is not None]
+    ends = min(values, default=0.0), max(values, default=0.0)
+    return ends[::-1] if column.better == 'lower' else ends
 
 
 def _cell(number: Number, column: Column) -> dict:
-    return {'text': _text(number.value, column.decimals), 'under': '' if number.low is None else _ends(number)}
+    under = '' if number.low is None else f'{number.low:.2f} to {number.high:.2f}'
+    return {'text': shown(number.value, column.decimals), 'under': under}
 
 
-def _changed(number: Number) -> tuple[str, bool]:
-    return ('' if number.value is None else _signed(number)), is_significant(number)
-
-
-def _change_cell(number: Number) -> dict:
-    if number.value is None:
-        return {'text': DASH}
-    under = '' if number.low is None else f'{_plus(number.low)} to {_plus(number.high)}'
-    return {'text': _plus(number.value), 'under': under, 'sure': is_significant(number)}
+def _change(number: Number) -> dict:
+    under = '' if number.low is None else f'{plus(number.low)} to {plus(number.high)}'
+    return {'text': plus(number.value), 'under': under, 'sure': is_significant(number)}
 
 
 def _heat(number: Number, worst: float, best: float) -> dict:
     if number.value is None:
         return {'text': DASH}
-    hint = '' if number.low is None else f'{number.value:.2f} ({_ends(number)})'
-    return {'text': f'{number.value:.1f}', 'style': page_charts.heat(number.value, worst, best), 'hint': hint}
+    hint = '' if number.low is None else f'{number.value:.2f} ({number.low:.2f} to {number.high:.2f})'
+    return {'text': shown(number.value, 1), 'style': page_charts.heat(number.value, worst, best), 'hint': hint}
 
 
-def _difference(gap: float | None, largest: float, column: Column) -> dict:
-    if gap is None:
+def _gap(number: Number, largest: float, column: Column) -> dict:
+    if number.value is None:
         return {'text': DASH}
-    return {'text': _plus(gap, 1), 'style': page_charts.difference(gap, largest, column.better)}
+    return {'text': plus(number.value, 1), 'style': page_charts.difference(number.value, largest, column.better)}
 
 
-def _case(case: Mapping[str, Any]) -> dict:
+def _case(case: Mapping[str, Any], run: dict) -> dict:
     cell = str(case.get('cell'))
-    of = f'{case.get("picture")}, {cell}'
-    panels = [
-        {
-            'title': title,
-            'alt': f'{title}: {of}',
-            'src': f'data:{media_type(content, f"{title}: {of}")};base64,{base64.b64encode(content).decode()}',
-        }
-        for title, content in (case.get('panels') or {}).items()
-    ]
+    panels = []
+    for title, content in (case.get('panels') or {}).items():
+        alt = f'{title}: {case.get("picture")}, {cell}'
+        src = f'data:{media_type(content, alt)};base64,{base64.b64encode(content).decode()}'
+        panels.append({'title': title, 'alt': alt, 'src': src})
     return {
+        'run': run,
         'cell': cell,
         'condition': Cell.of_key(cell).name,
         'image': str(case.get('picture')),
-        'miou': _text(finite(case.get('mIoU'))),
+        'miou': shown(finite(case.get('mIoU'))),
         'panels': panels,
     }
 
 
 def _flat(values: Mapping, prefix: str = '') -> Iterator[tuple[str, tuple[str | None, str]]]:
-    """Nested provenance as rows, each a summary, if the text is long, and the text."""
+    """Nested provenance as rows: what to show of a text that is folded, None for a short one, and the text."""
     for name, value in values.items():
         if name == 'merged_config':
             yield prefix + name, ('shown', json.dumps(value, indent=1))

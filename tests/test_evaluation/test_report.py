@@ -35,6 +35,8 @@ def test_round_trip():
     content = json.loads(text)
     assert content['schema'] == 2 and content['classes'] == ['road', 'car'] and content['palette'][1] == [2, 3, 4]
     assert len(text.splitlines()) < 600, 'a thousand draws are one line'
+    odd = dataclasses.replace(report, provenance={'note': '[  1,   2 ]'})
+    assert json.loads(odd.to_json())['provenance'] == odd.provenance
 
 
 def test_numbers_have_an_interval_and_a_count():

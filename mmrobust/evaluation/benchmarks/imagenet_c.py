@@ -324,13 +324,13 @@ def summarize(
     whole = [name for name, found in levels.items() if len(found) == 5]  # CE is defined over all severities
     ce, relative, ce_samples, relative_samples = {}, {}, {}, {}
     if normalised_by is not None and whole:
-        divisors = None if reference is None else _errors_of(reference)
-        of_reference = None if reference is None else reference['results']['clean_error']
-        dividable = _chosen(cells, whole, divisors, 0)
-        ce, ce_samples = (corruption_errors(_part(of, dividable), divisors) for of in (errors, samples))
-        dividable = _chosen(cells, whole, divisors, of_reference)
+        divisors = of_reference = None
+        if reference is not None:
+            of_reference, rows = reference['results']['clean_error'], reference['results']['cells']
+            divisors = {Cell.of_key(name): cell['error'] for name, cell in rows.items()}
+        ce, ce_samples = (corruption_errors(_dividable(of, whole, divisors, 0), divisors) for of in (errors, samples))
         relative, relative_samples = (
-            relative_corruption_errors(_part(of, dividable), at_clean, divisors, of_reference)
+            relative_corruption_errors(_dividable(of, whole, divisors, of_reference), at_clean, divisors, of_reference)
             for of, at_clean in ((errors, clean.score), (samples, clean_samples))
         )
     summary: dict[str, Any] = {
@@ -367,23 +367,13 @@ def summarize(
     }
 
 
-def _chosen(
-    cells: Sequence[Cell], whole: Sequence[str], divisors: dict[tuple[str, int], float] | None, floor: float | None
-) -> list[Cell]:
-    """Cells of the corruptions on which the reference's error is above the floor: no other has a quotient."""
-    above = whole
-    if divisors is not None:
-        found = mean_over_severities(divisors)
-        above = [name for name in whole if found.get(name, 0) > floor]
-    return [cell for cell in cells if cell.name in above]
-
-
-def _part(values: dict[Cell, Any], cells: Sequence[Cell]) -> dict[Cell, Any]:
-    return {cell: values[cell] for cell in cells}
-
-
-def _errors_of(reference: dict) -> dict[Cell, float]:
-    return {Cell.of_key(name): cell['error'] for name, cell in reference['results']['cells'].items()}
+def _dividable(
+    values: dict[Cell, Any], whole: Sequence[str], divisors: dict[Cell, float] | None, floor: float | None
+) -> dict[Cell, Any]:
+    """Those of the corruptions on which the reference's error is above the floor: no other has a quotient."""
+    found = {} if divisors is None else mean_over_severities(divisors)
+    above = [name for name in whole if divisors is None or found.get(name, 0) > floor]
+    return {cell: value for cell, value in values.items() if cell.name in above}
 
 
 def _number(value: float | None) -> float | None:
