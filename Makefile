@@ -7,7 +7,7 @@ STAMP := $(VENV)/.mmrobust-installed
 # OpenMP threads sleep while they wait: spinning, the default, slows training several times on a shared machine.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo demo-classification test test-slow fuzz faults lint clean
+.PHONY: help demo demo-classification test test-slow fuzz faults gpu-check lint clean
 
 help:  ## print this list (default)
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ fuzz: $(STAMP)  ## run the tests on drawn inputs with 25,000 new ones: three min
 
 faults: $(STAMP)  ## kill training and evaluating 20 times each at random moments and compare: eight minutes
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m tests.test_faults.random_kills
+
+gpu-check: $(STAMP)  ## check and measure everything that needs a GPU, in one report: seven minutes on one GPU
+	$(VENV)/bin/python tools/analysis_tools/gpu_check.py
 
 lint: $(STAMP)  ## check style and format
 	$(VENV)/bin/ruff check .

@@ -7,6 +7,11 @@ import torch
 import mmrobust  # noqa: F401
 
 
+def pytest_runtest_setup(item):
+    if item.get_closest_marker('gpu') and not torch.cuda.is_available():
+        pytest.skip('needs a GPU')
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)

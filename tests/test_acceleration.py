@@ -43,7 +43,7 @@ def test_low_precision_of_a_cpu():
     assert low_precision('cpu') is torch.bfloat16
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs CUDA')
+@pytest.mark.gpu
 def test_low_precision_of_a_gpu():
     expected = torch.bfloat16 if torch.cuda.get_device_capability() >= (8, 0) else torch.float16
     assert low_precision('cuda:0') is expected

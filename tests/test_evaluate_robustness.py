@@ -446,7 +446,7 @@ def test_all_that_is_fast_at_once(files, tool, whole, tmp_path):
     assert 0 < _moved(tmp_path, whole) < 0.01
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs CUDA')
+@pytest.mark.gpu
 @pytest.mark.parametrize(
     ('options', 'moved'),
     [([], 0.002), (['--window-batch', '4', '--batch-size', '3'], 0.002), (['--amp', '--compile'], 0.01)],

@@ -148,6 +148,18 @@ def test_help(name, capsys):
         ('train.py', ['CONFIG', '--cfg-options', 'model.backbone.type=None1'], 'None1 is not in the mmseg::model'),
         ('train.py', ['CONFIG', '--auto-scale-lr'], 'needs auto_scale_lr.base_batch_size'),
         ('train.py', ['CONFIG', '--amp', '--cfg-options', 'optim_wrapper.type=Other'], "but got 'Other'"),
+        (
+            'train.py',
+            ['CONFIG', '--compile', '--cfg-options', 'compile=True'],
+            "a config without MMEngine's key 'compile'",
+        ),
+        pytest.param(
+            'train.py',
+            ['CONFIG', '--cuda-graphs'],
+            'needs CUDA, and there is none',
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason='needs a machine without CUDA'),
+        ),
+        ('train.py', ['CONFIG', '--amp', 'half'], "invalid choice: 'half'"),
         ('train.py', ['CONFIG', '--cfg-options', 'train_dataloader.dataset.data_root=/none'], "'/none/images'"),
         ('test.py', ['CONFIG', 'CONFIG', '--tta'], 'needs tta_model and tta_pipeline'),
         ('test.py', ['CONFIG', 'CONFIG'], 'no PyTorch checkpoint'),
@@ -193,21 +205,45 @@ def test_resume_continues_or_starts(config, checkpoint, tmp_path):
     assert f'Load checkpoint from {checkpoint}' in logs and 'resumed epoch: 0, iter: 2' in logs
 
 
-def test_amp_depends_on_the_machine(config, monkeypatch):
-    train = load('train.py')
-    args = train.parse_args([config, '--amp'])
-    for cuda, kind in ((True, 'AmpOptimWrapper'), (False, 'BFloat16OptimWrapper')):
-        monkeypatch.setattr(torch.cuda, 'is_available', lambda cuda=cuda: cuda)
-        merged = Config.fromfile(config)
-        train.merge_args(merged, args)
-        assert merged.optim_wrapper.type == kind
-        assert merged.optim_wrapper.get('loss_scale') == ('dynamic' if cuda else None)
-
-
 def test_amp_trains(config, tmp_path):
     load('train.py').main([config, '--work-dir', str(tmp_path), '--amp', '--no-validate'])
     weights = torch.load(tmp_path / 'iter_2.pth', weights_only=False)['state_dict'].values()
     assert all(value.isfinite().all() for value in weights)
+
+
+def test_compile_adds_a_hook_or_keeps_the_configs_own(config):
+    train = load('train.py')
+    for options, own, expected in (
+        (['--compile'], None, {}),
+        (['--cuda-graphs'], None, {'cuda_graphs': True}),
+        (['--compile', '--cuda-graphs'], {'parts': ['backbone']}, {'parts': ['backbone'], 'cuda_graphs': True}),
+        (['--compile'], {'cuda_graphs': True}, {'cuda_graphs': True}),
+    ):
+        merged = Config.fromfile(config)
+        if own is not None:
+            merged.default_hooks.compile = own
+        train.merge_args(merged, train.parse_args([config, *options]))
+        assert merged.default_hooks.compile == {'type': 'mmrobust.CompileHook', **expected}
+
+
+def test_compiled_training(config, tmp_path):
+    """Of a model and a head that are not of this project."""
+    options = ['--cfg-options', 'default_hooks.compile.backend=aot_eager']
+    load('train.py').main([config, '--work-dir', str(tmp_path), '--compile', '--amp', '--no-validate', *options])
+    weights = torch.load(tmp_path / 'iter_2.pth', weights_only=False)['state_dict']
+    assert all(value.isfinite().all() for value in weights.values())
+    assert 'backbone.layers.0.0.projection.weight' in weights
+    log = next(tmp_path.rglob('*.log')).read_text()
+    assert 'Compiled backbone, decode_head: ' in log
+
+
+def test_compiling_what_cannot_be_compiled_is_one_sentence(config, tmp_path, capsys):
+    options = ['--cfg-options', 'default_hooks.compile.backend=unheard_of']
+    with pytest.raises(SystemExit) as exit_:
+        load('train.py').main([config, '--work-dir', str(tmp_path), '--compile', '--no-validate', *options])
+    assert exit_.value.code == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert 'torch.compile does not work here (' in last and 'unheard_of' in last
 
 
 def test_work_dir_defaults_to_the_config_name(config):

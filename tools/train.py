@@ -11,11 +11,11 @@ from contextlib import ExitStack
 from mmrobust import cli  # first: it checks the OpenMMLab stack, and prepares it for Config.fromfile
 
 # isort: split
-import torch
 from mmengine.config import Config
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from mmrobust.engine.any_device import init_cpu_group
+from mmrobust.engine.any_device import enable_amp, init_cpu_group
+from mmrobust.engine.compile import explained_compile_errors
 from mmrobust.engine.work_dir_lock import lock_work_dir
 
 
@@ -30,7 +30,25 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='auto|PATH',
         help='continue from the latest checkpoint in the working directory, if there is one, or from PATH',
     )
-    parser.add_argument('--amp', action='store_true', help='mixed precision (bfloat16 on a machine without CUDA)')
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='auto',
+        choices=['auto', 'bfloat16', 'float16'],
+        help="mixed precision: bfloat16 where the device computes in it, else float16, whose loss is scaled; 'auto', "
+        'which is --amp alone, keeps the dtype that an AmpOptimWrapper of the config names',
+    )
+    parser.add_argument(
+        '--compile',
+        action='store_true',
+        help='torch.compile backbone and heads for training (mmrobust.CompileHook); it pays on a GPU',
+    )
+    parser.add_argument(
+        '--cuda-graphs',
+        action='store_true',
+        help='--compile, and launch the kernels of a part all at once: for small networks or batches on a GPU, in '
+        'batches of one shape',
+    )
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate during training')
     parser.add_argument(
         '--auto-scale-lr',
@@ -53,7 +71,9 @@ def merge_args(config: Config, args: argparse.Namespace) -> None:
     if args.no_validate:
         config.val_cfg = config.val_dataloader = config.val_evaluator = None
     if args.amp:
-        enable_amp(config)
+        enable_amp(config, args.amp)
+    if args.compile or args.cuda_graphs:
+        enable_compile(config, args.cuda_graphs)
     if args.auto_scale_lr:
         if config.get('auto_scale_lr', {}).get('base_batch_size') is None:
             raise ValueError('--auto-scale-lr needs auto_scale_lr.base_batch_size in the config, which has none.')
@@ -74,23 +94,18 @@ def merge_args(config: Config, args: argparse.Namespace) -> None:
                 config[name].setdefault('collate_fn', {'type': 'default_collate'})
 
 
-def enable_amp(config: Config) -> None:
-    """Switch the optimizer wrapper to mixed precision.
+def enable_compile(config: Config, cuda_graphs: bool) -> None:
+    """Add ``mmrobust.CompileHook``, or switch on what the config's own one leaves off.
 
     Raises:
-        ValueError: the wrapper is of another kind than ``OptimWrapper`` and ``AmpOptimWrapper``.
+        ValueError: the configuration compiles the whole step by MMEngine's key.
     """
-    wrapper = config.optim_wrapper
-    kind = wrapper.get('type', 'OptimWrapper')
-    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
-        raise ValueError(f"--amp needs optim_wrapper.type 'OptimWrapper' or 'AmpOptimWrapper', but got {kind!r}.")
-    if torch.cuda.is_available():
-        wrapper.type = 'AmpOptimWrapper'
-        wrapper.setdefault('loss_scale', 'dynamic')
-    else:
-        wrapper.type = 'BFloat16OptimWrapper'
-        wrapper.pop('loss_scale', None)
-        wrapper.pop('dtype', None)
+    if config.get('compile'):
+        raise ValueError("--compile needs a config without MMEngine's key 'compile', which compiles the whole step.")
+    hooks = config.setdefault('default_hooks', {})
+    hooks['compile'] = {'type': 'mmrobust.CompileHook', **(hooks.get('compile') or {})}
+    if cuda_graphs:
+        hooks['compile']['cuda_graphs'] = True
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -105,7 +120,7 @@ def main(argv: list[str] | None = None) -> None:
             init_cpu_group(config)
             runner = Runner.from_cfg(config)
         # data or weights that are not what the config says, a full disk, a loss that is not finite
-        with cli.one_sentence((OSError, ValueError, FloatingPointError), config.work_dir):
+        with cli.one_sentence((OSError, ValueError, FloatingPointError), config.work_dir), explained_compile_errors():
             runner.train()
 
 

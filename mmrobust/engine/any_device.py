@@ -14,20 +14,61 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import MODEL_WRAPPERS, OPTIM_WRAPPERS
 from torch import distributed, nn
 
-__all__ = ['AnyDeviceDataParallel', 'BFloat16OptimWrapper', 'init_cpu_group']
+__all__ = ['AnyDeviceDataParallel', 'BFloat16OptimWrapper', 'enable_amp', 'init_cpu_group']
 
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):
     """Mixed precision in bfloat16. It needs no loss scaling, so autocast is all there is to it.
 
-    ``AmpOptimWrapper`` does the same with ``dtype='bfloat16'``, but refuses a machine without an accelerator.
+    ``AmpOptimWrapper`` with ``dtype='bfloat16'`` scales the loss all the same, which makes every step wait for the GPU,
+    and refuses a machine without an accelerator. Checkpoints of both fit both.
     """
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
         with super().optim_context(model), torch.autocast(get_device(), dtype=torch.bfloat16):
             yield
+
+
+def enable_amp(config: Config, dtype: str = 'auto') -> None:
+    """Switch the optimizer wrapper of a configuration to mixed precision.
+
+    Args:
+        config: with ``optim_wrapper``, which is changed in place.
+        dtype: ``'bfloat16'``; ``'float16'``, with dynamic loss scaling unless the config sets another ``loss_scale``;
+            or ``'auto'``, the dtype that an ``AmpOptimWrapper`` of the config names, else bfloat16 where the device
+            computes in it, else float16.
+
+    Raises:
+        ValueError: the wrapper is of a kind that cannot be switched, or the device does not compute in the dtype.
+    """
+    wrapper = config.optim_wrapper
+    kind = wrapper.get('type', 'OptimWrapper')
+    kind = kind if isinstance(kind, str) else kind.__name__
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper', 'BFloat16OptimWrapper'):
+        raise ValueError(
+            "--amp needs optim_wrapper.type 'OptimWrapper', 'AmpOptimWrapper' or 'BFloat16OptimWrapper', "
+            f'but got {kind!r}.'
+        )
+    on_gpu = torch.cuda.is_available()
+    # an older GPU emulates bfloat16, slower than float32
+    has_bfloat16 = not on_gpu or torch.version.hip is not None or torch.cuda.get_device_capability() >= (8, 0)
+    if dtype == 'auto':
+        named = {'AmpOptimWrapper': wrapper.get('dtype'), 'BFloat16OptimWrapper': 'bfloat16'}.get(kind)
+        dtype = str(named or ('bfloat16' if has_bfloat16 else 'float16')).removeprefix('torch.')
+    if dtype == 'bfloat16' and has_bfloat16:
+        wrapper.type = 'BFloat16OptimWrapper'
+        for key in ('loss_scale', 'dtype', 'use_fsdp'):
+            wrapper.pop(key, None)
+    elif dtype == 'float16' and on_gpu:
+        wrapper.type = 'AmpOptimWrapper'
+        wrapper.dtype = 'float16'
+        wrapper.setdefault('loss_scale', 'dynamic')
+    else:
+        device = 'this GPU' if on_gpu else 'a CPU'
+        allowed = 'bfloat16' if not on_gpu else 'bfloat16 or float16' if has_bfloat16 else 'float16'
+        raise ValueError(f'Mixed precision on {device} must be in {allowed}, but got {dtype}.')
 
 
 @MODEL_WRAPPERS.register_module()

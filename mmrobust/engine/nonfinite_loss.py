@@ -17,11 +17,14 @@ __all__ = ['StopOnNonFiniteLossHook']
 class StopOnNonFiniteLossHook(Hook):
     """Stop all ranks when a loss of any of them is NaN or infinite, before anything is logged or saved.
 
+    The losses are copied from the GPU at once, and left in ``outputs`` on the CPU: hooks that come later, of which
+    MMEngine's reads them one by one, need not wait for the GPU again.
+
     Raises:
         FloatingPointError: A loss term is not finite, or a checkpoint with parameters that are not was to be written.
     """
 
-    priority = 'VERY_HIGH'
+    priority = 'HIGHEST'  # MMEngine's hook that passes the losses on to the log is VERY_HIGH
 
     def after_train_iter(
         self,
@@ -30,7 +33,9 @@ class StopOnNonFiniteLossHook(Hook):
         data_batch: dict | tuple | list | None = None,
         outputs: dict | None = None,
     ) -> None:
-        terms = {name: torch.as_tensor(value).item() for name, value in (outputs or {}).items()}
+        outputs = {} if outputs is None else outputs
+        _copy_to_cpu(outputs)
+        terms = {name: torch.as_tensor(value).item() for name, value in outputs.items()}
         broken = torch.tensor(int(not all(map(math.isfinite, terms.values()))))
         all_reduce(broken, op='max')  # one rank alone would leave the others waiting for its gradients
         if broken:
@@ -55,6 +60,15 @@ class StopOnNonFiniteLossHook(Hook):
                 f'{runner.iter + 1} (first {broken[0]}): no checkpoint is written, training stops, '
                 f'{_last_good(runner)}.'
             )
+
+
+def _copy_to_cpu(outputs: dict) -> None:
+    """Put all tensors of one element on the CPU, in one copy."""
+    tensors = {name: value for name, value in outputs.items() if torch.is_tensor(value)}
+    if tensors:
+        on_gpu = next((value.device for value in tensors.values() if value.device.type != 'cpu'), torch.device('cpu'))
+        values = torch.stack([value.detach().reshape(()).to(on_gpu) for value in tensors.values()])
+        outputs.update(zip(tensors, values.cpu().unbind(), strict=True))
 
 
 def _last_good(runner: Runner) -> str:

@@ -1,12 +1,12 @@
-"""Pure functions on tensors: each has a plain reference and a form that does not keep what it can recompute."""
+"""Arithmetic on tensors: each function has a plain reference, and forms that keep nothing they can compute again."""
 
+from mmrobust.ops.attention import attention_output, attention_probs
 from mmrobust.ops.attention_diversification import (
     ADL_MODES,
     attention_diversification,
     attention_diversification_reference,
     diversified_attention,
 )
-from mmrobust.ops.attention_probs import attention_probs
 from mmrobust.ops.contiguous_gradient import contiguous_gradient
 from mmrobust.ops.token_pooling import (
     dilated_windows,
@@ -19,6 +19,7 @@ __all__ = [
     'ADL_MODES',
     'attention_diversification',
     'attention_diversification_reference',
+    'attention_output',
     'attention_probs',
     'contiguous_gradient',
     'dilated_windows',

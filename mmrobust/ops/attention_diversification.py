@@ -1,4 +1,4 @@
-"""Attention diversification (ADL) of one layer: the plain formula, and a form that never holds an attention map.
+"""Attention diversification (ADL) of one layer: the plain formulas, and a form that never holds all attention maps.
 
 Paper, Sec. 3.3. With ``A`` the attention probabilities of one layer (averaged over heads, or of one head), ``N`` the
 number of tokens and ``t = tau / N``::
@@ -12,36 +12,37 @@ number of tokens and ``t = tau / N``::
 attended to by more than ``t`` on average. It differs from the released code for a batch of one image, where a stray
 ``squeeze`` makes the released loss 0 whatever the attention is; here a batch of one is the mean over one image.
 
+``mode='pairwise'`` is what Eq. (2) stands in for, the mean cosine over all pairs of different rows, which the paper
+gives up "to avoid the quadratic complexity". It has none: with ``c = sum_i Â_i / |Â_i|`` and ``n`` rows that keep
+anything, ``sum_(i != j) cos(Â_i, Â_j) = |c|^2 - n``, so ``L = (|c|^2 - n) / (N (N - 1))``. Rows that have nothing in
+common score 0 here, and ``1 / sqrt(N)`` in Eq. (2). A single row has no pair, and scores 0.
+
 Regions. Where a mask splits the tokens into regions that do not see each other, as in a shifted window of Swin, each
-region is an attention map of its own: ``N`` is the number of its keys, ``Ā`` the mean of its rows. ``L`` is the mean
-over all rows of all regions. A query that lies in no region, such as one of padding, takes no part.
+region is an attention map of its own: ``N`` is the number of its keys in the threshold, and of its rows elsewhere.
+``L`` is the mean over all rows of all regions, in pairwise mode of a row's mean cosine with the others of its region. A
+query that lies in no region, such as one of padding, takes no part.
 
-How the map is avoided. With ``n_i = |Â_i|``, ``c = sum_i Â_i / n_i`` and ``u = v / |v|`` for the mean vector ``v``, the
-loss is ``c . u / N``: both sums are collected in one sweep over blocks of rows. The backward pass is one more sweep, in
-which a block's probabilities are computed again, and the gradient
+How the maps are avoided. Every form is a function of two sums over rows, ``sum_i Â_i`` (or ``sum_i A_i``) and ``c``.
+One operator collects them (:mod:`mmrobust.ops.attention_sums`); with ``u = v / |v|`` for the mean vector ``v``, Eq. (2)
+is ``c . u / N``. Rows of different regions share no key, so all regions are summed up in the same vectors; only ``|v|``
+and the counts are taken region by region.
 
-    dL/dÂ_ij = 1/N * (u_j / n_i - (Â_i . u) Â_ij / n_i^3)   +   (dL/dv_j) / N
-    dL/dv_j  = 1/N * (c_j - (c . u) u_j) / |v|
-
-is taken through the softmax to the block's queries and to all keys. Memory is O(N) and does not grow with the layers.
-Rows of different regions share no key, so all regions are summed up in the same ``v`` and ``c``; only ``|v|`` and
-``c . u`` are taken region by region.
+Sampled rows. ``sample_rows=n`` computes ``L`` from n query rows of each image, drawn anew without replacement at every
+call, instead of all of them: n / N of the cost. In pairwise mode the estimate is unbiased. In the other modes it is
+biased upwards, as a mean of fewer rows is nearer to each of them (docs/performance.md has bias and variance).
 """
 
 # B batch, H heads, G groups of heads (1: averaged, H: each its own), N tokens, D channels per head, S regions
 
-from types import ModuleType
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from mmrobust.ops import attention_diversification_blocks
-from mmrobust.ops.attention_diversification_blocks import Attention, inverse
-from mmrobust.ops.triton_choice import triton_wanted
+from mmrobust.ops.attention import attention_output
+from mmrobust.ops.attention_sums import Kept, Sums, attention_sums, attention_with_sums
 
-ADL_MODES = ('paper', 'official')
+ADL_MODES = ('paper', 'official', 'pairwise')
 
 
 def attention_diversification_reference(
@@ -77,14 +78,18 @@ def attention_diversification_reference(
 
 
 def _row_similarities(attn: Tensor, tau: float, mode: str, per_head: bool) -> Tensor:
-    """The cosines of Eq. (2), ``(B, G, Nq)``."""
+    """What is averaged over rows, ``(B, G, Nq)``: the cosines of Eq. (2), or a row's mean cosine with all others."""
     maps = attn if per_head else attn.mean(1, keepdim=True)
     threshold = tau / attn.size(-1)
+    kept = maps * (maps > threshold if mode == 'official' else maps >= threshold)
+    if mode == 'pairwise':
+        cosines = torch.cosine_similarity(kept.unsqueeze(-2), kept.unsqueeze(-3), dim=-1)
+        num_rows = cosines.size(-1)
+        others = ~torch.eye(num_rows, dtype=torch.bool, device=attn.device)
+        return (cosines * others).sum(-1) / max(1, num_rows - 1)
     if mode == 'paper':
-        kept = maps * (maps >= threshold)
         mean = kept.mean(-2, keepdim=True)
     else:
-        kept = maps * (maps > threshold)
         mean = maps.mean(-2, keepdim=True)
         mean = mean * (mean > threshold)
     return torch.cosine_similarity(kept, mean, dim=-1)
@@ -101,6 +106,7 @@ def attention_diversification(
     tau: float = 2.0,
     mode: str = 'paper',
     per_head: bool = False,
+    sample_rows: int | None = None,
     block_entries: int | None = None,
 ) -> Tensor:
     """:func:`attention_diversification_reference` of ``softmax(query @ key^T * gate + bias)``, without the map.
@@ -114,8 +120,9 @@ def attention_diversification(
             regions the ``bias`` must be ``-inf``, or so low that the probability is 0.
         key_regions: bool ``(B, S, Nk)``, the same for keys; given together with ``query_regions``.
         tau: threshold in units of the uniform attention ``1 / Nk``, >= 0.
-        mode: ``'paper'`` or ``'official'`` (module docstring).
+        mode: ``'paper'``, ``'official'`` or ``'pairwise'`` (module docstring).
         per_head: compare rows head by head instead of averaging the heads first.
+        sample_rows: how many query rows of each image to draw, at least 2; None, or as many as there are, takes all.
         block_entries: how many map entries are alive at once; None chooses by device.
 
     Returns:
@@ -124,8 +131,12 @@ def attention_diversification(
     Raises:
         ValueError: if only one of ``query_regions`` and ``key_regions`` is given.
     """
-    view = (query, key, gate, bias, query_regions, key_regions)
-    return _apply(view, None, dict(tau=tau, mode=mode, per_head=per_head, block_entries=block_entries))
+    rows = (query, gate, bias, query_regions)
+    query, gate, bias, query_regions = _sampled(*rows, sample_rows)
+    with torch.autocast(query.device.type, enabled=False):
+        regions = _regions(query, key, (query_regions, key_regions), tau)
+        kept = _kept(regions, tau / key.size(-2), mode, per_head, block_entries)
+        return _diversification(attention_sums(query, key, gate, bias, kept), regions, mode)
 
 
 def diversified_attention(
@@ -140,12 +151,12 @@ def diversified_attention(
     tau: float = 2.0,
     mode: str = 'paper',
     per_head: bool = False,
+    sample_rows: int | None = None,
     block_entries: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """``softmax(query @ key^T * gate + bias) @ value``, and :func:`attention_diversification` of the same attention.
 
-    On a CPU, and with a ``gate``, which ``scaled_dot_product_attention`` does not take, both are made in the same
-    sweeps: the probabilities of a block serve the output and the loss.
+    Whatever can be shared is: the probabilities of a block of rows on a CPU, the softmax's normalizer on a GPU.
 
     Args:
         value: ``(B, H, Nk, D)``. The others as in :func:`attention_diversification`.
@@ -153,132 +164,99 @@ def diversified_attention(
     Returns:
         The output ``(B, H, Nq, D)`` in the dtype of ``value``, and the loss.
     """
-    view = (query, key, gate, bias, query_regions, key_regions)
-    options = dict(tau=tau, mode=mode, per_head=per_head, block_entries=block_entries)
-    if gate is None and (query.device.type != 'cpu' or value.dtype not in (torch.float32, torch.float64)):
-        bias = None if bias is None else bias.to(query.dtype)
-        out = F.scaled_dot_product_attention(query, key, value, bias, scale=1.0)
-        return out, attention_diversification(*view, **options)
-    out, loss = _apply(view, value, options)
-    return out.to(value.dtype), loss
-
-
-def _apply(view: tuple[Tensor | None, ...], value: Tensor | None, options: dict) -> Tensor | tuple[Tensor, Tensor]:
-    query, key, gate, bias, query_regions, key_regions = view
-    if (query_regions is None) != (key_regions is None):
-        raise ValueError('query_regions and key_regions of ADL must be given together, got only one of them')
-    tensors = [query, key, value, gate, bias]
-    sweeps = _sweeps(*tensors)
     with torch.autocast(query.device.type, enabled=False):
-        if sweeps is attention_diversification_blocks:
-            dtype = torch.promote_types(query.dtype, torch.float32)
-            tensors = [None if tensor is None else tensor.to(dtype) for tensor in tensors]
-        return _AttentionDiversification.apply(*tensors, query_regions, key_regions, _Options(**options), sweeps)
+        if sample_rows is not None and sample_rows < query.size(-2):
+            out = attention_output(query, key, value, gate, bias)
+            options = dict(tau=tau, mode=mode, per_head=per_head, sample_rows=sample_rows, block_entries=block_entries)
+            view = (query, key, gate, bias, query_regions, key_regions)
+            return out, attention_diversification(*view, **options)
+        regions = _regions(query, key, (query_regions, key_regions), tau)
+        kept = _kept(regions, tau / key.size(-2), mode, per_head, block_entries)
+        out, sums = attention_with_sums(query, key, value, gate, bias, kept)
+        return out, _diversification(sums, regions, mode)
 
 
-def _sweeps(query: Tensor, key: Tensor, value: Tensor | None, gate: Tensor | None, bias: Tensor | None) -> ModuleType:
-    """The module that sweeps over the attention here."""
-    if triton_wanted(query) and value is None:
-        from mmrobust.ops import attention_diversification_triton
+def _sampled(
+    query: Tensor, gate: Tensor | None, bias: Tensor | None, regions: Tensor | None, sample_rows: int | None
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    """The same rows of all of them, others in each image."""
+    batch, heads, num_rows, _ = query.shape
+    if sample_rows is None or sample_rows >= num_rows:
+        return query, gate, bias, regions
+    drawn = torch.rand(batch, num_rows, device=query.device).argsort(-1)[:, :sample_rows]
 
-        if attention_diversification_triton.supports(Attention(query, key, gate, bias, None, 'paper', False, None)):
-            return attention_diversification_triton
-    return attention_diversification_blocks
+    def rows_of(x: Tensor | None) -> Tensor | None:
+        if x is None:
+            return None
+        x = x.expand(batch, -1, -1, -1) if x.dim() == 4 else x.expand(batch, heads, -1, -1)
+        return x.gather(2, drawn[:, None, :, None].expand(-1, x.size(1), -1, x.size(3)))
 
-
-class _Options(NamedTuple):
-    tau: float
-    mode: str
-    per_head: bool
-    block_entries: int | None
-
-    @property
-    def of_sweeps(self) -> tuple[str, bool, int | None]:
-        return self.mode, self.per_head, self.block_entries
+    if regions is not None:
+        regions = regions.gather(2, drawn[:, None].expand(-1, regions.size(1), -1))
+    return rows_of(query), rows_of(gate), rows_of(bias), regions
 
 
 class _Regions(NamedTuple):
-    """Which rows are compared with each other. The leading axis is 1 for a single region, the same in all images."""
+    """Which rows are compared with each other: all of an image, or those of the same region."""
 
-    of_keys: Tensor  # (B or 1, 1, Nk, S), 1 where a key lies in a region, else 0
-    num_rows: Tensor  # scalar, rows of the batch that lie in a region
-    threshold_of_rows: Tensor  # (B or 1, 1, Nq, 1), tau over the keys of the row's region; infinity for no region
-    threshold_of_keys: Tensor  # (B or 1, 1, Nk), the same for a key's region
-    rows_of_keys: Tensor  # (B or 1, 1, Nk), rows of the key's region, at least 1
-
-    def num_cosines(self, per_key: Tensor) -> Tensor:
-        """What the sum of all cosines is divided by: rows of the batch, times groups of ``per_key`` ``(B, G, Nk)``."""
-        return per_key.size(1) * self.num_rows.clamp(min=1)
+    of_keys: Tensor | None  # (B, 1, Nk, S), 1 where a key lies in a region, else 0; None for a single region
+    threshold_of_rows: Tensor | None  # (B, 1, Nq, 1), infinity for a row in no region; None for a single region
+    # numbers for a single region, else tensors
+    num_rows: int | Tensor  # rows of the batch that lie in a region, at least 1
+    threshold_of_keys: float | Tensor  # (B, 1, Nk), tau over the keys of a key's region
+    rows_of_keys: int | Tensor  # (B, 1, Nk), rows of the key's region, at least 1
+    rows_of_rows: int | Tensor  # (B, 1, Nq), rows of the row's region, at least 1
 
     def total(self, per_key: Tensor) -> Tensor:
-        """``(B, G, Nk)`` summed over each region, and given to all of its keys: the same shape."""
+        """``(B, G, Nk)`` summed over each region and given to all of its keys, in a shape that broadcasts to this."""
+        if self.of_keys is None:
+            return per_key.sum(-1, keepdim=True)
         sums = (per_key.unsqueeze(-1) * self.of_keys).sum(-2, keepdim=True)
         return (sums * self.of_keys).sum(-1)
 
 
 def _regions(query: Tensor, key: Tensor, masks: tuple[Tensor | None, Tensor | None], tau: float) -> _Regions:
+    if (masks[0] is None) != (masks[1] is None):
+        raise ValueError('query_regions and key_regions of ADL must be given together, got only one of them')
+    if masks[0] is None:
+        batch, num_rows, num_keys = query.size(0), query.size(-2), key.size(-2)
+        return _Regions(None, None, max(1, batch * num_rows), tau / max(1, num_keys), num_rows, num_rows)
     dtype = torch.promote_types(query.dtype, torch.float32)  # which can count all tokens
-    of_queries, of_keys = (
-        tokens.new_ones(1, 1, tokens.size(-2), 1, dtype=dtype)
-        if mask is None
-        else mask.to(dtype).transpose(-2, -1).unsqueeze(1)
-        for tokens, mask in zip((query, key), masks, strict=True)
-    )
-    num_queries, num_keys = of_queries.sum(-2, keepdim=True), of_keys.sum(-2, keepdim=True)  # (B or 1, 1, 1, S)
+    of_queries, of_keys = (mask.to(dtype).transpose(-2, -1).unsqueeze(1) for mask in masks)
+    num_queries, num_keys = of_queries.sum(-2, keepdim=True), of_keys.sum(-2, keepdim=True)  # (B, 1, 1, S)
     keys_of_rows = (of_queries * num_keys).sum(-1, keepdim=True)
-    keys_of_keys = (of_keys * num_keys).sum(-1)
     return _Regions(
         of_keys=of_keys,
-        num_rows=(keys_of_rows > 0).sum() * (query.size(0) // keys_of_rows.size(0)),
         threshold_of_rows=torch.where(keys_of_rows > 0, tau / keys_of_rows.clamp(min=1), torch.inf),
-        threshold_of_keys=tau / keys_of_keys.clamp(min=1),
+        num_rows=(keys_of_rows > 0).sum().clamp(min=1),
+        threshold_of_keys=tau / (of_keys * num_keys).sum(-1).clamp(min=1),
         rows_of_keys=(of_keys * num_queries).sum(-1).clamp(min=1),
+        rows_of_rows=(of_queries * num_queries).sum(-1).clamp(min=1),
     )
 
 
-class _AttentionDiversification(torch.autograd.Function):
-    """``loss``, or ``(out, loss)`` where there is a value."""
+def _kept(regions: _Regions, threshold: float, mode: str, per_head: bool, block_entries: int | None) -> Kept:
+    official = mode == 'official'
+    return Kept(threshold, regions.threshold_of_rows, official, official, per_head, block_entries)
 
-    @staticmethod
-    def forward(
-        ctx,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor | None,
-        gate: Tensor | None,
-        bias: Tensor | None,
-        query_regions: Tensor | None,
-        key_regions: Tensor | None,
-        options: _Options,
-        sweeps: ModuleType,
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        regions = _regions(query, key, (query_regions, key_regions), options.tau)
-        attention = Attention(query, key, gate, bias, regions.threshold_of_rows, *options.of_sweeps)
-        out, row_sum, direction_sum, *rows = sweeps.forward_sweep(attention, value)
-        mean = row_sum / regions.rows_of_keys
-        if options.mode == 'official':
-            mean = mean * (mean > regions.threshold_of_keys)
-        ctx.save_for_backward(query, key, value, gate, bias, query_regions, key_regions, mean, direction_sum, *rows)
-        ctx.options, ctx.sweeps = options, sweeps
-        unit = mean * inverse(regions.total(mean**2).sqrt())
-        loss = (direction_sum * unit).sum() / regions.num_cosines(mean)
-        return loss if value is None else (out, loss)
 
-    @staticmethod
-    def backward(ctx, *grads_of_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            # it would miss, silently, how the sums of the forward pass depend on the inputs
-            raise RuntimeError('ADL has no second derivative, but one was asked for with create_graph=True')
-        query, key, value, gate, bias, query_regions, key_regions, mean, direction_sum, *rows = ctx.saved_tensors
-        grad_out, grad_loss = (None, *grads_of_outputs) if value is None else grads_of_outputs
-        regions = _regions(query, key, (query_regions, key_regions), ctx.options.tau)
-        attention = Attention(query, key, gate, bias, regions.threshold_of_rows, *ctx.options.of_sweeps)
-        scale = grad_loss / regions.num_cosines(mean)
-        inv_mean_norm = inverse(regions.total(mean**2).sqrt())
-        unit = mean * inv_mean_norm
-        grad_mean = scale * inv_mean_norm * (direction_sum - regions.total(direction_sum * unit) * unit)
-        if ctx.options.mode == 'official':
-            grad_mean = grad_mean * (mean > 0)
-        grad_row = grad_mean / regions.rows_of_keys
-        grads = ctx.sweeps.backward_sweep(attention, value, grad_out, unit, grad_row, scale, *rows)
-        return *grads, None, None, None, None
+def _diversification(sums: Sums, regions: _Regions, mode: str) -> Tensor:
+    """The loss from what the operator found."""
+    num_cosines = regions.num_rows * sums.of_rows.size(1)
+    if mode == 'pairwise':
+        squares = (sums.of_directions.square() / _others(regions.rows_of_keys)).sum()
+        active = (sums.inv_norms > 0).to(sums.inv_norms.dtype)
+        with_themselves = (active / _others(regions.rows_of_rows)).sum()
+        return (squares - with_themselves) / num_cosines
+    mean = sums.of_rows / regions.rows_of_keys
+    if mode == 'official':
+        mean = mean * (mean > regions.threshold_of_keys)
+    square = regions.total(mean.square())
+    # a mean that is all zero has cosine 0, and no gradient
+    inv_norm = torch.where(square > 0, square, 1).rsqrt() * (square > 0)
+    return (sums.of_directions * mean * inv_norm).sum() / num_cosines
+
+
+def _others(rows: int | Tensor) -> int | Tensor:
+    """How many other rows each is compared with, at least 1: where there is none, there is nothing to divide either."""
+    return (rows - 1).clamp(min=1) if isinstance(rows, Tensor) else max(1, rows - 1)

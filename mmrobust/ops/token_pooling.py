@@ -8,14 +8,14 @@ divided by the size of its full window, as in the released code (paper, Sec. 3.2
 # B batch, H W token grid, C channels, K branches (windows)
 
 from collections.abc import Sequence
+from itertools import islice
 from types import ModuleType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmrobust.ops import token_pooling_blocks, token_pooling_fused
-from mmrobust.ops.triton_choice import triton_wanted
+from mmrobust.ops import kernels, token_pooling_blocks, token_pooling_fused
 
 Window = tuple[int, ...]
 
@@ -70,31 +70,40 @@ def weighted_avg_pool(x: Tensor, weights: Tensor, windows: Sequence[Window]) -> 
     Returns:
         ``(B, H, W, C)``, dtype of ``x``; summed in float32 at least.
     """
-    return _WeightedAvgPool.apply(x, weights, tuple(windows))
+    windows = tuple(map(tuple, windows))
+    if kernels.fit(x) and x.numel():
+        return torch.ops.mmrobust.weighted_avg_pool(x, weights, *_flat(windows))
+    return _WeightedAvgPool.apply(x, weights, windows)
 
 
 class _WeightedAvgPool(torch.autograd.Function):
+    """In PyTorch's own operators, which the compiler may fuse."""
+
     @staticmethod
     def forward(ctx, x: Tensor, weights: Tensor, windows: tuple[Window, ...]) -> Tensor:
         ctx.save_for_backward(x, weights)
         ctx.windows = windows
-        return _form(x).pool(x, _shares(weights, windows), windows)
+        return _in_pytorch(x, weights, windows)
 
     @staticmethod
     def backward(ctx, grad_out: Tensor) -> tuple[Tensor, Tensor, None]:
-        x, weights = ctx.saved_tensors
-        grad_x, grads = _form(x).pool_backward(grad_out, x, _shares(weights, ctx.windows), ctx.windows)
-        # stacked: inductor's CPU code for a concatenation of keepdim sums writes out of bounds (torch 2.14)
-        scaled = [grad.squeeze(-1) / len(window) ** 2 for grad, window in zip(grads, ctx.windows, strict=True)]
-        return grad_x, torch.stack(scaled, dim=-1).to(weights.dtype), None
+        return *_in_pytorch_backward(grad_out, *ctx.saved_tensors, ctx.windows), None
 
 
-def _form(x: Tensor) -> ModuleType:
-    """The module that computes it here."""
-    if triton_wanted(x):
-        from mmrobust.ops import token_pooling_triton
+def _in_pytorch(x: Tensor, weights: Tensor, windows: tuple[Window, ...]) -> Tensor:
+    return _form().pool(x, _shares(weights, windows), windows)
 
-        return token_pooling_triton
+
+def _in_pytorch_backward(
+    grad_out: Tensor, x: Tensor, weights: Tensor, windows: tuple[Window, ...]
+) -> tuple[Tensor, Tensor]:
+    grad_x, grads = _form().pool_backward(grad_out, x, _shares(weights, windows), windows)
+    # stacked: inductor's CPU code for a concatenation of keepdim sums writes out of bounds (torch 2.14)
+    scaled = [grad.squeeze(-1) / len(window) ** 2 for grad, window in zip(grads, windows, strict=True)]
+    return grad_x, torch.stack(scaled, dim=-1).to(weights.dtype)
+
+
+def _form() -> ModuleType:
     return token_pooling_fused if torch.compiler.is_compiling() else token_pooling_blocks
 
 
@@ -102,3 +111,71 @@ def _shares(weights: Tensor, windows: Sequence[Window]) -> list[Tensor]:
     """What each branch's sum is multiplied with: ``(B, H, W, 1)`` per branch, float32 at least."""
     weights = weights.to(torch.promote_types(weights.dtype, torch.float32))
     return [share / len(window) ** 2 for share, window in zip(weights.split(1, dim=-1), windows, strict=True)]
+
+
+# On a GPU pooling is an operator, whose kernels are the same in eager mode and under torch.compile.
+
+
+@torch.library.custom_op('mmrobust::weighted_avg_pool', mutates_args=())
+def _weighted_avg_pool(x: Tensor, weights: Tensor, offsets: list[int], sizes: list[int]) -> Tensor:
+    windows = _nested(offsets, sizes)
+
+    def by_kernels() -> Tensor:
+        from mmrobust.ops import token_pooling_triton
+
+        return token_pooling_triton.pool(x, weights, windows)
+
+    return kernels.run_or(by_kernels, lambda: _in_pytorch(x, weights, windows).contiguous())
+
+
+@_weighted_avg_pool.register_fake
+def _(x: Tensor, weights: Tensor, offsets: list[int], sizes: list[int]) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+@torch.library.custom_op('mmrobust::weighted_avg_pool_backward', mutates_args=())
+def _weighted_avg_pool_backward(
+    grad_out: Tensor, x: Tensor, weights: Tensor, offsets: list[int], sizes: list[int]
+) -> tuple[Tensor, Tensor]:
+    windows = _nested(offsets, sizes)
+
+    def by_kernels() -> tuple[Tensor, Tensor]:
+        from mmrobust.ops import token_pooling_triton
+
+        return token_pooling_triton.pool_backward(grad_out, x, weights, windows)
+
+    def in_pytorch() -> tuple[Tensor, Tensor]:
+        grad_x, grad_weights = _in_pytorch_backward(grad_out, x, weights, windows)
+        return grad_x.contiguous(), grad_weights.contiguous()
+
+    return kernels.run_or(by_kernels, in_pytorch)
+
+
+@_weighted_avg_pool_backward.register_fake
+def _(grad_out: Tensor, x: Tensor, weights: Tensor, offsets: list[int], sizes: list[int]) -> tuple[Tensor, Tensor]:
+    contiguous = dict(memory_format=torch.contiguous_format)
+    return torch.empty_like(x, **contiguous), torch.empty_like(weights, **contiguous)
+
+
+def _setup_context(ctx, inputs: tuple, output: Tensor) -> None:
+    x, weights, *ctx.windows = inputs
+    ctx.save_for_backward(x, weights)
+
+
+def _backward(ctx, grad_out: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    grads = torch.ops.mmrobust.weighted_avg_pool_backward(grad_out, *ctx.saved_tensors, *ctx.windows)
+    return *grads, None, None
+
+
+_weighted_avg_pool.register_autograd(_backward, setup_context=_setup_context)
+
+
+def _flat(windows: tuple[Window, ...]) -> tuple[list[int], list[int]]:
+    """All offsets, and how many each window has: operators take no nested lists."""
+    return [offset for window in windows for offset in window], [len(window) for window in windows]
+
+
+def _nested(offsets: list[int], sizes: list[int]) -> tuple[Window, ...]:
+    """The inverse of :func:`_flat`."""
+    rest = iter(offsets)
+    return tuple(tuple(islice(rest, size)) for size in sizes)

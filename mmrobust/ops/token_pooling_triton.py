@@ -2,8 +2,6 @@
 
 A program takes a few rows of a tile of tokens x channels. The sum over a window's columns serves all of these rows that
 the window reaches: the code asks for it again for each, and the compiler, which sees all rows at once, makes it once.
-
-Checked in Triton's interpreter against the plain formula, and compiled for sm_80 and sm_90. Not yet run on a GPU.
 """
 
 # B batch, H W token grid, C channels, K branches (windows)
@@ -17,8 +15,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-
 # A program takes rows x tokens x bytes of channels: 16 bytes of a token for each thread. More rows read less and add
 # less, but need more registers.
 _ROWS = 4
@@ -27,25 +23,34 @@ _CHANNEL_BYTES = 256
 _NUM_WARPS = 4
 
 
-def pool(x: Tensor, shares: Sequence[Tensor], windows: Sequence[tuple[int, ...]]) -> Tensor:
-    """As :func:`mmrobust.ops.token_pooling_blocks.pool`, for ``x`` of one of ``DTYPES`` and shares in float32."""
+def pool(x: Tensor, weights: Tensor, windows: Sequence[tuple[int, ...]]) -> Tensor:
+    """Sum over branches of ``weights_k * mean of x over window_k``.
+
+    Args:
+        x: ``(B, H, W, C)``, float32, bfloat16 or float16.
+        weights: ``(B, H, W, K)``.
+        windows: K windows, symmetric around 0.
+
+    Returns:
+        ``(B, H, W, C)``, contiguous, dtype of ``x``; summed in float32.
+    """
     out = torch.empty_like(x, memory_format=torch.contiguous_format)
-    _launch(_pool, windows, x.contiguous(), torch.cat(tuple(shares), -1), out, ADJOINT=False)
+    _launch(_pool, windows, x.contiguous(), weights.contiguous(), out, ADJOINT=False)
     return out
 
 
 def pool_backward(
-    grad_out: Tensor, x: Tensor, shares: Sequence[Tensor], windows: Sequence[tuple[int, ...]]
-) -> tuple[Tensor, list[Tensor]]:
-    """As :func:`mmrobust.ops.token_pooling_blocks.pool_backward`. Nothing is added atomically."""
+    grad_out: Tensor, x: Tensor, weights: Tensor, windows: Sequence[tuple[int, ...]]
+) -> tuple[Tensor, Tensor]:
+    """Gradients of :func:`pool`, contiguous, of ``x`` and of ``weights``. Nothing is added atomically."""
     grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
-    x, grad_out = x.contiguous(), grad_out.contiguous()
-    _launch(_pool, windows, grad_out, torch.cat(tuple(shares), -1), grad_x, ADJOINT=True)
+    x, grad_out, weights = x.contiguous(), grad_out.contiguous(), weights.contiguous()
+    _launch(_pool, windows, grad_out, weights, grad_x, ADJOINT=True)
     # each block of channels writes a sum of its own
     num_blocks = triton.cdiv(x.size(-1), _tile(x)['CHANNELS'])
-    grad_shares = torch.empty(num_blocks, *x.shape[:-1], len(windows), dtype=torch.float32, device=x.device)
-    _launch(_grad_shares, windows, x, grad_out, grad_shares)
-    return grad_x, list(grad_shares.sum(0).split(1, dim=-1))
+    grad_weights = torch.empty(num_blocks, *weights.shape, dtype=torch.float32, device=x.device)
+    _launch(_grad_weights, windows, x, grad_out, grad_weights)
+    return grad_x, grad_weights.sum(0).to(weights.dtype)
 
 
 def _tile(x: Tensor) -> dict[str, int]:
@@ -64,31 +69,32 @@ def _launch(
 @triton.jit
 def _pool(
     x,  # (B, H, W, C)
-    shares,  # (B, H, W, K)
+    weights,  # (B, H, W, K)
     out,  # (B, H, W, C)
     height,
     width,
     channels,
     WINDOWS: tl.constexpr,
-    ADJOINT: tl.constexpr,  # a token takes along its own shares: windows are symmetric
+    ADJOINT: tl.constexpr,  # a token takes along its own weights: windows are symmetric
     ROWS: tl.constexpr,
     TOKENS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    size, size_shares = (height, width, channels), (height, width, len(WINDOWS))
+    size, size_weights = (height, width, channels), (height, width, len(WINDOWS))
     image, row, column, channel = _place(size, ROWS, TOKENS, CHANNELS)
     totals = ()
     for y in tl.static_range(ROWS):
         total = tl.zeros((TOKENS, CHANNELS), tl.float32)
         for k in tl.static_range(len(WINDOWS)):
-            pooled = _row_sum(x, shares, image, row + y + WINDOWS[k][0], column, channel, size, k, WINDOWS, ADJOINT)
+            pooled = _row_sum(x, weights, image, row + y + WINDOWS[k][0], column, channel, size, k, WINDOWS, ADJOINT)
             for i in tl.static_range(1, len(WINDOWS[k])):
                 source = row + y + WINDOWS[k][i]
-                pooled += _row_sum(x, shares, image, source, column, channel, size, k, WINDOWS, ADJOINT)
+                pooled += _row_sum(x, weights, image, source, column, channel, size, k, WINDOWS, ADJOINT)
+            pooled /= len(WINDOWS[k]) * len(WINDOWS[k])
             if ADJOINT:
                 total += pooled
             else:
-                total += pooled * _read(shares, image, row + y, column, k, size_shares)[:, None]
+                total += pooled * _read(weights, image, row + y, column, k, size_weights)[:, None]
         totals = totals + (total,)  # noqa: RUF005
     # not before: after a write the compiler would read again what it has
     for y in tl.static_range(ROWS):
@@ -96,10 +102,10 @@ def _pool(
 
 
 @triton.jit
-def _grad_shares(
+def _grad_weights(
     x,  # (B, H, W, C)
     grad_out,  # (B, H, W, C)
-    grad_shares,  # (blocks of channels, B, H, W, K)
+    grad_weights,  # (blocks of channels, B, H, W, K)
     height,
     width,
     channels,
@@ -108,7 +114,7 @@ def _grad_shares(
     TOKENS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    size, size_shares = (height, width, channels), (height, width, len(WINDOWS))
+    size, size_weights = (height, width, channels), (height, width, len(WINDOWS))
     image, row, column, channel = _place(size, ROWS, TOKENS, CHANNELS)
     images = tl.num_programs(0) // (tl.cdiv(height, ROWS) * tl.cdiv(width, TOKENS) * tl.cdiv(channels, CHANNELS))
     sums = ()
@@ -119,29 +125,29 @@ def _grad_shares(
             for i in tl.static_range(1, len(WINDOWS[k])):
                 source = row + y + WINDOWS[k][i]
                 pooled += _row_sum(x, x, image, source, column, channel, size, k, WINDOWS, False)
-            sums = sums + (tl.sum(pooled * grad, 1),)  # noqa: RUF005
+            sums = sums + (tl.sum(pooled * grad, 1) / (len(WINDOWS[k]) * len(WINDOWS[k])),)  # noqa: RUF005
     block = tl.program_id(0) % tl.cdiv(channels, CHANNELS)
     for y in tl.static_range(ROWS):
         for k in tl.static_range(len(WINDOWS)):
             place = block * images + image
-            _write(grad_shares, sums[y * len(WINDOWS) + k], place, row + y, column, k, size_shares)
+            _write(grad_weights, sums[y * len(WINDOWS) + k], place, row + y, column, k, size_weights)
 
 
 @triton.jit
-def _row_sum(x, shares, image, row, column, channel, size, k, WINDOWS: tl.constexpr, WEIGHTED: tl.constexpr):
-    """The sum over the columns of window k in one row of ``x``, or of ``x`` times its share of branch k."""
-    total = _neighbour(x, shares, image, row, column + WINDOWS[k][0], channel, size, k, len(WINDOWS), WEIGHTED)
+def _row_sum(x, weights, image, row, column, channel, size, k, WINDOWS: tl.constexpr, WITH_WEIGHTS: tl.constexpr):
+    """The sum over the columns of window k in one row of ``x``, or of ``x`` times its weight of branch k."""
+    total = _neighbour(x, weights, image, row, column + WINDOWS[k][0], channel, size, k, len(WINDOWS), WITH_WEIGHTS)
     for i in tl.static_range(1, len(WINDOWS[k])):
         shifted = column + WINDOWS[k][i]
-        total += _neighbour(x, shares, image, row, shifted, channel, size, k, len(WINDOWS), WEIGHTED)
+        total += _neighbour(x, weights, image, row, shifted, channel, size, k, len(WINDOWS), WITH_WEIGHTS)
     return total
 
 
 @triton.jit
-def _neighbour(x, shares, image, row, column, channel, size, k, NUM_SHARES: tl.constexpr, WEIGHTED: tl.constexpr):
+def _neighbour(x, weights, image, row, column, channel, size, k, NUM_WEIGHTS: tl.constexpr, WITH_WEIGHTS: tl.constexpr):
     values = _read(x, image, row, column[:, None], channel, size)
-    if WEIGHTED:
-        values *= _read(shares, image, row, column, k, (size[0], size[1], NUM_SHARES))[:, None]
+    if WITH_WEIGHTS:
+        values *= _read(weights, image, row, column, k, (size[0], size[1], NUM_WEIGHTS))[:, None]
     return values
 
 

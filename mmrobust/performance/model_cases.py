@@ -13,6 +13,7 @@ from mmseg.structures import SegDataSample
 from torch import nn
 
 from mmrobust import cli
+from mmrobust.engine.compile import compile_in_training
 from mmrobust.performance.measure import Measurement, measure
 from mmrobust.performance.released_form import released_form
 
@@ -28,6 +29,54 @@ class Step(NamedTuple):
     without_gradient: list[str]  # parameters
 
 
+class PreparedStep:
+    """Forward and backward of ``batch_size`` random crops, ready to be called again and again.
+
+    Args:
+        config: config file of a segmentation model.
+        cfg_options: settings to override.
+        crop: pixels of a side.
+        batch_size: crops.
+        amp: dtype of autocast, or None.
+
+    Attributes:
+        model: on the device; its gradients are those of the last call.
+    """
+
+    def __init__(
+        self, config: str, cfg_options: dict[str, Any], crop: int, batch_size: int, amp: torch.dtype | None = None
+    ) -> None:
+        self.model = _model(config, cfg_options)
+        self.amp = amp
+        self.model.data_preprocessor.size = (crop, crop)
+        torch.manual_seed(0)
+        num_classes = self.model.decode_head.num_classes
+        pictures, labels = zip(*(_sample(num_classes, crop, crop) for _ in range(batch_size)), strict=True)
+        self._batch = self.model.data_preprocessor(dict(inputs=list(pictures), data_samples=list(labels)), True)
+
+    def compile(self, **options: Any) -> None:
+        """Compile backbone and head, as ``tools/train.py --compile`` does; options are those of ``torch.compile``."""
+        for part in (self.model.backbone, self.model.decode_head):
+            compile_in_training(part, **options)
+
+    def __call__(self) -> None:
+        self.model.zero_grad()
+        with torch.autocast(get_device(), self.amp, enabled=self.amp is not None):
+            found = self.model(**self._batch, mode='loss')
+        # float16 loses small gradients, which a factor keeps, as loss scaling does in training
+        scale = 1024.0 if self.amp is torch.float16 else 1.0
+        (self.model.parse_losses(found)[0] * scale).backward()
+        if scale != 1:
+            for parameter in self.model.parameters():
+                if parameter.grad is not None:
+                    parameter.grad /= scale
+        self._found = found
+
+    def read_losses(self) -> dict[str, float]:
+        """Of the last call. Reading waits for the GPU, which a call does not."""
+        return {name: float(value.detach()) for name, value in self._found.items() if torch.is_tensor(value)}
+
+
 def training_step(
     config: str, cfg_options: dict[str, Any], crop: int, batch_size: int, form: str, repeats: int, bf16: bool = False
 ) -> Step:
@@ -38,32 +87,17 @@ def training_step(
         cfg_options: settings to override.
         crop: pixels.
         batch_size: crops.
-        form: ``'ours'``, ``'released'``, or ``'compiled'`` for ours with the backbone under ``torch.compile``.
+        form: ``'ours'``, ``'released'``, or ``'compiled'`` for ours with backbone and head under ``torch.compile``.
         repeats: times to run it, after a first one that does not count.
         bf16: under autocast to bfloat16.
     """
-    model = _model(config, cfg_options)
+    step = PreparedStep(config, cfg_options, crop, batch_size, torch.bfloat16 if bf16 else None)
     if form == 'compiled':
-        model.backbone.compile()
-    model.data_preprocessor.size = (crop, crop)
-    torch.manual_seed(0)
-    pictures, labels = zip(
-        *(_sample(model.decode_head.num_classes, crop, crop) for _ in range(batch_size)), strict=True
-    )
-    batch = model.data_preprocessor(dict(inputs=list(pictures), data_samples=list(labels)), True)
-    losses = {}
-
-    def step() -> None:
-        model.zero_grad()
-        with torch.autocast(get_device(), torch.bfloat16, enabled=bf16):
-            found = model(**batch, mode='loss')
-        model.parse_losses(found)[0].backward()
-        losses.update({name: float(value.detach()) for name, value in found.items() if torch.is_tensor(value)})
-
+        step.compile()
     with released_form() if form == 'released' else nullcontext():
         measurement = measure(step, repeats)
-    without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
-    return Step(measurement, losses, without)
+    without = [name for name, parameter in step.model.named_parameters() if parameter.grad is None]
+    return Step(measurement, step.read_losses(), without)
 
 
 def prediction(config: str, cfg_options: dict[str, Any], height: int, width: int, repeats: int) -> Measurement:

@@ -65,12 +65,79 @@ ON_CUDA = (
 )  # fmt: skip
 
 
-def judge(targets: tuple[Target, ...], parts: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _fastest_step(parts: Mapping[str, Any], model: str) -> Mapping[str, Any]:
+    """The step of 8 crops, eager or compiled."""
+    rows = [parts.get(part, {}).get(f'batch 8, {model}', {}) for part in ('steps', 'compiled')]
+    return min((row for row in rows if 'seconds' in row), key=lambda row: row['seconds'], default={})
+
+
+def _step_beside_baseline(parts: Mapping[str, Any], number: str) -> float:
+    return _fastest_step(parts, ROBUST)[number] / _fastest_step(parts, 'baseline')[number]
+
+
+def _op(table: str, row: str, number: str) -> Callable[[Mapping[str, Any]], float]:
+    return lambda parts: parts['ops'][table]['rows'][row][number]
+
+
+def _tap_share_of_step(parts: Mapping[str, Any]) -> float:
+    step = _fastest_step(parts, ROBUST)
+    return step['blocks'] * _op('TAP, bfloat16', 'ours', 'device_seconds')(parts) / step['seconds']
+
+
+def _least(part: str, number: str, prefix: str = '') -> Callable[[Mapping[str, Any]], float]:
+    """The smallest of a part's findings that have this number; KeyError where none has."""
+
+    def value(parts: Mapping[str, Any]) -> float:
+        found = [row[number] for name, row in parts[part].items() if name.startswith(prefix) and number in row]
+        return min(found) if found else {}[number]
+
+    return value
+
+
+def _not_held(part: str) -> Callable[[Mapping[str, Any]], float]:
+    return lambda parts: sum(not row['held'] for row in parts[part].values()) if parts[part] else None
+
+
+# the parts are those of the JSON of tools/analysis_tools/gpu_check.py
+ON_GPU_CHECK = (
+    Target('baseline step, batch 8, time', '<=', 220, 'ms',
+           lambda parts: 1e3 * _fastest_step(parts, 'baseline')['seconds']),
+    Target('baseline step, batch 8, memory', '<=', 20, 'GB',
+           lambda parts: _fastest_step(parts, 'baseline')['peak_bytes'] / 1e9),
+    Target('TAP + ADL step, batch 8, time', '<=', 1.25, 'x baseline',
+           lambda parts: _step_beside_baseline(parts, 'seconds')),
+    Target('TAP + ADL step, batch 8, memory', '<=', 1.1, 'x baseline',
+           lambda parts: _step_beside_baseline(parts, 'peak_bytes')),
+    Target('ADL and attention, N = 4096, batch 8', '<=', 2.5, 'x attention alone',
+           _op('ADL, batch 8, bfloat16', 'ours', 'time_ratio')),
+    Target('ADL and attention, N = 4096, batch 1', '<=', 3, 'x attention alone',
+           _op('ADL, batch 1, bfloat16', 'ours', 'time_ratio')),
+    Target('TAP, kernels alone, bfloat16', '>=', 0.5, 'of the bandwidth of a copy',
+           _op('TAP, bfloat16', 'ours', 'bandwidth by device_seconds')),
+    Target('or TAP of all blocks, kernels alone', '<=', 2, '% of a step',
+           lambda parts: 100 * _tap_share_of_step(parts)),
+    Target('FAN-T, MiniCity, batch 4', '<=', 0.05, 's per iteration',
+           _least('minicity', 'seconds_per_iteration', 'train')),
+    Target('Cityscapes-C, 72 cells of 500 images, extrapolated', '<=', 1, 'hours',
+           _least('evaluation', 'extrapolated_hours')),
+    Target('mIoU of the fast evaluation, MiniCity', '<=', 0.05, 'points off float32',
+           lambda parts: parts['minicity']['evaluate']['difference']),
+    Target('kernels and forms that differ from the formula', '<=', 0, 'cases', _not_held('equality')),
+    Target('compile, AMP, with_cp: combinations that differ', '<=', 0, 'cases', _not_held('combinations')),
+    Target('resumed after SIGTERM, first losses', '<=', 0.01, 'relative error',
+           lambda parts: parts['minicity']['resume after SIGTERM']['error of the first three losses']),
+    Target('tests that need a GPU', '<=', 0, 'failed', lambda parts: parts['tests']['tests']['failed']),
+    Target('tests that need a GPU, time', '<=', 90, 's', lambda parts: parts['tests']['tests']['seconds']),
+)  # fmt: skip
+
+
+def judge(targets: tuple[Target, ...], parts: Mapping[str, Any], missing: bool = False) -> list[dict[str, Any]]:
     """Each target with its ``measured`` value and whether it ``held``, of those that a run measured.
 
     Args:
-        targets: :data:`ON_CPU` or :data:`ON_CUDA`.
-        parts: the parts of the JSON that ``tools/analysis_tools/benchmark.py`` writes.
+        targets: :data:`ON_CPU`, :data:`ON_CUDA` or :data:`ON_GPU_CHECK`.
+        parts: the parts of the JSON that ``tools/analysis_tools/benchmark.py`` or ``gpu_check.py`` writes.
+        missing: also list what was not measured, with None for both.
     """
     found = []
     for target in targets:
@@ -78,7 +145,9 @@ def judge(targets: tuple[Target, ...], parts: Mapping[str, Any]) -> list[dict[st
             measured = target.value(parts)
             held = measured <= target.limit if target.relation == '<=' else measured >= target.limit
         except (KeyError, TypeError):  # not measured; or memory that the system does not tell, None
-            continue
+            if not missing:
+                continue
+            measured = held = None
         row = target._asdict() | {'measured': measured, 'held': held}
         del row['value']
         found.append(row)

@@ -11,7 +11,6 @@ from tests.test_distributed.tiny_models import Case, build, share, step
 
 SEGMENTATION = Case()
 EXACT = dict(rtol=1e-9, atol=1e-12)  # float64; the order of the sums differs
-ONE_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason='synchronised batch norm runs on GPUs only')
 
 
 def assert_equal_to_joint_batch(ranks, case: Case) -> dict[str, float]:
@@ -92,7 +91,7 @@ def _adl_of_share(case: Case, rank: int) -> float:
     return build(case)(pictures[rank::2], labels[rank::2], mode='loss')['loss_adl'].item()
 
 
-@ONE_GPU
+@pytest.mark.gpu
 def test_synchronised_batch_norm_on_a_gpu(ranks):
     """Two ranks on one GPU over gloo, which NCCL would refuse."""
     losses, gradients = step(Case(norm='BN'), 'cuda')

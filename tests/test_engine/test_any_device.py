@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from torch import distributed, nn
 
-from mmrobust.engine.any_device import AnyDeviceDataParallel, BFloat16OptimWrapper, init_cpu_group
+from mmrobust.engine.any_device import AnyDeviceDataParallel, BFloat16OptimWrapper, enable_amp, init_cpu_group
 
 
 def test_bfloat16_wrapper_computes_in_bfloat16_and_trains_in_float32():
@@ -22,6 +22,76 @@ def test_bfloat16_wrapper_computes_in_bfloat16_and_trains_in_float32():
     wrapper.update_params(output.float().sum())
     assert model.weight.dtype == torch.float32
     torch.testing.assert_close(model.weight, before - 3.0)
+
+
+CPU, OLD_GPU, GPU = None, (7, 5), (9, 0)
+BFLOAT16 = {'type': 'BFloat16OptimWrapper'}
+FLOAT16 = {'type': 'AmpOptimWrapper', 'dtype': 'float16', 'loss_scale': 'dynamic'}
+
+
+@pytest.fixture
+def amp(monkeypatch):
+    """The wrapper that ``enable_amp`` makes of another one on a device, which is its compute capability."""
+
+    def switched(device, dtype, wrapper):
+        monkeypatch.setattr(torch.cuda, 'is_available', lambda: device is not None)
+        monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda: device)
+        config = Config({'optim_wrapper': {'optimizer': {'type': 'SGD'}, **wrapper}})
+        enable_amp(config, dtype)
+        assert config.optim_wrapper.pop('optimizer') == {'type': 'SGD'}
+        return dict(config.optim_wrapper)
+
+    return switched
+
+
+@pytest.mark.parametrize(
+    ('device', 'dtype', 'wrapper', 'expected'),
+    [
+        (CPU, 'auto', {}, BFLOAT16),
+        (GPU, 'auto', {}, BFLOAT16),
+        (OLD_GPU, 'auto', {'type': 'OptimWrapper'}, FLOAT16),
+        (GPU, 'float16', {}, FLOAT16),
+        (OLD_GPU, 'float16', {}, FLOAT16),
+        (CPU, 'bfloat16', {'clip_grad': {'max_norm': 1.0}}, BFLOAT16 | {'clip_grad': {'max_norm': 1.0}}),
+        # the config's own dtype and scale stay, unless the command line says another
+        (
+            GPU,
+            'auto',
+            {'type': 'AmpOptimWrapper', 'dtype': 'float16', 'loss_scale': 512.0},
+            FLOAT16 | {'loss_scale': 512.0},
+        ),
+        (GPU, 'auto', {'type': 'AmpOptimWrapper', 'dtype': 'bfloat16', 'loss_scale': 'dynamic'}, BFLOAT16),
+        (GPU, 'auto', {'type': 'AmpOptimWrapper'}, BFLOAT16),
+        (CPU, 'auto', {'type': 'AmpOptimWrapper', 'loss_scale': 'dynamic'}, BFLOAT16),
+        (GPU, 'float16', {'type': 'AmpOptimWrapper', 'dtype': 'bfloat16'}, FLOAT16),
+        (GPU, 'float16', BFLOAT16, FLOAT16),
+        (GPU, 'auto', BFLOAT16, BFLOAT16),
+    ],
+)
+def test_mixed_precision_follows_device_config_and_choice(amp, device, dtype, wrapper, expected):
+    assert amp(device, dtype, wrapper) == expected
+
+
+@pytest.mark.parametrize(
+    ('device', 'dtype', 'wrapper', 'sentence'),
+    [
+        (CPU, 'float16', {}, 'on a CPU must be in bfloat16, but got float16'),
+        (CPU, 'auto', {'type': 'AmpOptimWrapper', 'dtype': 'float16'}, 'on a CPU must be in bfloat16'),
+        (OLD_GPU, 'bfloat16', {}, 'on this GPU must be in float16, but got bfloat16'),
+        (GPU, 'auto', {'type': 'AmpOptimWrapper', 'dtype': 'float64'}, 'bfloat16 or float16, but got float64'),
+        (GPU, 'auto', {'type': 'ApexOptimWrapper'}, "but got 'ApexOptimWrapper'"),
+    ],
+)
+def test_mixed_precision_that_cannot_be(amp, device, dtype, wrapper, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        amp(device, dtype, wrapper)
+
+
+def test_state_of_a_run_with_scaled_losses_is_taken_over():
+    model = nn.Linear(4, 2)
+    wrapper = BFloat16OptimWrapper(optimizer=torch.optim.SGD(model.parameters(), lr=1.0))
+    wrapper.load_state_dict(wrapper.state_dict() | {'loss_scaler': {'scale': 65536.0}})
+    assert 'loss_scaler' not in wrapper.state_dict()
 
 
 @pytest.fixture

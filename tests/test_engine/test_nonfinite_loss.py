@@ -50,6 +50,31 @@ def test_buffers_may_hold_minus_infinity_but_not_nan(tmp_path):
         make_runner(tmp_path, model=model, iters=1).train()
 
 
+def test_losses_are_copied_to_the_cpu_before_others_read_them(tmp_path):
+    seen = []
+
+    class Read(Hook):
+        priority = 'VERY_HIGH'  # as MMEngine's RuntimeInfoHook, after which it is registered
+
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            seen.append(outputs)
+
+    runner = make_runner(tmp_path, Read(), iters=1)
+    names = [type(hook).__name__ for hook in runner.hooks]
+    assert names.index('StopOnNonFiniteLossHook') < names.index('RuntimeInfoHook')
+    runner.train()
+    (outputs,) = seen
+    assert outputs.keys() == {'loss', 'loss_fit', 'loss_zero'}
+    assert all(value.device.type == 'cpu' and not value.requires_grad for value in outputs.values())
+
+
+def test_what_a_model_may_log():
+    outputs = {'loss': torch.tensor(1.5, requires_grad=True) * 2, 'acc': torch.tensor([50.0]), 'half': 0.1}
+    StopOnNonFiniteLossHook().after_train_iter(FakeRunner(0), 0, outputs=outputs)
+    assert {name: float(value) for name, value in outputs.items()} == {'loss': 3.0, 'acc': 50.0, 'half': 0.1}
+    StopOnNonFiniteLossHook().after_train_iter(FakeRunner(0), 0, outputs=None)
+
+
 class FakeRunner:
     iter, work_dir = 4, 'nowhere'
 

@@ -44,7 +44,7 @@ def test_configured_seed_wins_and_reaches_the_sampler():
     assert given == [9, 1]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.gpu
 def test_gpu_is_seeded():
     def draw_gpu() -> float:
         draw(1, 5)

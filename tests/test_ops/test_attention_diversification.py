@@ -3,9 +3,15 @@ import math
 import pytest
 import torch
 
-from mmrobust.ops import attention_diversification, attention_diversification_reference, attention_probs
+from mmrobust.ops import (
+    ADL_MODES,
+    attention_diversification,
+    attention_diversification_reference,
+    attention_probs,
+)
 
-MODES = ('paper', 'official')
+MODES = ADL_MODES
+ROUNDING = 1e-15  # of a difference of two sums that are about 1, as in pairwise mode
 
 
 def _view(batch=2, heads=3, num_queries=7, num_keys=7, sharpness=2.0, sink=3.0, gate=False, bias=False):
@@ -26,7 +32,7 @@ def _assert_equal(view, **options):
     inputs = [tensor for tensor in view if tensor is not None]
     ours = attention_diversification(*view, **options, block_entries=50)
     reference = attention_diversification_reference(attention_probs(*view), **options)
-    torch.testing.assert_close(ours, reference, rtol=1e-10, atol=0)
+    torch.testing.assert_close(ours, reference, rtol=1e-10, atol=ROUNDING)
     if reference.requires_grad:
         wanted = torch.autograd.grad(reference, inputs)
         for got, want in zip(torch.autograd.grad(ours, inputs), wanted, strict=True):
@@ -65,10 +71,10 @@ def test_threshold(mode, tau):
 @pytest.mark.parametrize('mode', MODES)
 @pytest.mark.parametrize('per_head', [False, True])
 def test_gradcheck(mode, per_head):
-    query, key, gate, bias = _view(gate=True, bias=True)
+    query, key, gate, bias = _view(2, 2, 4, 4, gate=True, bias=True)
 
     def loss(*view):
-        return attention_diversification(*view, mode=mode, per_head=per_head, block_entries=30)
+        return attention_diversification(*view, mode=mode, per_head=per_head, tau=1.2, block_entries=24)
 
     assert loss(query, key, gate, bias) > 0
     assert torch.autograd.gradcheck(loss, (query, key, gate, bias))
@@ -93,21 +99,68 @@ def test_hand_computed_values():
 
 @pytest.mark.parametrize('num_tokens', [4, 49])
 def test_analytic_cases(num_tokens):
-    """A single sink column is maximal; purely diagonal attention is 1 / sqrt(N), and unseen by the released form."""
+    """A single sink column is maximal. Purely diagonal attention is 1 / sqrt(N), unseen by the released form, and 0 in
+    the pairwise one."""
     identity = 100 * torch.eye(num_tokens, dtype=torch.float64)[None, None]
     sink = torch.zeros(1, 1, num_tokens, num_tokens, dtype=torch.float64)
     sink[..., 0] = 10
     key = torch.eye(num_tokens, dtype=torch.float64)[None, None]
     assert attention_diversification(sink, key).item() == pytest.approx(1.0, abs=1e-4)
     assert attention_diversification(identity, key).item() == pytest.approx(num_tokens**-0.5)
-    assert attention_diversification(identity, key, mode='official').item() == 0
-    assert attention_diversification(torch.zeros_like(sink), key).item() == 0  # uniform: below the threshold
+    for mode in ('official', 'pairwise'):
+        assert attention_diversification(identity, key, mode=mode).item() == 0
+    for mode in MODES:
+        assert attention_diversification(sink, key, mode=mode).item() == pytest.approx(1.0, abs=1e-4)
+        assert attention_diversification(torch.zeros_like(sink), key, mode=mode) == 0  # uniform: below the threshold
+
+
+def test_pairwise_is_the_mean_cosine_over_all_pairs():
+    """Written out pair by pair; and rows that are all equal have 1."""
+    torch.manual_seed(0)
+    attn = (torch.randn(1, 1, 5, 5, dtype=torch.float64) * 2).softmax(-1)
+    kept = [row * (row >= 1 / 5) for row in attn[0, 0]]
+    pairs = [(i, j) for i in range(5) for j in range(5) if i != j]
+    cosines = [kept[i] @ kept[j] / (kept[i].norm() * kept[j].norm()) for i, j in pairs]
+    loss = attention_diversification_reference(attn, tau=1.0, mode='pairwise')
+    torch.testing.assert_close(loss, torch.stack(cosines).mean())
+    equal = attn[:, :, :1].expand(-1, -1, 5, -1)
+    torch.testing.assert_close(
+        attention_diversification_reference(equal, tau=0.0, mode='pairwise'), torch.ones(()).double()
+    )
+
+
+def test_sampled_rows_are_the_loss_of_these_rows():
+    """Of as many rows as there are it is the loss itself; of fewer, in pairwise mode, an estimate of it."""
+    query, key, _, _ = _view(2, 3, 12, 12)
+    for mode in MODES:
+        whole = attention_diversification(query, key, mode=mode)
+        assert torch.equal(attention_diversification(query, key, mode=mode, sample_rows=12), whole)
+    estimates = [attention_diversification(query, key, mode='pairwise', sample_rows=5).item() for _ in range(400)]
+    error = torch.tensor(estimates).std().item() / 20
+    assert 0 < error < 0.01
+    assert abs(sum(estimates) / 400 - whole.item()) < 4 * error
+    (gradient,) = torch.autograd.grad(attention_diversification(query, key, sample_rows=5), query)
+    assert (gradient[0].abs().sum((0, 2)) > 0).sum() <= 5  # only the drawn rows of an image have one
+
+
+def test_sampled_rows_take_their_gate_bias_and_regions_along():
+    inputs, _, bias, regions = _windows()
+    gate = torch.rand(2, 9, 9, dtype=torch.float64) + 0.5
+    torch.manual_seed(0)
+    drawn = torch.rand(3, 9).argsort(-1)[:, :4]
+    torch.manual_seed(0)
+    got = attention_diversification(*inputs, gate, bias, *regions, tau=1.0, sample_rows=4)
+    probs = attention_probs(*inputs, gate, bias)
+    rows = probs.gather(2, drawn[:, None, :, None].expand(-1, 2, -1, 9))
+    rows_of_regions = regions[0].gather(2, drawn[:, None].expand(-1, 3, -1))
+    want = attention_diversification_reference(rows, 1.0, query_regions=rows_of_regions, key_regions=regions[1])
+    torch.testing.assert_close(got, want)
 
 
 def test_uniform_attention_has_zero_gradient_and_no_nan():
     query = torch.zeros(1, 2, 5, 3, requires_grad=True)
     key = torch.zeros(1, 2, 5, 3, requires_grad=True)
-    attention_diversification(query, key).backward()
+    sum(attention_diversification(query, key, mode=mode) for mode in MODES).backward()
     assert not query.grad.any() and not key.grad.any()
 
 
@@ -157,7 +210,7 @@ def test_windows(mode, per_head, mask, in_regions):
     ours = attention_diversification(*inputs, None, bias, *regions, **options, block_entries=50)
     probs = attention_probs(*inputs, None, bias)
     reference = attention_diversification_reference(probs, **options, query_regions=regions[0], key_regions=regions[1])
-    torch.testing.assert_close(ours, reference, rtol=1e-10, atol=0)
+    torch.testing.assert_close(ours, reference, rtol=1e-10, atol=ROUNDING)
     assert 0.05 < ours < 1
     wanted = torch.autograd.grad(reference, (*inputs, relative), retain_graph=True)
     for got, want in zip(torch.autograd.grad(ours, (*inputs, relative)), wanted, strict=True):
@@ -218,7 +271,7 @@ def test_regions_of_queries_and_keys_come_together():
         attention_diversification(*inputs, None, bias, regions[0])
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
+@pytest.mark.gpu
 def test_cuda_equals_cpu():
     query, key, _, _ = _view()
     torch.testing.assert_close(

@@ -36,7 +36,7 @@ def test_equals_reference_in_value_and_gradient(windows, grid, form, monkeypatch
         monkeypatch.setattr(token_pooling_blocks, '_BLOCK_ENTRIES', 1)
         monkeypatch.setattr(token_pooling_blocks, '_MIN_CHANNELS', 2)  # of 3
     else:  # as if torch.compile were at work
-        monkeypatch.setattr('mmrobust.ops.token_pooling._form', lambda x: token_pooling_fused)
+        monkeypatch.setattr('mmrobust.ops.token_pooling._form', lambda: token_pooling_fused)
     x, weights = _inputs(grid, len(windows))
     grad_out = torch.randn_like(x)
     results = []

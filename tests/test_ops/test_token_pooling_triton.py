@@ -85,7 +85,7 @@ def test_compiles_where_sizes_are_one(compiled):
     assert len(compiled) == 3
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.gpu
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize('windows', [dilated_windows(4), kernel_windows(3)])
 def test_on_gpu(dtype, windows):

@@ -151,7 +151,7 @@ def measure_step(args: argparse.Namespace) -> dict:
             'TAP + ADL, with_cp': (ROBUST, WITH_CP, 'ours'),
         }
         if args.compile:
-            cases['TAP + ADL, backbone compiled'] = (ROBUST, {}, 'compiled')
+            cases['TAP + ADL, compiled'] = (ROBUST, {}, 'compiled')
         if crop <= args.released_up_to:
             cases = {'released': (ROBUST, {}, 'released')} | cases
         cases |= {Path(config).stem: (config, {}, 'ours') for config in args.beside}

@@ -2,6 +2,7 @@
 
 optim_wrapper = dict(
     type='OptimWrapper',
+    constructor='mmrobust.MergedOptimWrapperConstructor',  # a few parameter groups instead of one per parameter
     optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
     paramwise_cfg=dict(custom_keys={'norm': dict(decay_mult=0.0), 'decode_head': dict(lr_mult=10.0)}),
 )

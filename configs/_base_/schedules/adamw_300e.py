@@ -6,6 +6,7 @@ weight decay, and neither has the class token.
 
 optim_wrapper = dict(
     type='OptimWrapper',
+    constructor='mmrobust.MergedOptimWrapperConstructor',  # a few parameter groups instead of one per parameter
     optimizer=dict(type='AdamW', lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05),
     paramwise_cfg=dict(
         norm_decay_mult=0.0,

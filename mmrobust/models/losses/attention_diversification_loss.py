@@ -1,7 +1,7 @@
 """ADL, the attention diversification loss: tokens shall not all attend to the same few tokens."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,15 +18,16 @@ class DiversificationTerm:
     tau: float
     mode: str
     per_head: bool
+    sample_rows: int | None = None
 
     def __call__(self, view: AttentionView) -> Tensor:
         """A scalar in [0, 1], float32 also inside autocast."""
-        return attention_diversification(*view[:6], tau=self.tau, mode=self.mode, per_head=self.per_head)
+        return attention_diversification(*view[:6], **asdict(self))
 
     def with_output(self, view: AttentionView, value: Tensor) -> tuple[Tensor, Tensor]:
         """The output of attention ``(B, H, Nq, D)``, and the scalar (see :func:`~mmrobust.models.layers.attend`)."""
         query, key, *others = view[:6]
-        return diversified_attention(query, key, value, *others, tau=self.tau, mode=self.mode, per_head=self.per_head)
+        return diversified_attention(query, key, value, *others, **asdict(self))
 
 
 @MODELS.register_module()
@@ -42,10 +43,13 @@ class AttentionDiversificationLoss(nn.Module):
     Args:
         tau: threshold in units of the uniform attention ``1 / N``, >= 0; 2 is the paper's best (Table II).
         loss_weight: lambda of Eq. (3), >= 0; 1 is the paper's best (Fig. 7).
-        mode: ``'paper'`` for Eq. (1)-(2), ``'official'`` for what the released code computes
+        mode: ``'paper'`` for Eq. (1)-(2), ``'official'`` for what the released code computes, ``'pairwise'`` for the mean
+            cosine over all pairs of rows, which Eq. (2) stands in for
             (see :mod:`mmrobust.ops.attention_diversification`).
         per_head: compare rows head by head instead of averaging the heads first. The paper leaves it open; the released
             code averages.
+        sample_rows: compute the loss from that many query rows of each image, at least 2, drawn anew at every step; None
+            takes all. It costs the share of rows that are drawn, and is an estimate.
         log_layers: also report each layer's value, without gradient.
         loss_name: name of the loss in the log; must contain ``loss`` to be part of the total.
 
@@ -59,6 +63,7 @@ class AttentionDiversificationLoss(nn.Module):
         loss_weight: float = 1.0,
         mode: str = 'paper',
         per_head: bool = False,
+        sample_rows: int | None = None,
         log_layers: bool = False,
         loss_name: str = 'loss_adl',
     ) -> None:
@@ -68,25 +73,28 @@ class AttentionDiversificationLoss(nn.Module):
                 raise ValueError(f'{name} of ADL must be 0 or more, got {value}')
         if mode not in ADL_MODES:
             raise ValueError(f'mode of ADL must be one of {ADL_MODES}, got {mode!r}')
+        if sample_rows is not None and (isinstance(sample_rows, bool) or sample_rows < 2):
+            raise ValueError(f'sample_rows of ADL must be 2 or more, or None for all rows, got {sample_rows}')
         if 'loss' not in loss_name:
             raise ValueError(f"loss_name must contain 'loss' to be part of the total, got {loss_name!r}")
         self.tau = tau
         self.loss_weight = loss_weight
         self.mode = mode
         self.per_head = per_head
+        self.sample_rows = sample_rows
         self.log_layers = log_layers
         self.loss_name = loss_name
 
     @property
     def layer_term(self) -> 'DiversificationTerm':
         """Eq. (2) for one layer."""
-        return DiversificationTerm(self.tau, self.mode, self.per_head)
+        return DiversificationTerm(self.tau, self.mode, self.per_head, self.sample_rows)
 
     def forward(self, terms: Sequence[Tensor]) -> Tensor:
         """``loss_weight`` times the mean of the layers' terms."""
         total = torch.stack(tuple(terms))
         # the released code divides by L + 1e-6
-        mean = total.mean() if self.mode == 'paper' else total.sum() / (len(terms) + 1e-6)
+        mean = total.sum() / (len(terms) + 1e-6) if self.mode == 'official' else total.mean()
         return self.loss_weight * mean
 
     def losses(self, terms: Sequence[Tensor]) -> dict[str, Tensor]:

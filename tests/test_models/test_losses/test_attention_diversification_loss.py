@@ -14,7 +14,7 @@ def _view():
     return AttentionView(query, key)
 
 
-@pytest.mark.parametrize('options', [{}, {'tau': 1.0}, {'mode': 'official'}, {'per_head': True}])
+@pytest.mark.parametrize('options', [{}, {'tau': 1.0}, {'mode': 'official'}, {'mode': 'pairwise'}, {'per_head': True}])
 def test_layer_term(options):
     view = _view()
     expected = attention_diversification(view.query, view.key, **options)
@@ -22,9 +22,19 @@ def test_layer_term(options):
     assert expected > 0
 
 
+def test_drawn_rows_are_others_at_every_call():
+    """With and without the output of attention, which is that of all rows."""
+    view = _view()
+    term = AttentionDiversificationLoss(mode='pairwise', sample_rows=3).layer_term
+    assert len({term(view).item() for _ in range(5)}) > 1
+    out, _ = term.with_output(view, view.key)
+    torch.testing.assert_close(out, view.probs() @ view.key)
+
+
 def test_average_over_layers():
     terms = [torch.tensor(0.2), torch.tensor(0.6)]
     assert AttentionDiversificationLoss(loss_weight=3.0)(terms).item() == pytest.approx(1.2)
+    assert AttentionDiversificationLoss(mode='pairwise')(terms).item() == pytest.approx(0.4)
     official = AttentionDiversificationLoss(mode='official')(terms).item()
     assert official == pytest.approx(0.8 / (2 + 1e-6), rel=1e-7)
 
@@ -43,7 +53,9 @@ def test_log_layers():
         ({'tau': -1.0}, 'tau of ADL must be 0 or more, got -1.0'),
         ({'tau': float('nan')}, 'tau of ADL must be 0 or more, got nan'),
         ({'loss_weight': -0.5}, 'loss_weight of ADL must be 0 or more, got -0.5'),
-        ({'mode': 'papier'}, "must be one of .*'paper', 'official'.*, got 'papier'"),
+        ({'mode': 'papier'}, "must be one of .*'paper', 'official', 'pairwise'.*, got 'papier'"),
+        ({'sample_rows': 1}, 'sample_rows of ADL must be 2 or more, or None for all rows, got 1'),
+        ({'sample_rows': True}, 'sample_rows of ADL must be 2 or more, or None for all rows, got True'),
         ({'loss_name': 'adl'}, "must contain 'loss'.*, got 'adl'"),
     ],
 )

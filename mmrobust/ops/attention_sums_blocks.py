@@ -15,15 +15,17 @@ _BLOCK_ENTRIES = {'cpu': 2**21}
 _BLOCK_ENTRIES_ACCELERATOR = 2**25
 
 
-class Attention(NamedTuple):
-    """What is swept over: ``softmax(query @ key^T * gate + bias)``, and what ADL is told of it."""
+class Sweep(NamedTuple):
+    """What is swept over, ``softmax(query @ key^T * gate + bias)``, and what is kept of it."""
 
     query: Tensor  # (B, H, Nq, D), scaled
     key: Tensor  # (B, H, Nk, D)
+    value: Tensor | None  # (B, H, Nk, D), or None for no output
     gate: Tensor | None  # broadcastable to (B, H, Nq, Nk) with both token axes present
     bias: Tensor | None  # the same
     thresholds: Tensor  # (B or 1, 1, Nq, 1), infinity for a row that takes no part
-    mode: str
+    strict: bool  # an entry must exceed its threshold, not only reach it
+    sum_all: bool  # the first sum is of whole rows, and not of what is kept of them
     per_head: bool
     block_entries: int | None
 
@@ -36,38 +38,37 @@ class _Block(NamedTuple):
     scores: Tensor | None  # (images, H, rows, Nk), before the gate, None without a gate
     probs: Tensor  # (images, H, rows, Nk)
     maps: Tensor  # (images, G, rows, Nk), averaged over the heads of a group
-    counted: Tensor  # (images or 1, 1, rows, 1), bool: rows that lie in a region
+    counted: Tensor  # (images or 1, 1, rows, 1), bool: rows that take part
     above: Tensor  # (images, G, rows, Nk), 1 for an entry of ``maps`` above the threshold, else 0
     kept: Tensor  # (images, G, rows, Nk), those entries, else 0
     inv_norms: Tensor  # (images, G, rows, 1), 1 / |kept row|, and 0 for a row that is all zero
 
 
-def forward_sweep(attention: Attention, value: Tensor | None) -> tuple[Tensor | None, Tensor, Tensor]:
-    """The attention output, and the two sums over rows that the loss is made of.
-
-    Args:
-        attention: what is swept over.
-        value: ``(B, H, Nk, D)``, or None for no output.
+def forward(sweep: Sweep) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
+    """The attention output, and the two sums over rows.
 
     Returns:
-        The output ``(B, H, Nq, D)`` or None; ``(B, G, Nk)`` the sum of the rows whose mean is compared with; ``(B, G,
-        Nk)`` the sum of the kept rows, each divided by its norm.
+        The output ``(B, H, Nq, D)`` or None; ``(B, G, Nk)`` the sum of rows; ``(B, G, Nk)`` the sum of kept rows, each
+        divided by its norm; ``(B, G, Nq)`` one over these norms, 0 for a row of which nothing is kept.
     """
-    query, key = attention.query, attention.key
-    groups = query.size(1) if attention.per_head else 1
-    out = None if value is None else torch.empty_like(query)
-    row_sum, direction_sum = query.new_zeros(2, query.size(0), groups, 1, key.size(-2))
-    for block in _blocks(attention):
+    query, key = sweep.query, sweep.key
+    groups = query.size(1) if sweep.per_head else 1
+    out = None if sweep.value is None else torch.empty_like(query)
+    row_sum, direction_sum = (query.new_zeros(query.size(0), groups, 1, key.size(-2)) for _ in range(2))
+    inv_norms = query.new_empty(query.size(0), groups, query.size(-2), 1)
+    for block in _blocks(sweep):
+        images, rows = block.images, block.rows
         counted = block.counted.to(query.dtype).expand(-1, groups, -1, -1).transpose(-2, -1)
-        row_sum[block.images] += counted @ (block.kept if attention.mode == 'paper' else block.maps)
-        direction_sum[block.images] += block.inv_norms.transpose(-2, -1) @ block.kept
-        if value is not None:
-            out[block.images, :, block.rows] = block.probs @ value[block.images]
-    return out, row_sum.squeeze(-2), direction_sum.squeeze(-2)
+        row_sum[images] += counted @ (block.maps if sweep.sum_all else block.kept)
+        direction_sum[images] += block.inv_norms.transpose(-2, -1) @ block.kept
+        inv_norms[images, :, rows] = block.inv_norms
+        if out is not None:
+            out[images, :, rows] = block.probs @ sweep.value[images]
+    return out, row_sum.squeeze(-2), direction_sum.squeeze(-2), inv_norms.squeeze(-1)
 
 
 class Gradients(NamedTuple):
-    """Those of what the sweeps were given, None where that was None."""
+    """Those of what was swept over, None where that was None."""
 
     query: Tensor
     key: Tensor
@@ -76,40 +77,34 @@ class Gradients(NamedTuple):
     bias: Tensor | None
 
 
-def backward_sweep(
-    attention: Attention,
-    value: Tensor | None,
-    grad_out: Tensor | None,
-    unit: Tensor,
-    grad_row: Tensor,
-    scale: Tensor,
-) -> Gradients:
-    """The way back through ADL and, with a ``value``, through the attention output.
+def backward(sweep: Sweep, grad_out: Tensor | None, grad_row_sum: Tensor, grad_direction_sum: Tensor) -> Gradients:
+    """The way back through the sums and, with a value, through the attention output.
+
+    With ``Â_i`` the kept row, ``n_i`` its norm, ``g`` and ``d`` the gradients of the two sums, an entry that is kept
+    has the gradient ``g_j + d_j / n_i - (Â_i . d) Â_ij / n_i^3``.
 
     Args:
-        attention: as it was swept over.
-        value: as in the forward sweep.
+        sweep: as in the forward pass.
         grad_out: gradient of the output, or None without one.
-        unit: ``(B, G, Nk)``, u of :mod:`mmrobust.ops.attention_diversification`.
-        grad_row: ``(B, G, Nk)``, gradient of every row by way of the mean vector.
-        scale: scalar, gradient of the sum of all cosines.
+        grad_row_sum: ``(B, G, Nk)``.
+        grad_direction_sum: ``(B, G, Nk)``.
     """
-    query, key, gate, bias = attention.query, attention.key, attention.gate, attention.bias
-    unit, grad_row = unit.unsqueeze(-2), grad_row.unsqueeze(-2)  # to meet the rows of a block
-    heads = 1 if attention.per_head else query.size(1)
+    query, key, value, gate, bias = sweep[:5]
+    grad_row, direction = grad_row_sum.unsqueeze(-2), grad_direction_sum.unsqueeze(-2)  # to meet the rows of a block
+    heads = 1 if sweep.per_head else query.size(1)
     # contiguous, unlike zeros_like: views of them are added to
     sums = (None if x is None else x.new_zeros(x.shape) for x in (key, value, gate, bias))
     grads = Gradients(torch.empty_like(query), *sums)
     memory = None
-    for block in _blocks(attention):
+    for block in _blocks(sweep):
         images, rows, inv_norms, kept = block.images, block.rows, block.inv_norms, block.kept
-        along_unit = kept @ unit[images].transpose(-2, -1)
-        grad_maps = unit[images] * (scale * inv_norms)
-        grad_maps.addcmul_(kept, -scale * along_unit * inv_norms**3)
-        if attention.mode == 'paper':
-            grad_maps.add_(grad_row[images]).mul_(block.above)
-        else:
+        along = kept @ direction[images].transpose(-2, -1)
+        grad_maps = direction[images] * inv_norms
+        grad_maps.addcmul_(kept, -along * inv_norms**3)
+        if sweep.sum_all:
             grad_maps.mul_(block.above).add_(grad_row[images] * block.counted)
+        else:
+            grad_maps.add_(grad_row[images]).mul_(block.above)
         grad_maps /= heads
 
         if memory is None:
@@ -132,14 +127,14 @@ def backward_sweep(
     return grads
 
 
-def _blocks(attention: Attention) -> Iterator[_Block]:
-    query, key, gate, bias, thresholds, mode, per_head, block_entries = attention
-    block_entries = block_entries or _BLOCK_ENTRIES.get(query.device.type, _BLOCK_ENTRIES_ACCELERATOR)
+def _blocks(sweep: Sweep) -> Iterator[_Block]:
+    query, key, _, gate, bias = sweep[:5]
+    block_entries = sweep.block_entries or _BLOCK_ENTRIES.get(query.device.type, _BLOCK_ENTRIES_ACCELERATOR)
     batch, heads, num_queries, _ = query.shape
     num_keys = key.size(-2)
     num_rows = max(1, min(num_queries, block_entries // max(1, heads * num_keys)))
     num_images = max(1, min(batch, block_entries // max(1, heads * num_rows * num_keys)))
-    num_maps = num_images * (heads if per_head else 1) * num_rows * num_keys
+    num_maps = num_images * (heads if sweep.per_head else 1) * num_rows * num_keys
     memory = query.new_empty(num_images * heads * num_rows * num_keys)
     memory_of_scores = None if gate is None else torch.empty_like(memory)
     memory_of_maps = query.new_empty(2, num_maps)
@@ -158,11 +153,11 @@ def _blocks(attention: Attention) -> Iterator[_Block]:
             if bias is not None:
                 probs += _part(bias, images, rows)
             torch.softmax(probs, -1, out=probs)
-            maps = probs if per_head else probs.mean(1, keepdim=True)
-            threshold = _part(thresholds, images, rows)
+            maps = probs if sweep.per_head else probs.mean(1, keepdim=True)
+            threshold = _part(sweep.thresholds, images, rows)
             above, kept = (_begin_of(part, maps.shape) for part in memory_of_maps)
             # 1 and 0 to multiply with: on a CPU torch.where takes twenty times as long
-            (torch.ge if mode == 'paper' else torch.gt)(maps, threshold, out=above)
+            (torch.gt if sweep.strict else torch.ge)(maps, threshold, out=above)
             torch.mul(maps, above, out=kept)
             norms = torch.linalg.vector_norm(kept, dim=-1, keepdim=True)
             yield _Block(images, rows, scores, probs, maps, threshold < torch.inf, above, kept, inverse(norms))

@@ -1,0 +1,579 @@
+"""ADL's sums and their gradients on a GPU, in Triton: the heads' mean map is kept, for one layer at a time.
+
+Attention averages its heads before ADL looks at it. That one map of an image, ``(Nq, Nk)`` in bfloat16, is what all
+heads have in common; it is made, used and freed while a layer runs, forward and backward apart. So nothing has to be
+computed head by head twice:
+
+forward
+    1. ``_mean_maps``: for a tile of the map, ``exp(q k - lse)`` summed over the heads; what is dropped is stored as 0.
+    2. ``_column_sums``: one pass over the map adds up its rows, and its rows divided by their norms.
+backward
+    1. ``_mean_maps`` again.
+    2. ``_grad_maps``: one pass that turns the map into the gradient ``G`` of its entries, in place.
+    3. ``_grad_query``: as in a backward pass of flash attention, ``sum_j P_ij G_ij k_j - r_i sum_j P_ij k_j``, where the
+       softmax subtracts ``r_i = sum_j P_ij G_ij``: one loop over the keys gathers all three sums.
+    4. ``_grad_key``: ``sum_i P_ij (G_ij - r_i) q_i``.
+
+That is 7 matrix products of the size of ``query @ key^T``, where attention itself takes 2 forward and 5 backward. No sum
+is made by atomic additions, so results do not vary from run to run. Products are made in the dtype of query and key,
+sums and softmax in float32. A product of float32 takes three of TF32, which together are as exact as float32.
+"""
+
+# B batch, H heads, G groups of heads (1: averaged, H: each its own), N tokens, D channels per head, M = B * G maps
+
+# ruff: noqa: N803 - a kernel's constants are in capitals, as is the custom
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from mmrobust.ops.attention_sums_blocks import inverse
+
+MAX_HEAD_DIM = 128
+# All maps that exist at once, in bytes.
+_BYTES_OF_MAPS = 2**29
+# Of a grid's second and third axis, by CUDA.
+_MAX_PROGRAMS = 65535
+_LOG2_E = tl.constexpr(1.4426950408889634)
+
+
+class _Tile(NamedTuple):
+    """How a program takes part: its tile of the map, and what Triton is told."""
+
+    rows: int
+    columns: int
+    num_warps: int
+    num_stages: int
+
+    @property
+    def options(self) -> dict[str, int]:
+        return dict(ROWS=self.rows, COLUMNS=self.columns, num_warps=self.num_warps, num_stages=self.num_stages)
+
+
+# Measured on an H100 with 8 heads of 56 channels in bfloat16; and for rows of query and key of more than 128 bytes, what
+# fits into 99 KiB of shared memory.
+_TILES = {
+    '_mean_maps': (_Tile(128, 64, 4, 3), _Tile(64, 32, 4, 2)),
+    '_grad_query': (_Tile(128, 64, 4, 2), _Tile(64, 32, 4, 2)),
+    '_grad_key': (_Tile(64, 128, 4, 2), _Tile(32, 64, 4, 2)),
+}
+_COLUMN_SUMS = _Tile(64, 128, 4, 3)
+_GRAD_MAPS = _Tile(16, 256, 4, 3)
+_ROWS_OF_COLUMN_SUMS = 512  # of a program
+
+
+class _Form(NamedTuple):
+    """What is averaged over heads, and what the kernels are compiled for."""
+
+    groups: int
+    heads: int  # of a group
+    dim: int
+    block_dim: int
+    unit: int  # strides are given in multiples of it: what the compiler must know to read 16 bytes at once
+
+
+def forward(
+    query: Tensor, key: Tensor, lse: Tensor, threshold: float, per_head: bool, strict: bool, sum_all: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The two sums over rows of attention that ADL is made of.
+
+    Args:
+        query: ``(B, H, Nq, D)``, scaled, D at most ``MAX_HEAD_DIM``.
+        key: ``(B, H, Nk, D)``, of the same dtype: float32, bfloat16 or float16.
+        lse: ``(B, H, Nq)`` float32, logarithm of the softmax's normalizer.
+        threshold: what an entry of a map must reach to be kept.
+        per_head: each head is a map of its own; else the mean over heads is the map.
+        strict: an entry must exceed the threshold.
+        sum_all: the first sum is of whole rows, and not of what is kept of them.
+
+    Returns:
+        ``(B, G, Nk)`` the sum of rows, ``(B, G, Nk)`` the sum of kept rows divided by their norms, and ``(B, G, Nq)``
+        one over these norms, 0 for a row of which nothing is kept; all float32.
+    """
+    query, key, form = _prepare(query, key, per_head)
+    num_maps, num_queries, num_keys = query.size(0) * form.groups, query.size(2), key.size(2)
+    new = torch.empty if num_queries else torch.zeros
+    float32 = dict(dtype=torch.float32, device=query.device)
+    inv_norms = torch.empty(num_maps, num_queries, **float32)
+    tile = _tile('_mean_maps', form, query)
+    splits = triton.cdiv(num_queries, _ROWS_OF_COLUMN_SUMS)
+    sums = new(2, splits, num_maps, num_keys, **float32)
+    row_blocks = triton.cdiv(num_queries, tile.rows)
+    whole_rows = new(row_blocks, num_maps, num_keys, **float32) if sum_all else sums
+    for first, maps in _chunks(query, key, num_maps):
+        square_norms = torch.empty(triton.cdiv(num_keys, tile.columns), len(maps), num_queries, **float32)
+        _mean_maps_of(
+            query, key, lse, threshold, strict, form, first, maps, square_norms, whole_rows if sum_all else None
+        )
+        norms = square_norms.sum(0).sqrt_()
+        chunk = inv_norms[first : first + len(maps)]
+        chunk.copy_(inverse(norms))
+        _column_sums[triton.cdiv(num_keys, _COLUMN_SUMS.columns), len(maps), splits](
+            maps,
+            chunk,
+            sums[:, :, first:],
+            num_queries,
+            num_keys,
+            maps.stride(1),
+            sums.stride(0),
+            sums.stride(1),
+            ROWS_OF_PROGRAM=_ROWS_OF_COLUMN_SUMS,
+            **_COLUMN_SUMS.options,
+        )
+    row_sum = whole_rows.sum(0) if sum_all else sums[0].sum(0)
+    direction_sum = sums[1].sum(0)
+    shape = (query.size(0), form.groups, -1)
+    return row_sum.view(shape), direction_sum.view(shape), inv_norms.view(shape)
+
+
+def backward(
+    query: Tensor,
+    key: Tensor,
+    lse: Tensor,
+    threshold: float,
+    per_head: bool,
+    strict: bool,
+    sum_all: bool,
+    inv_norms: Tensor,
+    grad_row_sum: Tensor,
+    grad_direction_sum: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Gradients of query and key by way of the sums of :func:`forward`, whose arguments and result these are."""
+    grads = torch.empty_like(query), torch.empty_like(key)
+    query, key, form = _prepare(query, key, per_head)
+    num_maps, num_queries, num_keys = query.size(0) * form.groups, query.size(2), key.size(2)
+    row_sums = torch.empty_like(lse)
+    by_map = (part.contiguous().view(num_maps, -1) for part in (inv_norms, grad_row_sum, grad_direction_sum))
+    inv_norms, grad_row_sum, grad_direction_sum = by_map
+    for first, maps in _chunks(query, key, num_maps):
+        _mean_maps_of(query, key, lse, threshold, strict, form, first, maps, None, None)
+        _grad_maps[triton.cdiv(num_queries, _GRAD_MAPS.rows), len(maps)](
+            maps,
+            inv_norms[first:],
+            grad_row_sum[first:],
+            grad_direction_sum[first:],
+            num_queries,
+            num_keys,
+            maps.stride(1),
+            SUM_ALL=sum_all,
+            HEADS=form.heads,
+            **_GRAD_MAPS.options,
+        )
+        common = (query, key, lse, maps, row_sums)
+        sizes = (first, num_queries, num_keys, maps.stride(1), *_strides(query, form), *_strides(key, form))
+        tile = _tile('_grad_query', form, query)
+        # heads first: those of the same rows run at the same time and read the same part of G
+        _grad_query[form.heads, triton.cdiv(num_queries, tile.rows), len(maps)](
+            *common,
+            grads[0],
+            *sizes,
+            *_strides(grads[0], form),
+            FORM=form,
+            PADDED=num_keys % tile.columns > 0,
+            **tile.options,
+        )
+        tile = _tile('_grad_key', form, query)
+        _grad_key[form.heads, triton.cdiv(num_keys, tile.columns), len(maps)](
+            *common, grads[1], *sizes, *_strides(grads[1], form), FORM=form, **tile.options
+        )
+    return grads
+
+
+def log_sum_exp(query: Tensor, key: Tensor) -> Tensor:
+    """Logarithm of the softmax's normalizer, ``(B, H, Nq)`` float32, for arguments as in :func:`forward`."""
+    query, key, form = _prepare(query, key, per_head=True)
+    lse = torch.empty(query.shape[:3], dtype=torch.float32, device=query.device)
+    tile = _tile('_grad_query', form, query)
+    num_maps = query.size(0) * form.groups
+    for first in range(0, num_maps, _MAX_PROGRAMS):
+        count = min(_MAX_PROGRAMS, num_maps - first)
+        _log_sum_exp[triton.cdiv(query.size(2), tile.rows), count](
+            query,
+            key,
+            lse,
+            first,
+            query.size(2),
+            key.size(2),
+            *_strides(query, form),
+            *_strides(key, form),
+            FORM=form,
+            **tile.options,
+        )
+    return lse
+
+
+def _prepare(query: Tensor, key: Tensor, per_head: bool) -> tuple[Tensor, Tensor, _Form]:
+    query, key = (tokens if tokens.stride(-1) == 1 else tokens.contiguous() for tokens in (query, key))
+    heads, dim = query.size(1), query.size(3)
+    groups = heads if per_head else 1
+    aligned = all(stride % 8 == 0 for tokens in (query, key) for stride in tokens.stride()[:3]) and dim % 8 == 0
+    block_dim = max(16, triton.next_power_of_2(dim))
+    return query, key, _Form(groups, heads // groups, dim, block_dim, 8 if aligned else 1)
+
+
+def _strides(tokens: Tensor, form: _Form) -> tuple[int, ...]:
+    return tuple(stride // form.unit for stride in tokens.stride()[:3])
+
+
+def _tile(kernel: str, form: _Form, query: Tensor) -> _Tile:
+    narrow, wide = _TILES[kernel]
+    return narrow if form.block_dim * query.element_size() <= 128 else wide
+
+
+def _chunks(query: Tensor, key: Tensor, num_maps: int) -> Iterator[tuple[int, Tensor]]:
+    """The first map of each chunk, and memory ``(maps, Nq, Nk)`` for them: the same for all chunks.
+
+    Rows begin at a multiple of 16 bytes. Gradients need the range of float32, so two bytes mean bfloat16.
+    """
+    dtype = torch.float32 if query.dtype == torch.float32 else torch.bfloat16
+    num_queries, num_keys = query.size(2), key.size(2)
+    row = triton.cdiv(num_keys, 16) * 16
+    at_once = max(1, min(num_maps, _MAX_PROGRAMS, _BYTES_OF_MAPS // max(1, num_queries * row * dtype.itemsize)))
+    memory = torch.empty(at_once, num_queries, row, dtype=dtype, device=query.device)[..., :num_keys]
+    if not num_queries or not num_keys:
+        return
+    for first in range(0, num_maps, at_once):
+        yield first, memory[: min(at_once, num_maps - first)]
+
+
+def _mean_maps_of(
+    query: Tensor,
+    key: Tensor,
+    lse: Tensor,
+    threshold: float,
+    strict: bool,
+    form: _Form,
+    first: int,
+    maps: Tensor,
+    square_norms: Tensor | None,
+    whole_rows: Tensor | None,
+) -> None:
+    """Write the kept entries of maps ``first`` and following, and sums over their rows and columns where asked for."""
+    num_queries, num_keys = query.size(2), key.size(2)
+    tile = _tile('_mean_maps', form, query)
+    _mean_maps[triton.cdiv(num_queries, tile.rows), triton.cdiv(num_keys, tile.columns), len(maps)](
+        query,
+        key,
+        lse,
+        maps,
+        square_norms,
+        whole_rows,
+        first,
+        num_queries,
+        num_keys,
+        maps.stride(1),
+        0 if whole_rows is None else whole_rows.stride(0),
+        threshold,
+        *_strides(query, form),
+        *_strides(key, form),
+        FORM=form,
+        STRICT=strict,
+        **tile.options,
+    )
+
+
+@triton.jit
+def _mean_maps(
+    query,
+    key,
+    lse,  # (B, H, Nq)
+    maps,  # (maps, Nq, Nk)
+    square_norms,  # (blocks of columns, maps, Nq), or None
+    whole_rows,  # (blocks of rows, M, Nk), or None
+    first,  # map of all M that is the first of maps
+    num_queries,
+    num_keys,
+    stride_row,
+    stride_whole,
+    threshold,
+    query_image,
+    query_head,
+    query_token,
+    key_image,
+    key_head,
+    key_token,
+    FORM: tl.constexpr,
+    STRICT: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    one = tl.program_id(2).to(tl.int64)
+    image, head = (first + one) // FORM.groups, (first + one) % FORM.groups * FORM.heads
+    mean = tl.full((ROWS, COLUMNS), 0.0, tl.float32)
+    for _ in range(FORM.heads):
+        queries = _tokens(query, image, head, row, num_queries, query_image, query_head, query_token, FORM)
+        keys = _tokens(key, image, head, column, num_keys, key_image, key_head, key_token, FORM)
+        row_lse = _of_rows(lse, image * FORM.groups * FORM.heads + head, row, num_queries, float('inf')) * _LOG2_E
+        mean += tl.exp2(_dot(queries, tl.trans(keys)) * _LOG2_E - row_lse[:, None])
+        head += 1
+    mean = tl.where(column[None, :] < num_keys, mean / FORM.heads, 0.0)
+    if whole_rows is not None:
+        place = tl.program_id(0).to(tl.int64) * stride_whole + (first + one) * num_keys + column
+        tl.store(whole_rows + place, tl.sum(mean, 0), mask=column < num_keys)
+    dropped = mean <= threshold if STRICT else mean < threshold
+    kept = tl.where(dropped, 0.0, mean).to(maps.dtype.element_ty)
+    inside = (row[:, None] < num_queries) & (column[None, :] < num_keys)
+    tl.store(_entries(maps, one, row, column, num_queries, stride_row), kept, mask=inside)
+    if square_norms is not None:
+        rounded = kept.to(tl.float32)
+        place = (tl.program_id(1).to(tl.int64) * tl.num_programs(2) + one) * num_queries + row
+        tl.store(square_norms + place, tl.sum(rounded * rounded, 1), mask=row < num_queries)
+
+
+@triton.jit
+def _column_sums(
+    maps,  # (maps, Nq, Nk)
+    inv_norms,  # (maps, Nq)
+    sums,  # (2, splits, M, Nk), from the first of maps on
+    num_queries,
+    num_keys,
+    stride_row,
+    stride_kind,
+    stride_split,
+    ROWS_OF_PROGRAM: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
+    one = tl.program_id(1).to(tl.int64)
+    begin = tl.program_id(2) * ROWS_OF_PROGRAM
+    rows = tl.full((COLUMNS,), 0.0, tl.float32)
+    directions = tl.full((COLUMNS,), 0.0, tl.float32)
+    for start in range(begin, tl.minimum(begin + ROWS_OF_PROGRAM, num_queries), ROWS):
+        row = start + tl.arange(0, ROWS)
+        inside = (row[:, None] < num_queries) & (column[None, :] < num_keys)
+        kept = tl.load(_entries(maps, one, row, column, num_queries, stride_row), mask=inside, other=0.0)
+        kept = kept.to(tl.float32)
+        rows += tl.sum(kept, 0)
+        directions += tl.sum(kept * _of_rows(inv_norms, one, row, num_queries, 0.0)[:, None], 0)
+    place = tl.program_id(2).to(tl.int64) * stride_split + one * num_keys + column
+    tl.store(sums + place, rows, mask=column < num_keys)
+    tl.store(sums + stride_kind + place, directions, mask=column < num_keys)
+
+
+@triton.jit
+def _grad_maps(
+    maps,  # (maps, Nq, Nk)
+    inv_norms,  # (maps, Nq)
+    grad_row_sum,  # (maps, Nk)
+    grad_direction_sum,  # (maps, Nk)
+    num_queries,
+    num_keys,
+    stride_row,
+    SUM_ALL: tl.constexpr,
+    HEADS: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    one = tl.program_id(1).to(tl.int64)
+    along = tl.full((ROWS,), 0.0, tl.float32)
+    for start in range(0, num_keys, COLUMNS):
+        column = start + tl.arange(0, COLUMNS)
+        inside = (row[:, None] < num_queries) & (column[None, :] < num_keys)
+        kept = tl.load(_entries(maps, one, row, column, num_queries, stride_row), mask=inside, other=0.0)
+        direction = _of_rows(grad_direction_sum, one, column, num_keys, 0.0)
+        along += tl.sum(kept.to(tl.float32) * direction[None, :], 1)
+    inv_norm = _of_rows(inv_norms, one, row, num_queries, 0.0) / HEADS
+    of_kept = -along * inv_norm * inv_norm * inv_norm * (HEADS * HEADS)
+    for start in range(0, num_keys, COLUMNS):
+        column = start + tl.arange(0, COLUMNS)
+        inside = (row[:, None] < num_queries) & (column[None, :] < num_keys)
+        entries = _entries(maps, one, row, column, num_queries, stride_row)
+        kept = tl.load(entries, mask=inside, other=0.0).to(tl.float32)
+        direction = _of_rows(grad_direction_sum, one, column, num_keys, 0.0)
+        by_row_sum = (_of_rows(grad_row_sum, one, column, num_keys, 0.0) / HEADS)[None, :]
+        grad = inv_norm[:, None] * direction[None, :] + of_kept[:, None] * kept
+        if SUM_ALL:
+            grad = tl.where(kept > 0, grad, 0.0) + by_row_sum
+        else:
+            grad = tl.where(kept > 0, grad + by_row_sum, 0.0)
+        tl.store(entries, grad.to(maps.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _grad_query(
+    query,
+    key,
+    lse,  # (B, H, Nq)
+    grad_maps,  # (maps, Nq, Nk)
+    row_sums,  # (B, H, Nq)
+    grad,
+    first,
+    num_queries,
+    num_keys,
+    stride_row,
+    query_image,
+    query_head,
+    query_token,
+    key_image,
+    key_head,
+    key_token,
+    grad_image,
+    grad_head,
+    grad_token,
+    FORM: tl.constexpr,
+    PADDED: tl.constexpr,  # the last tile ends outside the map
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
+    one = tl.program_id(2).to(tl.int64)
+    image, head = (first + one) // FORM.groups, (first + one) % FORM.groups * FORM.heads + tl.program_id(0)
+    line = image * FORM.groups * FORM.heads + head
+    queries = _tokens(query, image, head, row, num_queries, query_image, query_head, query_token, FORM)
+    row_lse = _of_rows(lse, line, row, num_queries, float('inf')) * _LOG2_E
+    weighted = tl.full((ROWS, FORM.block_dim), 0.0, tl.float32)
+    attended = tl.full((ROWS, FORM.block_dim), 0.0, tl.float32)
+    row_sum = tl.full((ROWS,), 0.0, tl.float32)
+    for start in range(0, num_keys, COLUMNS):
+        column = start + tl.arange(0, COLUMNS)
+        keys = _tokens(key, image, head, column, num_keys, key_image, key_head, key_token, FORM)
+        inside = (row[:, None] < num_queries) & (column[None, :] < num_keys)
+        grads = tl.load(_entries(grad_maps, one, row, column, num_queries, stride_row), mask=inside, other=0.0)
+        probs = tl.exp2(_dot(queries, tl.trans(keys)) * _LOG2_E - row_lse[:, None])
+        if PADDED:  # a score of 0 outside the map may be far above all others, and its probability infinite
+            probs = tl.where(column[None, :] < num_keys, probs, 0.0)
+        grads = probs * grads.to(tl.float32)
+        row_sum += tl.sum(grads, 1)
+        weighted += _dot_gradient(grads, keys)
+        attended += _dot_gradient(probs, keys)
+    tl.store(row_sums + line * num_queries + row, row_sum, mask=row < num_queries)
+    weighted -= row_sum[:, None] * attended
+    _store(grad, weighted, image, head, row, num_queries, grad_image, grad_head, grad_token, FORM)
+
+
+@triton.jit
+def _grad_key(
+    query,
+    key,
+    lse,  # (B, H, Nq)
+    grad_maps,  # (maps, Nq, Nk)
+    row_sums,  # (B, H, Nq)
+    grad,
+    first,
+    num_queries,
+    num_keys,
+    stride_row,
+    query_image,
+    query_head,
+    query_token,
+    key_image,
+    key_head,
+    key_token,
+    grad_image,
+    grad_head,
+    grad_token,
+    FORM: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    one = tl.program_id(2).to(tl.int64)
+    image, head = (first + one) // FORM.groups, (first + one) % FORM.groups * FORM.heads + tl.program_id(0)
+    line = image * FORM.groups * FORM.heads + head
+    keys = _tokens(key, image, head, column, num_keys, key_image, key_head, key_token, FORM)
+    total = tl.full((COLUMNS, FORM.block_dim), 0.0, tl.float32)
+    for start in range(0, num_queries, ROWS):
+        row = start + tl.arange(0, ROWS)
+        queries = _tokens(query, image, head, row, num_queries, query_image, query_head, query_token, FORM)
+        row_lse = _of_rows(lse, line, row, num_queries, float('inf')) * _LOG2_E
+        row_sum = _of_rows(row_sums, line, row, num_queries, 0.0)
+        inside = (row[:, None] < num_queries) & (column[None, :] < num_keys)
+        grads = tl.load(_entries(grad_maps, one, row, column, num_queries, stride_row), mask=inside, other=0.0)
+        probs = tl.exp2(_dot(queries, tl.trans(keys)) * _LOG2_E - row_lse[:, None])
+        grads = probs * (grads.to(tl.float32) - row_sum[:, None])
+        total += _dot_gradient(tl.trans(grads), queries)
+    _store(grad, total, image, head, column, num_keys, grad_image, grad_head, grad_token, FORM)
+
+
+@triton.jit
+def _log_sum_exp(
+    query,
+    key,
+    lse,  # (B, H, Nq)
+    first,
+    num_queries,
+    num_keys,
+    query_image,
+    query_head,
+    query_token,
+    key_image,
+    key_head,
+    key_token,
+    FORM: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    line = first + tl.program_id(1).to(tl.int64)
+    image, head = line // FORM.groups, line % FORM.groups
+    queries = _tokens(query, image, head, row, num_queries, query_image, query_head, query_token, FORM)
+    highest = tl.full((ROWS,), float('-inf'), tl.float32)
+    total = tl.full((ROWS,), 0.0, tl.float32)
+    for start in range(0, num_keys, COLUMNS):
+        column = start + tl.arange(0, COLUMNS)
+        keys = _tokens(key, image, head, column, num_keys, key_image, key_head, key_token, FORM)
+        scores = _dot(queries, tl.trans(keys)) * _LOG2_E
+        scores = tl.where(column[None, :] < num_keys, scores, float('-inf'))
+        higher = tl.maximum(highest, tl.max(scores, 1))
+        total = total * tl.exp2(highest - higher) + tl.sum(tl.exp2(scores - higher[:, None]), 1)
+        highest = higher
+    tl.store(lse + line * num_queries + row, (highest + tl.log2(total)) / _LOG2_E, mask=row < num_queries)
+
+
+@triton.jit
+def _tokens(tokens, image, head, token, size, stride_image, stride_head, stride_token, FORM: tl.constexpr):
+    """``(tokens, block_dim)`` of one head, zero outside."""
+    places, inside = _places(image, head, token, size, stride_image, stride_head, stride_token, FORM)
+    return tl.load(tokens + places, mask=inside, other=0.0)
+
+
+@triton.jit
+def _store(tokens, values, image, head, token, size, stride_image, stride_head, stride_token, FORM: tl.constexpr):
+    places, inside = _places(image, head, token, size, stride_image, stride_head, stride_token, FORM)
+    tl.store(tokens + places, values.to(tokens.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _places(image, head, token, size, stride_image, stride_head, stride_token, FORM: tl.constexpr):
+    channel = tl.arange(0, FORM.block_dim)[None, :]
+    start = (image * stride_image + head * stride_head) * FORM.unit
+    # 64 bits up to the head: within it 32 do, and take half the registers
+    places = token[:, None] * (stride_token * FORM.unit) + channel
+    return start + places, (token[:, None] < size) & (channel < FORM.dim)
+
+
+@triton.jit
+def _entries(maps, one, row, column, num_queries, stride_row):
+    """Pointers to a tile of a map."""
+    return maps + one * num_queries * stride_row + (row[:, None] * stride_row + column[None, :])
+
+
+@triton.jit
+def _of_rows(values, line, row, size, outside):
+    """``values[line]`` of ``(lines, size)``."""
+    return tl.load(values + line * size + row, mask=row < size, other=outside)
+
+
+@triton.jit
+def _dot(left, right):
+    if left.dtype == tl.float32:
+        return tl.dot(left, right, input_precision='tf32x3')
+    else:
+        return tl.dot(left, right)
+
+
+@triton.jit
+def _dot_gradient(left, tokens):
+    if tokens.dtype == tl.float16:
+        # gradients of float16 are too small for it; TF32 has its digits and the range of float32
+        return tl.dot(left, tokens.to(tl.float32), input_precision='tf32')
+    else:
+        return _dot(left.to(tokens.dtype), tokens)

@@ -1,0 +1,175 @@
+"""MiniCity as a user runs it: drawn, trained, evaluated, and resumed after SIGTERM."""
+
+import json
+import os
+import signal
+import statistics
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from mmrobust.performance.gpu_check.processes import error_lines
+from mmrobust.performance.gpu_check.tools import ToolRun, options_of, require, run_tool
+from mmrobust.performance.gpu_check.work import Work
+
+WARM_UP = 40  # iterations before the steady state: compiling, choosing kernels, starting the loaders
+EXIT_CODE_OF_SIGTERM = 143
+_TINY = """
+model = dict(
+    data_preprocessor=dict(size=(32, 64)),
+    backbone=dict(
+        arch=dict(_delete_=True, embed_dims=16, depth=2, num_heads=2, stem_depths=(1, 1), feature_blocks=(1,))
+    ),
+    decode_head=dict(in_channels=[128, 256, 16, 16], channels=16),
+    test_cfg=dict(crop_size=(32, 64), stride=(24, 48)),
+)
+train_dataloader['batch_size'] = 2
+train_dataloader['dataset']['pipeline'] = [
+    dict(type='mmrobust.LoadImageFromFile'),
+    dict(type='mmrobust.LoadAnnotations'),
+    dict(type='RandomResize', scale=(64, 32), ratio_range=(1.0, 2.0), keep_ratio=True),
+    dict(type='RandomCrop', crop_size=(32, 64)),
+    dict(type='PackSegInputs'),
+]
+"""
+
+
+def minicity(work: Work) -> None:
+    """Seconds of an iteration in the steady state, metrics, and whether a resumed run goes on as it would have."""
+    data = work.folder / 'minicity'
+    size, streets = (('64', '32'), ('4', '2', '1')) if work.tiny else (('256', '128'), ('32', '8', '1'))
+    counts = [word for pair in zip(('--num-train', '--num-val', '--num-acdc'), streets, strict=True) for word in pair]
+    drawn = run_tool(
+        work,
+        'tools/dataset_converters/minicity.py',
+        ['--out', str(data), '--size', *size, *counts],
+        work.logs / 'minicity-draw.log',
+    )
+    require(drawn)
+    work.note('draw', {'seconds': drawn.seconds})
+    known = options_of(work.root / 'tools/train.py')
+    # on a CPU compiling takes minutes
+    faster = [option for option in ('--compile', '--cuda-graphs') if option in known and not work.tiny]
+    training = [('--amp',), *(('--amp', option) for option in faster)]
+    _try(work, 'train --amp', lambda: _train(work, data, training[0]))
+    _try(work, 'evaluate', lambda: _evaluate(work, data))
+    for options in training[1:]:
+        _try(work, f'train {" ".join(options)}', lambda options=options: _train(work, data, options))
+    _try(work, 'resume after SIGTERM', lambda: _resume(work, data))
+
+
+def _try(work: Work, name: str, step: Any) -> None:
+    """One step that fails is reported, and the others are made."""
+    work.require_time(5, name)
+    try:
+        work.note(name, step())
+    except Exception as error:
+        work.note(name, {'error': error_lines(error)})
+
+
+def _config(work: Work, data: Path, interval: int, more: str = '') -> Path:
+    """The shipped config with another data root, and a log entry every ``interval`` iterations of these alone."""
+    path = work.folder / f'minicity_{interval}.py'
+    path.write_text(
+        f"""
+_base_ = {str(work.root / 'configs/fan_tap_adl_minicity.py')!r}
+train_dataloader = dict(dataset=dict(data_root={str(data)!r}))
+val_dataloader = dict(dataset=dict(data_root={str(data)!r}))
+test_dataloader = dict(dataset=dict(data_root={str(data)!r}))
+default_hooks = dict(logger=dict(interval={interval}))
+log_processor = dict(window_size={interval})
+"""
+        + (_TINY if work.tiny else '')
+        + more
+    )
+    return path
+
+
+def _train(work: Work, data: Path, options: tuple[str, ...]) -> dict[str, Any]:
+    iterations, interval = (6, 2) if work.tiny else (100, 10)
+    name = 'train' + ''.join(options)
+    run = _training(work, _config(work, data, interval), name, iterations, [*options, '--no-validate'])
+    require(run)
+    entries = scalars(work.folder / name)
+    steady = [entry for entry in entries if entry['step'] > (2 if work.tiny else WARM_UP)]
+    return {
+        'seconds_per_iteration': statistics.median(entry['time'] for entry in steady),
+        'of these waiting for data': statistics.median(entry['data_time'] for entry in steady),
+        'iterations': entries[-1]['step'],
+        'losses': {str(entry['step']): entry['loss'] for entry in (entries[0], entries[-1])},
+        'memory, MB': entries[-1].get('memory'),
+        'wall_seconds': run.seconds,
+    }
+
+
+def _training(work: Work, config: Path, name: str, iterations: int, arguments: list[str], watch: Any = None) -> ToolRun:
+    command = [str(config), '--work-dir', str(work.folder / name), *arguments]
+    command += ['--cfg-options', f'train_cfg.max_iters={iterations}', f'train_cfg.val_interval={iterations}']
+    command += [f'default_hooks.checkpoint.interval={iterations}']
+    log = work.logs / f'minicity-{name}.log'
+    return run_tool(work, 'tools/train.py', command, log, *([watch] if watch else []))
+
+
+def _evaluate(work: Work, data: Path) -> dict[str, Any]:
+    """The trained model on clean pictures and under two corruptions, in float32 and under autocast."""
+    tool = 'tools/evaluate_robustness.py'
+    checkpoint = (work.folder / 'train--amp' / 'last_checkpoint').read_text().strip()
+    fast = [option for option in ('--amp',) if option in options_of(work.root / tool)]
+    found: dict[str, Any] = {}
+    for options in ([], *([fast] if fast else [])):
+        name = ' '.join(options) or 'float32'
+        out = work.folder / f'robustness{"".join(options)}'
+        arguments = [str(_config(work, data, 10)), checkpoint, '--out', str(out), *options]
+        arguments += ['--corruptions', 'gaussian_noise', 'fog', '--severities', '3', '--worst', '0']
+        run = require(run_tool(work, tool, arguments, work.logs / f'minicity-evaluate{"".join(options)}.log'))
+        results = json.loads((out / 'results.json').read_text())['results']
+        found[name] = {'wall_seconds': run.seconds, 'clean_mIoU': results['clean_mIoU'], 'mPC': results['mPC']}
+    if len(found) == 2:
+        exact, quick = found.values()
+        found['difference'] = max(abs(exact[key] - quick[key]) for key in ('clean_mIoU', 'mPC'))
+    return found
+
+
+def _resume(work: Work, data: Path) -> dict[str, Any]:
+    """Largest relative difference of a loss between an undisturbed run and one that was stopped and resumed."""
+    iterations, stop_at = (12, 3) if work.tiny else (40, 8)
+    config = _config(work, data, 1, 'env_cfg = dict(cudnn_benchmark=False)\n')
+    arguments = ['--no-validate']
+    require(_training(work, config, 'undisturbed', iterations, arguments))
+    told = []
+
+    def stop(pid: int) -> None:
+        entries = scalars(work.folder / 'stopped')
+        if not told and entries and entries[-1]['step'] >= stop_at:
+            told.append(entries[-1]['step'])
+            os.kill(pid, signal.SIGTERM)
+
+    require(_training(work, config, 'stopped', iterations, arguments, stop), EXIT_CODE_OF_SIGTERM)
+    stopped_at = scalars(work.folder / 'stopped')[-1]['step']
+    require(_training(work, config, 'stopped', iterations, [*arguments, '--resume']))
+    expected = {entry['step']: entry['loss'] for entry in scalars(work.folder / 'undisturbed')}
+    resumed = {entry['step']: entry['loss'] for entry in scalars(work.folder / 'stopped') if entry['step'] > stopped_at}
+    if not resumed or not expected.keys() >= resumed.keys() or max(resumed) != iterations:
+        raise RuntimeError(f'of {iterations} iterations, stopped after {stopped_at}, these were resumed: {[*resumed]}')
+    errors = {step: abs(loss - expected[step]) / abs(expected[step]) for step, loss in resumed.items()}
+    # later ones may drift apart: kernels whose sums are in no fixed order are amplified by training
+    first = [errors[step] for step in sorted(errors)[:3]]
+    return {
+        'stopped after': stopped_at,
+        'error of the first three losses': max(first),
+        'error of all losses': max(errors.values()),
+        'tolerance': 0.01,
+        'held': max(first) <= 0.01,
+    }
+
+
+def scalars(work_dir: Path) -> list[dict[str, Any]]:
+    """What a training run's log has of losses, of all runs in the folder, in the order of iterations."""
+    entries = {}
+    for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for line in file.read_text().splitlines():
+            with suppress(json.JSONDecodeError):  # a line that is being written
+                entry = json.loads(line)
+                if 'loss' in entry:
+                    entries[entry['step']] = entry
+    return [entries[step] for step in sorted(entries)]

@@ -1,0 +1,184 @@
+"""A part in processes of its own under a time limit: whatever happens to it, what it has reported is kept."""
+
+import ctypes
+import faulthandler
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from mmrobust.performance.gpu_check.work import OutOfTimeError, Work
+
+STATES = ('done', 'out of time', 'failed')  # of several processes the last one counts
+_LINES = 12  # of a log or traceback that a report shows
+_FATAL = 'Fatal Python error'
+KILL_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
+
+
+class Outcome(NamedTuple):
+    """How a part ended."""
+
+    state: str  # of STATES
+    reason: str  # '' where it is done
+
+
+def run_under_limit(
+    function: Callable[[Work], None], work: Work, limit: float, on_note: Callable[[str, Any], None], log: Path
+) -> Outcome:
+    """Run ``work.count`` processes of a part; end what is left of them after ``limit`` seconds.
+
+    Args:
+        function: of a module, not a lambda; it returns nothing and reports with :meth:`Work.note`.
+        work: what it is called with.
+        limit: seconds.
+        on_note: called here with name and value of everything that is reported.
+        log: what the processes print, of the first; that of the others lies beside it.
+    """
+    context = multiprocessing.get_context('fork' if work.forked else 'spawn')
+    ends = time.monotonic() + limit
+    running: dict[Connection, tuple[BaseProcess, Path]] = {}
+    outcomes: list[Outcome] = []
+    for index in range(work.count):
+        receiver, sender = context.Pipe(duplex=False)
+        log_of_process = log if index == 0 else log.with_name(f'{log.stem}.{index}{log.suffix}')
+        log_of_process.unlink(missing_ok=True)  # of an earlier run
+        process = context.Process(target=_run, args=(function, work.of_process(index, sender), log_of_process))
+        process.start()
+        sender.close()  # so that nobody but the process holds it
+        running[receiver] = process, log_of_process
+    late = False
+    try:
+        while running and not late:
+            late = time.monotonic() > ends
+            wait(list(running), timeout=0.2)
+            for receiver, (process, log_of_process) in list(running.items()):
+                alive = process.is_alive()  # asked first: what it sent before it died is read below
+                outcome = None
+                for message in _messages(receiver):
+                    if isinstance(message, dict):  # the last one of a process: how it ended
+                        outcome = Outcome(**message)
+                    else:
+                        on_note(*message)
+                if outcome is None and alive:
+                    continue
+                if outcome is None:
+                    process.join()
+                    outcome = Outcome('failed', f'{_death(process.exitcode)}\n{_tail_of(log_of_process)}'.rstrip())
+                outcomes.append(outcome)
+                _end(process)
+                del running[receiver]
+        for process, _ in running.values():
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGABRT)  # it writes to its log where it is
+        for process, _ in running.values():
+            process.join(1)
+    finally:
+        for process, _ in running.values():
+            _end(process)
+    outcomes += [
+        Outcome('out of time', f'ended after {limit:.0f} s; last lines of its log:\n{_tail_of(log_of_process)}')
+        for _, log_of_process in running.values()
+    ]
+    state = max((outcome.state for outcome in outcomes), key=STATES.index)
+    return Outcome(state, '\n'.join(dict.fromkeys(outcome.reason for outcome in outcomes if outcome.reason)))
+
+
+def forked_processes_can_use_the_device(work: Work) -> bool:
+    """Whether a process that is forked off here finds a GPU that works; True without CUDA.
+
+    If something that was imported has touched the GPU, it does not, and processes must be started afresh.
+    """
+    if not torch.cuda.is_available():
+        return True
+    outcome = run_under_limit(_touch_device, work, 60, lambda name, value: None, work.logs / 'fork.log')
+    return outcome.state == 'done'
+
+
+def error_lines(error: BaseException) -> str:
+    """The last lines of its traceback."""
+    return _tail(''.join(traceback.format_exception(error)))
+
+
+def to_log(log: Path) -> None:
+    """Send what this process prints to a file, what a library or a dying interpreter prints too."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with log.open('wb') as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    # those of Python may be somebody else's, such as a test's
+    sys.stdout, sys.stderr = (os.fdopen(os.dup(number), 'w', buffering=1) for number in (1, 2))
+    faulthandler.enable(sys.stderr, all_threads=False)
+
+
+def _touch_device(work: Work) -> None:
+    torch.ones(1, device='cuda').sum().item()
+
+
+def _run(function: Callable[[Work], None], work: Work, log: Path) -> None:
+    os.setsid()  # a group, which is ended as a whole
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(KILL_WITH_PARENT, signal.SIGKILL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # of gigabytes
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends the group
+    to_log(log)
+    outcome = Outcome('done', '')
+    try:
+        function(work)
+    except OutOfTimeError as error:
+        outcome = Outcome('out of time', str(error))
+    except BaseException as error:
+        traceback.print_exc()
+        outcome = Outcome('failed', error_lines(error))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with suppress(OSError):
+        work.connection.send(json.dumps(outcome._asdict()))
+        work.connection.close()
+    os._exit(0)  # not by way of threads and handlers of a library, which may never end
+
+
+def _messages(receiver: Connection) -> Iterator[Any]:
+    """What has come from a process and was not read yet."""
+    with suppress(EOFError, OSError):
+        while receiver.poll():
+            yield json.loads(receiver.recv())
+
+
+def _end(process: BaseProcess) -> None:
+    """Kill a process and all that it has started."""
+    for _ in range(2):  # its group may not exist yet
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            process.kill()
+        process.join(5)
+
+
+def _death(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        return f'its process was ended by {signal.Signals(-exit_code).name}; last lines of its log:'
+    return f'its process ended with code {exit_code} and said nothing; last lines of its log:'
+
+
+def _tail_of(log: Path) -> str:
+    """What is worth reading of a log: the top of a stack that faulthandler wrote, else the last lines."""
+    text = log.read_text(errors='replace') if log.is_file() else ''
+    fatal = text.rfind(_FATAL)
+    return _tail(text) if fatal < 0 else '\n'.join(text[fatal:].splitlines()[:_LINES])
+
+
+def _tail(text: str) -> str:
+    return '\n'.join(text.rstrip().splitlines()[-_LINES:])

@@ -1,0 +1,330 @@
+"""What the parts have found, as one JSON file and one Markdown file, written anew after every finding."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmrobust.files import write_whole
+from mmrobust.performance.targets import ON_GPU_CHECK, judge
+
+# What they count says something only where all was compared.
+_WHOLE_ONLY = ('equality', 'combinations', 'tests')
+
+
+@dataclass
+class PartReport:
+    """One part: what became of it, and what it found until then."""
+
+    state: str = 'not run'  # then 'running', and 'done', 'failed in parts', 'failed', 'out of time' or 'skipped'
+    seconds: float = 0.0
+    limit: float = 0.0
+    reason: str = ''  # of any end but 'done'
+    found: dict[str, Any] = field(default_factory=dict)
+
+    def end(self, state: str, reason: str) -> None:
+        """Say how it ended. A part that went through is not done where a step of it has reported an error."""
+        errors = {name: row['error'] for name, row in self.found.items() if isinstance(row, dict) and 'error' in row}
+        if errors:
+            reason = '\n'.join([*filter(None, [reason]), *(f'{name}:\n{error}' for name, error in errors.items())])
+            state = 'failed in parts' if state == 'done' else state
+        self.state, self.reason = state, reason
+
+
+@dataclass
+class Report:
+    """All parts of a run, in their order.
+
+    Attributes:
+        folder: of ``gpu_check.json`` and ``gpu_check.md``.
+        run: what is the same for all: minutes, command, when it began.
+        parts: by name.
+    """
+
+    folder: Path
+    run: dict[str, Any]
+    parts: dict[str, PartReport]
+
+    def write(self) -> None:
+        """Write both files, each of them whole."""
+        write_whole(self.folder / 'gpu_check.json', json.dumps(self.content(), indent=2) + '\n')
+        write_whole(self.folder / 'gpu_check.md', self.markdown())
+
+    def content(self) -> dict[str, Any]:
+        """Everything, for JSON: numbers that are not finite as text."""
+        parts = {name: asdict(part) for name, part in self.parts.items()}
+        return _finite({'run': self.run, 'targets': self.targets(), 'parts': parts})
+
+    def targets(self) -> list[dict[str, Any]]:
+        """Every target; None for measured and held where it was not measured, and in a dry run, which says nothing."""
+        found = {
+            name: part.found
+            for name, part in self.parts.items()
+            if not self.run['dry_run'] and (name not in _WHOLE_ONLY or part.state in ('done', 'failed in parts'))
+        }
+        return judge(ON_GPU_CHECK, found, missing=True)
+
+    def markdown(self) -> str:
+        """What a person reads first."""
+        title = 'Dry run of the check on a GPU: tiny sizes, no figures' if self.run['dry_run'] else 'Check on a GPU'
+        found = {name: part.found for name, part in self.parts.items()}
+        chapters = [
+            f'# {title}',
+            _environment(found.get('environment', {}), self.run),
+            '## Targets\n' + _targets(self.targets()),
+            '## Parts\n' + _parts(self.parts),
+            _equality(found.get('equality', {})),
+            _ops(found.get('ops', {})),
+            _steps(found.get('steps', {}), found.get('compiled', {})),
+            _combinations(found.get('combinations', {})),
+            _minicity(found.get('minicity', {})),
+            _evaluation(found.get('evaluation', {})),
+            _tests(found.get('tests', {})),
+            _profiles(found.get('compiled', {})),
+            _failures(self.parts),
+        ]
+        return '\n\n'.join(filter(None, chapters)) + '\n'
+
+
+def _environment(found: Mapping[str, Any], run: Mapping[str, Any]) -> str:
+    listed = ', '.join(f'{name} {value}' for name, value in found.items())
+    return f'{run["started"]}, `{run["command"]}`, {run["minutes"]:g} minutes.\n{listed or "Environment unknown"}.'
+
+
+def _targets(targets: Iterable[Mapping[str, Any]]) -> str:
+    rows = []
+    for row in targets:
+        held = {True: 'held', False: '**missed**', None: 'not measured'}[row['held']]
+        rows.append((row['what'], _number(row['measured']), f'{row["relation"]} {row["limit"]:g} {row["unit"]}', held))
+    return _table(('what', 'measured', 'target', ''), rows)
+
+
+def _parts(parts: Mapping[str, PartReport]) -> str:
+    rows = [
+        (name, part.state, f'{part.seconds:.0f}', f'{part.limit:.0f}', _last_line(part.reason))
+        for name, part in parts.items()
+    ]
+    return _table(('part', 'state', 'seconds', 'limit', 'why'), rows)
+
+
+def _equality(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """The worst case of each operation, dtype and form, and every case that does not hold."""
+    if not found:
+        return ''
+    groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
+    for row in found.values():
+        groups.setdefault((row['op'], row['dtype'], 'compiled' if row['compiled'] else 'eager'), []).append(row)
+    rows = []
+    for key, cases in groups.items():
+        errors = [case['errors'] for case in cases if 'errors' in case]
+        gradients = [value for of in errors for name, value in of.items() if name.startswith('gradient')]
+        values = [value for of in errors for name, value in of.items() if not name.startswith('gradient')]
+        kernels = sorted({kernel for case in cases for kernel in case.get('kernels', ())})
+        held = sum(case['held'] for case in cases)
+        worst = [f'{max(numbers):.1e}' if numbers else '-' for numbers in (values, gradients)]
+        tolerance = f'{cases[0]["tolerance"]:.0e}'
+        fell_back = sum(bool(case.get('fell back')) for case in cases)
+        ran = f'{len(kernels)} kernels' if kernels else 'none'
+        rows.append((*key, *worst, tolerance, f'{held} of {len(cases)}', ran, fell_back))
+    header = ('op', 'dtype', 'form', 'value error', 'gradient error', 'allowed', 'held', 'own kernels', 'fell back')
+    kernels = sorted({kernel for case in found.values() for kernel in case.get('kernels', ())})
+    lines = ['## Equality with the plain formula', 'Worst cases, over the largest entry.', '', _table(header, rows)]
+    if kernels:
+        lines += ['', f'Kernels of this project that ran: {", ".join(kernels)}.']
+    failures = {case['failure'] for case in found.values() if case.get('failure')}
+    warned = {warning for case in found.values() for warning in case.get('warnings', ())}
+    lines += [f'- kernels do not compile: {_last_line(text)}' for text in sorted(failures)]
+    lines += [f'- warned: {_last_line(text)}' for text in sorted(warned)]
+    for name, case in found.items():
+        if not case['held']:
+            lines.append(f'- {name}: {_why_not_equal(case)}')
+    return '\n'.join(lines)
+
+
+def _why_not_equal(case: Mapping[str, Any]) -> str:
+    if 'error' in case:
+        return case['error'].splitlines()[-1]
+    errors = ', '.join(f'{name} {value:.1e}' for name, value in case['errors'].items() if value > case['tolerance'])
+    return '; '.join(filter(None, [errors, 'no kernel of this project ran' if case['fell back'] else '']))
+
+
+def _ops(found: Mapping[str, Mapping[str, Any]]) -> str:
+    rows, failed = [], []
+    for name, table in found.items():
+        if 'error' in table:
+            failed.append(f'- {name}: {table["error"].splitlines()[-1]}')
+            continue
+        for form, row in table['rows'].items():
+            first = form == next(iter(table['rows']))
+            rows.append(
+                (
+                    table['title'] if first else '',
+                    form,
+                    *(_number(1e3 * row[key] if row[key] else None) for key in ('seconds', 'device_seconds')),
+                    *(_number(row[key]) for key in ('time_ratio', 'device_ratio')),
+                    _number(row['peak_bytes'] / 1e6 if row['peak_bytes'] is not None else None),
+                    *(_number(row.get(f'bandwidth by {key}')) for key in ('seconds', 'device_seconds')),
+                )
+            )
+    if not found:
+        return ''
+    header = ('what', 'form', 'ms', 'ms of kernels', 'x first', 'kernels x first', 'peak MB', 'of copy bandwidth',
+              'kernels, of copy bandwidth')  # fmt: skip
+    return '\n'.join(['## Operations', _table(header, rows), *failed])
+
+
+def _steps(eager: Mapping[str, Mapping[str, Any]], compiled: Mapping[str, Mapping[str, Any]]) -> str:
+    rows, failed = [], []
+    for name in dict.fromkeys([*eager, *compiled]):
+        for form, found in (('eager', eager), ('compiled', compiled)):
+            row = found.get(name, {})
+            if 'error' in row:
+                failed.append(f'- {name}, {form}: {row["error"].splitlines()[-1]}')
+            if 'seconds' not in row:
+                continue
+            base = found.get(f'{name.partition(",")[0]}, baseline', {})
+            ratios = [row[key] / base[key] if base.get(key) and row[key] else None for key in ('seconds', 'peak_bytes')]
+            memory = row['peak_bytes'] / 1e9 if row['peak_bytes'] else None
+            rows.append(
+                (
+                    name,
+                    form,
+                    *map(_number, (1e3 * row['seconds'], ratios[0], memory, ratios[1], row.get('compile_seconds'))),
+                )
+            )
+    if not eager and not compiled:
+        return ''
+    header = ('step', 'form', 'ms', 'x baseline', 'GB', 'x baseline', 's to compile')
+    return '\n'.join(
+        ['## Training steps, FAN-B-Hybrid, 1024 crop, bfloat16, no optimizer', _table(header, rows), *failed]
+    )
+
+
+def _combinations(found: Mapping[str, Mapping[str, Any]]) -> str:
+    if not found:
+        return ''
+    rows = []
+    for name, row in found.items():
+        numbers = ('', '', row['error'].splitlines()[-1]) if 'error' in row else (
+            f'{row["loss error"]:.1e} (allowed {row["tolerances"][0]:g})',
+            f'{row["gradient error"]:.1e} (allowed {row["tolerances"][1]:g})',
+            '',
+        )  # fmt: skip
+        rows.append((name, *numbers[:2], 'yes' if row['held'] else f'**no** {numbers[2]}'))
+    return '## A small FAN beside eager float32\n' + _table(('form', 'loss error', 'gradient error', 'held'), rows)
+
+
+def _minicity(found: Mapping[str, Mapping[str, Any]]) -> str:
+    if not found:
+        return ''
+    lines = ['## MiniCity']
+    rows = []
+    for name, row in found.items():
+        if 'error' in row:
+            lines.append(f'- {name}: {row["error"].splitlines()[-1]}')
+        elif name.startswith('train'):
+            losses = ' to '.join(_number(loss) for loss in row['losses'].values())
+            rows.append((name, *map(_number, (row['seconds_per_iteration'], row['of these waiting for data'])), losses,
+                         row['iterations'], _number(row['wall_seconds'])))  # fmt: skip
+    if rows:
+        lines.append(_table(('run', 's per iteration', 'waiting for data', 'loss', 'iterations', 's in all'), rows))
+    evaluated = found.get('evaluate', {})
+    rows = [
+        (name, *(_number(row[key]) for key in ('clean_mIoU', 'mPC', 'wall_seconds')))
+        for name, row in evaluated.items()
+        if isinstance(row, Mapping)
+    ]
+    if rows:
+        lines += ['', _table(('evaluation', 'clean mIoU', 'mPC', 's in all'), rows)]
+    resumed = found.get('resume after SIGTERM', {})
+    if 'held' in resumed:
+        lines += [
+            '',
+            f'Stopped by SIGTERM after iteration {resumed["stopped after"]} and resumed: the first three losses differ '
+            f'by {resumed["error of the first three losses"]:.1e} of an undisturbed run at most (allowed '
+            f'{resumed["tolerance"]:g}), all by {resumed["error of all losses"]:.1e}.',
+        ]
+    return '\n'.join(lines)
+
+
+def _evaluation(found: Mapping[str, Mapping[str, Any]]) -> str:
+    if not found:
+        return ''
+    keys = ('seconds_per_picture', 'seconds_to_start_a_cell', 'extrapolated_hours', 'loaders')
+    rows = [
+        (name, *(_number(row.get(key)) for key in keys), row.get('measured') or row['error'].splitlines()[-1])
+        for name, row in found.items()
+    ]
+    header = ('form', 's per image', 's to start a cell', 'hours for all, extrapolated', 'loaders', 'measured')
+    return '## Evaluation of 2048 x 1024 images under corruption\n' + _table(header, rows)
+
+
+def _tests(found: Mapping[str, Mapping[str, Any]]) -> str:
+    if 'tests' not in found:
+        return ''
+    row = found['tests']
+    counts = ', '.join(f'{row[name]} {name}' for name in ('passed', 'failed', 'skipped'))
+    failures = [f'- {name}: {_last_line(text.splitlines()[-1])}' for name, text in row['failures'].items() if text]
+    return '\n'.join([f'## Tests that need a GPU\n{counts} in {row["seconds"]:.0f} s.', *failures])
+
+
+def _profiles(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Those of the largest batch; JSON has the others."""
+    chapters = []
+    profiled = {name: row for name, row in found.items() if row.get('profile')}
+    largest = max((_batch(name) for name in profiled), default=0)
+    for name, row in profiled.items():
+        if _batch(name) < largest:
+            continue
+        profile = row['profile']
+        total = profile['seconds']
+        rows = [
+            (f'`{kernel["name"][:90]}`', kernel['calls'], f'{1e3 * kernel["seconds"]:.2f}',
+             f'{kernel["seconds"] / total:.1%}' if total else '-')
+            for kernel in profile['kernels']
+        ]  # fmt: skip
+        own = ', '.join(profile['own']) or 'none'
+        head = f'{profile["launches"]} launches, {1e3 * total:.1f} ms of kernels; kernels of this project: {own}.'
+        chapters.append(f'### {name}, compiled\n{head}\n\n' + _table(('kernel', 'launches', 'ms', 'share'), rows))
+    return '\n\n'.join(['## Profiles: the longest kernels of a step', *chapters]) if chapters else ''
+
+
+def _batch(name: str) -> int:
+    """Of ``'batch 8, baseline'``."""
+    return int(name.split(',')[0].split()[1])
+
+
+def _failures(parts: Mapping[str, PartReport]) -> str:
+    chapters = [
+        f'### {name}: {part.state}\n```\n{part.reason}\n```'
+        for name, part in parts.items()
+        if part.state in ('failed in parts', 'failed', 'out of time')
+    ]
+    return '\n\n'.join(['## Failures', *chapters]) if chapters else ''
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    cells = [[str(cell).replace('|', '\\|') for cell in row] for row in rows]
+    lines = ['| ' + ' | '.join(row) + ' |' for row in [list(header), *cells]]
+    return '\n'.join([lines[0], '|' + '---|' * len(header), *lines[1:]])
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return '-'
+    return f'{value:.3g}' if abs(value) < 1000 else f'{value:.0f}'
+
+
+def _last_line(text: str, length: int = 160) -> str:
+    line = text.strip().splitlines()[-1] if text.strip() else ''
+    return line if len(line) <= length else f'{line[:length]} ...'
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
