@@ -45,6 +45,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def file_of(path: str) -> Path:
+    """The results that a path stands for: the file, or that of a folder."""
+    return Path(path, RESULTS) if Path(path).is_dir() else Path(path)
+
+
 def read_number(path: str, metric: str) -> float:
     """The number ``metric`` of a run: of the headline of its report, or of what tools/test.py wrote.
 
@@ -52,7 +57,7 @@ def read_number(path: str, metric: str) -> float:
         FileNotFoundError: there is no file.
         ValueError: the file is no JSON, or has no such number.
     """
-    file = Path(path, RESULTS) if Path(path).is_dir() else Path(path)
+    file = file_of(path)
     if not file.is_file():
         raise FileNotFoundError(f'There are no results {str(file)!r}.')
     content = read_json(file)
@@ -66,9 +71,8 @@ def read_number(path: str, metric: str) -> float:
 
 def direction(path: str, metric: str) -> str:
     """What is better of a number, ``'higher'`` or ``'lower'``, as the report says; empty if it does not."""
-    file = Path(path, RESULTS) if Path(path).is_dir() else Path(path)
     try:
-        columns = Report.read(file).headline.columns
+        columns = Report.read(file_of(path)).headline.columns
     except ValueError:  # of tools/test.py
         return ''
     return next((column.better for column in columns if column.key == metric), '')
