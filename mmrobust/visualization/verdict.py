@@ -124,7 +124,9 @@ def _difference(runs: Runs, run: Report, base: Report) -> str:
     parts = []
     for word in ('better', 'worse'):
         some = {row: number for row, number in sure.items() if _judged(number, of).split()[1] == word}
-        parts.append(f'{len(some)} significantly {word} ({_listed(some)})' if some else f'none significantly {word}')
+        most = 'most: ' if len(some) > _TOP else ''
+        listed = f'{len(some)} significantly {word} ({most}{_listed(some)})'
+        parts.append(listed if some else f'none significantly {word}')
     counted = _counted(len(found), table.row)
     return f'{text} Of {counted}, each by itself: {"; ".join(parts)}; the others do not differ significantly.'
 
@@ -138,8 +140,8 @@ def _judged(number: Number, column: Column) -> str:
 
 def _listed(found: Mapping[str, Number]) -> str:
     """The largest changes."""
-    largest = sorted(found, key=lambda row: -abs(found[row].value))
-    return ', '.join(f'{row} {plus(found[row].value)}' for row in largest[:_TOP]) + ', ...' * (len(largest) > _TOP)
+    largest = sorted(found, key=lambda row: -abs(found[row].value))[:_TOP]
+    return ', '.join(f'{row} {plus(found[row].value)}' for row in largest)
 
 
 def _named(runs: Runs, table: Table) -> list[str]:

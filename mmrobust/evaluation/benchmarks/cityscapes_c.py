@@ -233,6 +233,7 @@ def summarize(
     by_corruption, sampled = mean_over_severities(miou), mean_over_severities(samples)
     clean_miou, mpc = mean_iou(clean.confusion), mean_over_corruptions(by_corruption)
     mpc_samples = mean_over_corruptions(sampled)
+    draws = {'clean_mIoU': clean_samples, 'mPC': mpc_samples, 'retention': 100 * mpc_samples / clean_samples}
     shown_groups = {
         group: [by_corruption[name] for name in names if name in by_corruption] for group, names in groups.items()
     }
@@ -245,7 +246,7 @@ def summarize(
         'mPC': mpc,
         'mPC_interval': interval(mpc_samples),
         'retention': retention(mpc, clean_miou),
-        'retention_interval': interval(100 * mpc_samples / clean_samples),
+        'retention_interval': interval(draws['retention']),
         'groups': {group: float(np.mean(values)) for group, values in shown_groups.items() if values},
         'corruptions': by_corruption,
         'severities': {
@@ -254,7 +255,7 @@ def summarize(
         },
         'cells': {cell.key: {'mIoU': miou[cell], 'mIoU_interval': interval(samples[cell])} for cell in corrupted},
         'classes': by_class(class_names, {'clean': class_iou(clean.confusion), 'corrupted': mean_class_iou}),
-        'bootstrap': bootstrap_record(clean.images, clean_mIoU=clean_samples, mPC=mpc_samples, corruptions=sampled),
+        'bootstrap': bootstrap_record(clean.images, **draws, corruptions=sampled),
     }
 
 
