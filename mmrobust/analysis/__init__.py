@@ -3,10 +3,9 @@
 from mmrobust.analysis.attention_maps import CoarseMaps, TokenAttention
 from mmrobust.analysis.attention_statistics import STATISTICS, AttentionStatistics, Statistic
 from mmrobust.analysis.distribution import Distribution, Summary
-from mmrobust.analysis.observing import prefix_tokens, preprocess, require_observable
+from mmrobust.analysis.observing import preprocess, require_observable
 from mmrobust.analysis.statistics_table import StatisticsTable
 from mmrobust.analysis.tap_dilations import DilationTable, dilation_shares
-from mmrobust.analysis.token_grid import token_grid
 
 __all__ = [
     'STATISTICS',
@@ -19,8 +18,6 @@ __all__ = [
     'Summary',
     'TokenAttention',
     'dilation_shares',
-    'prefix_tokens',
     'preprocess',
     'require_observable',
-    'token_grid',
 ]

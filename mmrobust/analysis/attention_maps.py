@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmrobust.analysis.token_grid import token_grid
 from mmrobust.models.layers import AttentionView
 
 __all__ = ['CoarseMaps', 'TokenAttention']
@@ -37,7 +36,7 @@ class CoarseMaps:
             ValueError: attention is confined to windows, so that there is no N x N map.
         """
         refuse_windows(view)
-        num_tokens = view.query.size(2)
+        num_tokens = view.attention.query.size(2)
         side = min(self.side, num_tokens)
         edges = [cell * num_tokens // side for cell in range(side + 1)]
         rows = [
@@ -49,38 +48,35 @@ class CoarseMaps:
 class TokenAttention:
     """An ``observe`` function: what one token attends to, head by head, in multiples of the uniform attention 1 / N.
 
+    Prefix tokens, such as a class token, are not shown.
+
     Args:
         place: row and column of the token among the patches, each a share of the picture's height and width in [0, 1).
-        picture_hw: height and width of the picture as the backbone sees it.
-        num_prefix_tokens: tokens of the view before its patch tokens; they are not shown.
     """
 
-    def __init__(self, place: tuple[float, float], picture_hw: tuple[int, int], num_prefix_tokens: int = 0) -> None:
+    def __init__(self, place: tuple[float, float]) -> None:
         if not all(0 <= share < 1 for share in place):
             raise ValueError(f'the place of a token must be two shares from 0 to below 1, got {place}')
         self.place = place
-        self.picture_hw = picture_hw
-        self.num_prefix_tokens = num_prefix_tokens
 
     @torch.no_grad()
     def __call__(self, view: AttentionView) -> Tensor:
         """``(B, H, Hp, Wp)``.
 
         Raises:
-            ValueError: attention is confined to windows.
+            ValueError: attention is confined to windows, or the view's grid is not that of its tokens.
         """
         refuse_windows(view)
-        num_tokens = view.query.size(2)
-        hw_shape = token_grid(num_tokens - self.num_prefix_tokens, self.picture_hw)
-        row, column = (int(share * length) for share, length in zip(self.place, hw_shape, strict=True))
-        index = self.num_prefix_tokens + row * hw_shape[1] + column
-        attended = view.rows(index, index + 1)[:, :, 0, self.num_prefix_tokens :]
-        return num_tokens * attended.unflatten(-1, hw_shape)
+        view.check_grid()
+        row, column = (int(share * length) for share, length in zip(self.place, view.hw_shape, strict=True))
+        index = view.num_prefix_tokens + row * view.hw_shape[1] + column
+        attended = view.rows(index, index + 1)[:, :, 0, view.num_prefix_tokens :]
+        return view.attention.query.size(2) * attended.unflatten(-1, view.hw_shape)
 
 
 def refuse_windows(view: AttentionView) -> None:
     """Raise a ValueError for attention in windows."""
-    if view.bias is not None:
+    if view.num_windows is not None:
         raise ValueError(
             'attention in windows has no N x N map to draw; its statistics are those of attention_statistics.py'
         )

@@ -51,7 +51,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmrobust.analysis.token_grid import token_grid
 from mmrobust.models.layers import AttentionView
 
 __all__ = ['STATISTICS', 'AttentionStatistics', 'Statistic']
@@ -92,51 +91,50 @@ class AttentionStatistics:
     """An ``observe`` function: the statistics of one layer, as the module's docstring defines them.
 
     Args:
-        picture_hw: height and width of the pictures as the backbone sees them; they decide the grid of the tokens.
-        num_images: I, pictures in the batch.
         paired: the second half of the batch is the first half corrupted. Only then there is stability.
         top_k: k of ``top_share``, at least 1.
-        num_prefix_tokens: tokens of the view before its patch tokens.
         block_entries: how many entries of the maps are computed at once.
 
     Raises:
-        ValueError: ``top_k`` is below 1, or a paired batch has an odd number of pictures.
+        ValueError: ``top_k`` is below 1.
     """
 
     def __init__(
         self,
-        picture_hw: tuple[int, int],
-        num_images: int,
         paired: bool = False,
         top_k: int = 5,
-        num_prefix_tokens: int = 0,
         block_entries: int = _BLOCK_ENTRIES,
     ) -> None:
         if top_k < 1:
             raise ValueError(f'top_k must be at least 1, got {top_k}')
-        if paired and num_images % 2:
-            raise ValueError(f'a batch of clean and corrupted pictures must have an even number, got {num_images}')
-        self.picture_hw = picture_hw
-        self.num_images = num_images
         self.paired = paired
         self.top_k = top_k
-        self.num_prefix_tokens = num_prefix_tokens
         self.block_entries = block_entries
 
     @torch.no_grad()
     def __call__(self, view: AttentionView) -> dict[str, Tensor]:
-        """Statistic to ``(I, H)`` float; those of pairs are ``(I / 2, H)``."""
-        batch, heads, num_tokens, _ = view.query.shape
-        if view.key.size(2) != num_tokens:
-            raise ValueError(f'a map must have as many keys as queries, got {view.key.size(2)} and {num_tokens}')
-        per_image = functools.partial(_sum_of_windows, num_windows=batch // self.num_images)
-        regions = view.query_regions
-        if regions is None:
-            regions = view.query.new_ones(batch, 1, num_tokens, dtype=torch.bool)
-        counted = regions.any(1)[:, None]  # (B, 1, N)
-        place, on_grid = self._places(view)
+        """Statistic to ``(I, H)`` float; those of pairs are ``(I / 2, H)``.
 
-        sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=view.query.device))
+        Raises:
+            ValueError: the tokens are no grid with prefix tokens in front of it, keys are not as many as queries, or a
+                paired batch has an odd number of pictures.
+        """
+        query, key, *_, regions, key_regions = view.attention
+        batch, heads, num_tokens, _ = query.shape
+        num_windows = 1 if view.num_windows is None else view.num_windows
+        if key.size(2) != num_tokens:
+            raise ValueError(f'a map must have as many keys as queries, got {key.size(2)} and {num_tokens}')
+        if self.paired and batch // num_windows % 2:
+            raise ValueError(
+                f'a batch of clean and corrupted pictures must have an even number, got {batch // num_windows}'
+            )
+        per_image = functools.partial(_sum_of_windows, num_windows=num_windows)
+        if regions is None:
+            regions = query.new_ones(batch, 1, num_tokens, dtype=torch.bool)
+        counted = regions.any(1)[:, None]  # (B, 1, N)
+        place, on_grid = _places(view)
+
+        sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=query.device))
         step = max(1, self.block_entries // (batch * heads * num_tokens))
         for start in range(0, num_tokens, step):
             block = slice(start, start + step)
@@ -160,7 +158,7 @@ class AttentionStatistics:
                 sums['dot_rows'] = sums['dot_rows'] + (dot / torch.mul(*norms.transpose(1, 2).chunk(2))).sum(-1)
 
         rows = per_image(counted.sum(-1))  # (I, 1)
-        found = _of_columns(sums['columns'], regions, view.key_regions, self.top_k, per_image)
+        found = _of_columns(sums['columns'], regions, key_regions, self.top_k, per_image)
         found['row_effective_tokens'] = per_image(sums['effective']) / rows
         found['self_share'] = per_image(sums['self']) / rows
         found['neighbour_share'] = per_image(sums['near']) / per_image((counted & on_grid).sum(-1))
@@ -175,16 +173,15 @@ class AttentionStatistics:
             found['stability_rows'] = per_image(sums['dot_rows']) / rows.chunk(2)[0]
         return found
 
-    def _places(self, view: AttentionView) -> tuple[Tensor, Tensor]:
-        """Row and column of every token, ``(2, N)``, and which of them are patches, ``(N,)``."""
-        in_window = view.bias is not None  # a window is square, and holds patches alone
-        num_prefix = 0 if in_window else self.num_prefix_tokens
-        num_tokens = view.query.size(2)
-        _, width = token_grid(num_tokens - num_prefix, (1, 1) if in_window else self.picture_hw)
-        index = torch.arange(num_tokens, device=view.query.device) - num_prefix
-        place = torch.stack((index.div(width, rounding_mode='floor'), index % width))
-        place[:, index < 0] = -2  # near no patch
-        return place, index >= 0
+
+def _places(view: AttentionView) -> tuple[Tensor, Tensor]:
+    """Row and column of every token, ``(2, N)``, and which of them are patches, ``(N,)``."""
+    view.check_grid()
+    query, (_, width) = view.attention.query, view.hw_shape
+    index = torch.arange(query.size(2), device=query.device) - view.num_prefix_tokens
+    place = torch.stack((index.div(width, rounding_mode='floor'), index % width))
+    place[:, index < 0] = -2  # near no patch
+    return place, index >= 0
 
 
 def _sum_of_windows(values: Tensor, num_windows: int) -> Tensor:

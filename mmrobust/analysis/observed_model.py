@@ -8,7 +8,7 @@ from mmengine.config import Config
 from torch import Tensor
 from torch.utils.data import DataLoader, StackDataset, Subset
 
-from mmrobust.analysis.observing import prefix_tokens, preprocess, require_observable
+from mmrobust.analysis.observing import preprocess, require_observable
 from mmrobust.evaluation.images import evenly
 from mmrobust.evaluation.models.evaluated_model import EvaluatedModel
 from mmrobust.models.layers import Observe
@@ -48,11 +48,6 @@ class ObservedModel(EvaluatedModel):
         if crop is None and test_cfg.get('mode') == 'slide':
             crop = tuple(test_cfg['crop_size'])
         self.crop = crop
-
-    @property
-    def num_prefix_tokens(self) -> int:
-        """Tokens that ``observe`` is shown before the patch tokens: class, distillation, registers."""
-        return prefix_tokens(self.backbone)
 
     def pictures(
         self, corruption: str | None = None, severity: int = 3, num_images: int | None = None, batch_size: int = 1

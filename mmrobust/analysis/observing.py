@@ -1,4 +1,4 @@
-"""What looking at the attention of any task model takes: its backbone, its pictures, and which tokens are seen."""
+"""What looking at the attention of any task model takes: its backbone, and its pictures."""
 
 import copy
 import inspect
@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ['prefix_tokens', 'preprocess', 'require_observable']
+__all__ = ['preprocess', 'require_observable']
 
 
 def require_observable(model: nn.Module) -> nn.Module:
@@ -23,11 +23,6 @@ def require_observable(model: nn.Module) -> nn.Module:
             f'not in {type(backbone or model).__name__}'
         )
     return backbone
-
-
-def prefix_tokens(backbone: nn.Module) -> int:
-    """Tokens that ``observe`` is shown before the patch tokens: class, distillation, registers."""
-    return getattr(backbone, 'num_prefix_tokens', 0) - getattr(backbone.blocks[0], 'observed_from', 0)
 
 
 def preprocess(

@@ -12,7 +12,6 @@ from mmrobust.analysis import (
     AttentionStatistics,
     CoarseMaps,
     dilation_shares,
-    prefix_tokens,
     preprocess,
     require_observable,
 )
@@ -111,17 +110,16 @@ class AttentionLogHook(Hook):
         """The scalars of each layer, and the maps of the first picture, mean over heads, as pixels."""
         part = slice(self.num_images)
         inputs = preprocess(model, data_batch['inputs'][part], data_batch['data_samples'][part], True)
-        size, num_prefix_tokens = tuple(inputs.shape[-2:]), prefix_tokens(model.backbone)
-        statistics = AttentionStatistics(size, len(inputs), top_k=self.top_k, num_prefix_tokens=num_prefix_tokens)
+        statistics = AttentionStatistics(top_k=self.top_k)
         coarse = CoarseMaps(MAP_SIDE)
         _, layers = model.backbone(
             inputs,
             lambda view: (
                 statistics(view),
-                attention_diversification(*view[:6], tau=self.tau),
+                attention_diversification(view.attention, tau=self.tau),
                 _mean_weights(view.tap_weights),
-                coarse(view)[0].mean(0).cpu().numpy() if draws and view.bias is None else None,
-                view.key.size(2),
+                coarse(view)[0].mean(0).cpu().numpy() if draws and view.num_windows is None else None,
+                view.attention.key.size(2),
             ),
         )
         scalars = [

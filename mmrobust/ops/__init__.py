@@ -1,6 +1,6 @@
 """Arithmetic on tensors: each function has a plain reference, and forms that keep nothing they can compute again."""
 
-from mmrobust.ops.attention import attention_output, attention_probs
+from mmrobust.ops.attention import Attention, attention_output, attention_probs
 from mmrobust.ops.attention_diversification import (
     ADL_MODES,
     attention_diversification,
@@ -17,6 +17,7 @@ from mmrobust.ops.token_pooling import (
 
 __all__ = [
     'ADL_MODES',
+    'Attention',
     'attention_diversification',
     'attention_diversification_reference',
     'attention_output',

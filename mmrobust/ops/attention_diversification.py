@@ -39,7 +39,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmrobust.ops.attention import attention_output
+from mmrobust.ops.attention import Attention, attention_output
 from mmrobust.ops.attention_sums import Kept, Sums, attention_sums, attention_with_sums
 
 ADL_MODES = ('paper', 'official', 'pairwise')
@@ -83,10 +83,10 @@ def _row_similarities(attn: Tensor, tau: float, mode: str, per_head: bool) -> Te
     threshold = tau / attn.size(-1)
     kept = maps * (maps > threshold if mode == 'official' else maps >= threshold)
     if mode == 'pairwise':
-        cosines = torch.cosine_similarity(kept.unsqueeze(-2), kept.unsqueeze(-3), dim=-1)
-        num_rows = cosines.size(-1)
-        others = ~torch.eye(num_rows, dtype=torch.bool, device=attn.device)
-        return (cosines * others).sum(-1) / max(1, num_rows - 1)
+        units = torch.nn.functional.normalize(kept, dim=-1)
+        cosines = units @ units.transpose(-2, -1)
+        others = ~torch.eye(attn.size(-2), dtype=torch.bool, device=attn.device)
+        return (cosines * others).sum(-1) / max(1, attn.size(-2) - 1)
     if mode == 'paper':
         mean = kept.mean(-2, keepdim=True)
     else:
@@ -96,12 +96,7 @@ def _row_similarities(attn: Tensor, tau: float, mode: str, per_head: bool) -> Te
 
 
 def attention_diversification(
-    query: Tensor,
-    key: Tensor,
-    gate: Tensor | None = None,
-    bias: Tensor | None = None,
-    query_regions: Tensor | None = None,
-    key_regions: Tensor | None = None,
+    attention: Attention,
     *,
     tau: float = 2.0,
     mode: str = 'paper',
@@ -109,16 +104,10 @@ def attention_diversification(
     sample_rows: int | None = None,
     block_entries: int | None = None,
 ) -> Tensor:
-    """:func:`attention_diversification_reference` of ``softmax(query @ key^T * gate + bias)``, without the map.
+    """:func:`attention_diversification_reference` of :func:`~mmrobust.ops.attention_probs`, without the map.
 
     Args:
-        query: ``(B, H, Nq, D)``, scaled.
-        key: ``(B, H, Nk, D)``.
-        gate: broadcastable to ``(B, H, Nq, Nk)`` with both token axes present, or None.
-        bias: broadcastable to ``(B, H, Nq, Nk)`` with both token axes present, or None. May hold ``-inf``.
-        query_regions: bool ``(B, S, Nq)``, which queries lie in each region, or None for a single region. Between
-            regions the ``bias`` must be ``-inf``, or so low that the probability is 0.
-        key_regions: bool ``(B, S, Nk)``, the same for keys; given together with ``query_regions``.
+        attention: of one layer.
         tau: threshold in units of the uniform attention ``1 / Nk``, >= 0.
         mode: ``'paper'``, ``'official'`` or ``'pairwise'`` (module docstring).
         per_head: compare rows head by head instead of averaging the heads first.
@@ -131,22 +120,16 @@ def attention_diversification(
     Raises:
         ValueError: if only one of ``query_regions`` and ``key_regions`` is given.
     """
-    rows = (query, gate, bias, query_regions)
-    query, gate, bias, query_regions = _sampled(*rows, sample_rows)
-    with torch.autocast(query.device.type, enabled=False):
-        regions = _regions(query, key, (query_regions, key_regions), tau)
-        kept = _kept(regions, tau / key.size(-2), mode, per_head, block_entries)
-        return _diversification(attention_sums(query, key, gate, bias, kept), regions, mode)
+    attention = _sampled(attention, sample_rows)
+    with torch.autocast(attention.query.device.type, enabled=False):
+        regions = _regions(attention, tau)
+        kept = _kept(regions, tau / attention.key.size(-2), mode, per_head, block_entries)
+        return _diversification(attention_sums(attention, kept), regions, mode)
 
 
 def diversified_attention(
-    query: Tensor,
-    key: Tensor,
+    attention: Attention,
     value: Tensor,
-    gate: Tensor | None = None,
-    bias: Tensor | None = None,
-    query_regions: Tensor | None = None,
-    key_regions: Tensor | None = None,
     *,
     tau: float = 2.0,
     mode: str = 'paper',
@@ -154,36 +137,33 @@ def diversified_attention(
     sample_rows: int | None = None,
     block_entries: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """``softmax(query @ key^T * gate + bias) @ value``, and :func:`attention_diversification` of the same attention.
+    """:func:`~mmrobust.ops.attention_output`, and :func:`attention_diversification` of the same attention.
 
     Whatever can be shared is: the probabilities of a block of rows on a CPU, the softmax's normalizer on a GPU.
 
     Args:
+        attention: of one layer.
         value: ``(B, H, Nk, D)``. The others as in :func:`attention_diversification`.
 
     Returns:
         The output ``(B, H, Nq, D)`` in the dtype of ``value``, and the loss.
     """
-    with torch.autocast(query.device.type, enabled=False):
-        if sample_rows is not None and sample_rows < query.size(-2):
-            out = attention_output(query, key, value, gate, bias)
+    with torch.autocast(attention.query.device.type, enabled=False):
+        if sample_rows is not None and sample_rows < attention.query.size(-2):
             options = dict(tau=tau, mode=mode, per_head=per_head, sample_rows=sample_rows, block_entries=block_entries)
-            view = (query, key, gate, bias, query_regions, key_regions)
-            return out, attention_diversification(*view, **options)
-        regions = _regions(query, key, (query_regions, key_regions), tau)
-        kept = _kept(regions, tau / key.size(-2), mode, per_head, block_entries)
-        out, sums = attention_with_sums(query, key, value, gate, bias, kept)
+            return attention_output(attention, value), attention_diversification(attention, **options)
+        regions = _regions(attention, tau)
+        kept = _kept(regions, tau / attention.key.size(-2), mode, per_head, block_entries)
+        out, sums = attention_with_sums(attention, value, kept)
         return out, _diversification(sums, regions, mode)
 
 
-def _sampled(
-    query: Tensor, gate: Tensor | None, bias: Tensor | None, regions: Tensor | None, sample_rows: int | None
-) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-    """The same rows of all of them, others in each image."""
-    batch, heads, num_rows, _ = query.shape
+def _sampled(attention: Attention, sample_rows: int | None) -> Attention:
+    """The attention of some query rows, others in each image."""
+    batch, heads, num_rows, _ = attention.query.shape
     if sample_rows is None or sample_rows >= num_rows:
-        return query, gate, bias, regions
-    drawn = torch.rand(batch, num_rows, device=query.device).argsort(-1)[:, :sample_rows]
+        return attention
+    drawn = torch.rand(batch, num_rows, device=attention.query.device).argsort(-1)[:, :sample_rows]
 
     def rows_of(x: Tensor | None) -> Tensor | None:
         if x is None:
@@ -191,9 +171,10 @@ def _sampled(
         x = x.expand(batch, -1, -1, -1) if x.dim() == 4 else x.expand(batch, heads, -1, -1)
         return x.gather(2, drawn[:, None, :, None].expand(-1, x.size(1), -1, x.size(3)))
 
-    if regions is not None:
-        regions = regions.gather(2, drawn[:, None].expand(-1, regions.size(1), -1))
-    return rows_of(query), rows_of(gate), rows_of(bias), regions
+    query, key, gate, bias, query_regions, key_regions = attention
+    if query_regions is not None:
+        query_regions = query_regions.gather(2, drawn[:, None].expand(-1, query_regions.size(1), -1))
+    return Attention(rows_of(query), key, rows_of(gate), rows_of(bias), query_regions, key_regions)
 
 
 class _Regions(NamedTuple):
@@ -215,12 +196,15 @@ class _Regions(NamedTuple):
         return (sums * self.of_keys).sum(-1)
 
 
-def _regions(query: Tensor, key: Tensor, masks: tuple[Tensor | None, Tensor | None], tau: float) -> _Regions:
+def _regions(attention: Attention, tau: float) -> _Regions:
+    query, key, *_, query_regions, key_regions = attention
+    masks = query_regions, key_regions
     if (masks[0] is None) != (masks[1] is None):
         raise ValueError('query_regions and key_regions of ADL must be given together, got only one of them')
     if masks[0] is None:
         batch, num_rows, num_keys = query.size(0), query.size(-2), key.size(-2)
-        return _Regions(None, None, max(1, batch * num_rows), tau / max(1, num_keys), num_rows, num_rows)
+        rows = max(1, num_rows)
+        return _Regions(None, None, max(1, batch) * rows, tau / max(1, num_keys), rows, rows)
     dtype = torch.promote_types(query.dtype, torch.float32)  # which can count all tokens
     of_queries, of_keys = (mask.to(dtype).transpose(-2, -1).unsqueeze(1) for mask in masks)
     num_queries, num_keys = of_queries.sum(-2, keepdim=True), of_keys.sum(-2, keepdim=True)  # (B, 1, 1, S)
@@ -244,16 +228,18 @@ def _diversification(sums: Sums, regions: _Regions, mode: str) -> Tensor:
     """The loss from what the operator found."""
     num_cosines = regions.num_rows * sums.of_rows.size(1)
     if mode == 'pairwise':
+        if regions.of_keys is None:
+            pairs = sums.of_directions.square().sum() - (sums.inv_norms > 0).sum()
+            return pairs / (num_cosines * max(1, regions.rows_of_rows - 1))
         squares = (sums.of_directions.square() / _others(regions.rows_of_keys)).sum()
         active = (sums.inv_norms > 0).to(sums.inv_norms.dtype)
         with_themselves = (active / _others(regions.rows_of_rows)).sum()
         return (squares - with_themselves) / num_cosines
-    mean = sums.of_rows / regions.rows_of_keys
+    mean = sums.of_rows
     if mode == 'official':
-        mean = mean * (mean > regions.threshold_of_keys)
-    square = regions.total(mean.square())
-    # a mean that is all zero has cosine 0, and no gradient
-    inv_norm = torch.where(square > 0, square, 1).rsqrt() * (square > 0)
+        mean = mean * (mean > regions.threshold_of_keys * regions.rows_of_keys)
+    # a mean that is all zero has cosine 0, and no gradient; one that is not is far above the smallest number
+    inv_norm = regions.total(mean.square()).clamp(min=torch.finfo(torch.float32).tiny).rsqrt()
     return (sums.of_directions * mean * inv_norm).sum() / num_cosines
 
 

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from mmrobust.ops import attention_sums_blocks, kernels
-from mmrobust.ops.attention import attention_output
-from mmrobust.ops.attention_sums_blocks import Sweep
+from mmrobust.ops.attention import Attention, attention_output
+from mmrobust.ops.attention_sums_blocks import Kept
 
 _MAX_HEAD_DIM = 128  # of the kernels
 
@@ -32,67 +32,39 @@ class Sums(NamedTuple):
     inv_norms: Tensor  # (B, G, Nq), without gradient; 0 for a row of which nothing is kept
 
 
-class Kept(NamedTuple):
-    """Which entries of a map are kept, and how.
-
-    Attributes:
-        threshold: what an entry must reach; ignored where ``thresholds`` are given.
-        thresholds: ``(B or 1, 1, Nq, 1)``, one for each row, infinity for a row that takes no part; or None.
-        strict: an entry must exceed its threshold, not only reach it.
-        sum_all: ``Sums.of_rows`` is of whole rows, and not of what is kept of them.
-        per_head: each head is a map of its own; else the mean over heads is the map.
-        block_entries: how many entries of maps are alive at once where the sums are made in blocks of rows; None
-            chooses by device.
-    """
-
-    threshold: float
-    thresholds: Tensor | None
-    strict: bool
-    sum_all: bool
-    per_head: bool
-    block_entries: int | None
-
-
-def attention_sums(query: Tensor, key: Tensor, gate: Tensor | None, bias: Tensor | None, kept: Kept) -> Sums:
-    """The sums over rows of ``softmax(query @ key^T * gate + bias)``; shapes are those of :class:`Sweep`."""
+def attention_sums(attention: Attention, kept: Kept) -> Sums:
+    """The sums over rows of the attention probabilities. ``kept`` says which rows take part; regions are not read."""
     lse = None
-    if _kernels_fit(query, key, gate, bias, kept):
-        lse = torch.ops.mmrobust.log_sum_exp(query.detach(), key.detach())
-    return _sums(query, key, None, gate, bias, lse, kept)[1]
+    if _kernels_fit(attention, kept):
+        lse = torch.ops.mmrobust.log_sum_exp(attention.query.detach(), attention.key.detach())
+    return _sums(attention, None, lse, kept)[1]
 
 
-def attention_with_sums(
-    query: Tensor, key: Tensor, value: Tensor, gate: Tensor | None, bias: Tensor | None, kept: Kept
-) -> tuple[Tensor, Sums]:
+def attention_with_sums(attention: Attention, value: Tensor, kept: Kept) -> tuple[Tensor, Sums]:
     """The attention output ``(B, H, Nq, D)`` in the dtype of ``value``, and :func:`attention_sums`.
 
     On a CPU in float32 or float64, and with a ``gate``, which ``scaled_dot_product_attention`` does not take, both are
     made in the same sweep. Elsewhere the output is that of ``scaled_dot_product_attention``, whose normalizer the
     kernels use again.
     """
-    if gate is None and _kernels_fit(query, key, gate, bias, kept):
-        out, lse = _attention_and_normalizer(query, key, value)
-        return out, _sums(query, key, None, None, None, lse, kept)[1]
-    if gate is None and (query.device.type != 'cpu' or value.dtype not in (torch.float32, torch.float64)):
-        return attention_output(query, key, value, None, bias), _sums(query, key, None, gate, bias, None, kept)[1]
-    return _sums(query, key, value, gate, bias, None, kept)
+    if _kernels_fit(attention, kept):
+        out, lse = _attention_and_normalizer(attention, value)
+        return out, _sums(attention, None, lse, kept)[1]
+    fused = attention.query.device.type != 'cpu' or value.dtype not in (torch.float32, torch.float64)
+    if attention.gate is None and fused:
+        return attention_output(attention, value), _sums(attention, None, None, kept)[1]
+    return _sums(attention, value, None, kept)
 
 
-def _sums(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor | None,
-    gate: Tensor | None,
-    bias: Tensor | None,
-    lse: Tensor | None,
-    kept: Kept,
-) -> tuple[Tensor, Sums]:
+def _sums(attention: Attention, value: Tensor | None, lse: Tensor | None, kept: Kept) -> tuple[Tensor, Sums]:
+    query, key, gate, bias, *_ = attention
     out, *sums = torch.ops.mmrobust.attention_sums(query, key, value, gate, bias, lse, *kept)
     return out, Sums(*sums)
 
 
-def _kernels_fit(query: Tensor, key: Tensor, gate: Tensor | None, bias: Tensor | None, kept: Kept) -> bool:
+def _kernels_fit(attention: Attention, kept: Kept) -> bool:
     """Whether the kernels take it: no gate, no bias, no rows of their own, and sizes that 32 bits can count."""
+    query, key, gate, bias, *_ = attention
     return (
         gate is None
         and bias is None
@@ -105,12 +77,13 @@ def _kernels_fit(query: Tensor, key: Tensor, gate: Tensor | None, bias: Tensor |
     )
 
 
-def _attention_and_normalizer(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+def _attention_and_normalizer(attention: Attention, value: Tensor) -> tuple[Tensor, Tensor]:
     """The output of ``scaled_dot_product_attention``, and the logarithm of the softmax's normalizer ``(B, H, Nq)``.
 
     PyTorch does not give the second away, but those of its operators that compute both do: so the one that it would
     choose is called by name.
     """
+    query, key = attention.query, attention.key
     if query.dtype != torch.float32 and query.size(-1) % 8 == 0 and value.dtype == query.dtype:
         chosen = _fused_attention(query.device.index, query.dtype, query.size(-1))
         if chosen == 'cudnn':
@@ -119,7 +92,7 @@ def _attention_and_normalizer(query: Tensor, key: Tensor, value: Tensor) -> tupl
         if chosen == 'flash':
             found = torch.ops.aten._scaled_dot_product_flash_attention(query, key, value, scale=1.0)
             return found[0], found[1].detach().reshape(query.shape[:3])
-    return attention_output(query, key, value), torch.ops.mmrobust.log_sum_exp(query.detach(), key.detach())
+    return attention_output(attention, value), torch.ops.mmrobust.log_sum_exp(query.detach(), key.detach())
 
 
 @torch.compiler.assume_constant_result
@@ -180,8 +153,8 @@ def _attention_sums(
         return query.new_empty(0), *sums
 
     def in_blocks() -> tuple[Tensor, ...]:
-        kept = (threshold, thresholds, strict, sum_all, per_head, block_entries)
-        out, *sums = attention_sums_blocks.forward(_sweep(query, key, value, gate, bias, *kept))
+        kept = Kept(threshold, thresholds, strict, sum_all, per_head, block_entries)
+        out, *sums = attention_sums_blocks.forward(*_widened(query, key, value, gate, bias), kept)
         return query.new_empty(0) if out is None else out.to(value.dtype), *sums
 
     return in_blocks() if lse is None else kernels.run_or(by_kernels, in_blocks)
@@ -228,9 +201,10 @@ def _attention_sums_backward(
         return *grads, none.clone(), none.clone(), none.clone()
 
     def in_blocks() -> tuple[Tensor, ...]:
-        kept = (threshold, thresholds, strict, sum_all, per_head, block_entries)
-        sweep = _sweep(query, key, value, gate, bias, *kept)
-        grads = attention_sums_blocks.backward(sweep, grad_out.to(sweep.query.dtype), grad_row_sum, grad_direction_sum)
+        kept = Kept(threshold, thresholds, strict, sum_all, per_head, block_entries)
+        attention, values = _widened(query, key, value, gate, bias)
+        grads_of_outputs = (grad_out.to(attention.query.dtype), grad_row_sum, grad_direction_sum)
+        grads = attention_sums_blocks.backward(attention, values, kept, *grads_of_outputs)
         given = (query, key, value, gate, bias)
         return tuple(none.clone() if x is None else _as(x, grad) for x, grad in zip(given, grads, strict=True))
 
@@ -249,13 +223,11 @@ def _as(x: Tensor, grad: Tensor) -> Tensor:
     return grad if same else like.copy_(grad)
 
 
-def _sweep(query, key, value, gate, bias, threshold, thresholds, *options) -> Sweep:
-    """In float32 at least."""
+def _widened(query: Tensor, *others: Tensor | None) -> tuple[Attention, Tensor | None]:
+    """Attention and value in float32 at least; ``others`` are key, value, gate and bias."""
     dtype = torch.promote_types(query.dtype, torch.float32)
-    tensors = (None if x is None else x.to(dtype) for x in (query, key, value, gate, bias))
-    if thresholds is None:
-        thresholds = query.new_full((1, 1, query.size(2), 1), threshold, dtype=dtype)
-    return Sweep(*tensors, thresholds, *options)
+    key, value, gate, bias = (None if x is None else x.to(dtype) for x in others)
+    return Attention(query.to(dtype), key, gate, bias), value
 
 
 def _setup_context(ctx, inputs: tuple, output: tuple) -> None:

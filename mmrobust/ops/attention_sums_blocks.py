@@ -9,23 +9,31 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mmrobust.ops.attention import Attention
+
 # Entries of an (images, H, rows, Nk) block. On a CPU it and its gradient stay near a core; measured best at 64 to 128
 # rows for N = 4096.
 _BLOCK_ENTRIES = {'cpu': 2**21}
 _BLOCK_ENTRIES_ACCELERATOR = 2**25
 
 
-class Sweep(NamedTuple):
-    """What is swept over, ``softmax(query @ key^T * gate + bias)``, and what is kept of it."""
+class Kept(NamedTuple):
+    """Which entries of a map are kept, and how.
 
-    query: Tensor  # (B, H, Nq, D), scaled
-    key: Tensor  # (B, H, Nk, D)
-    value: Tensor | None  # (B, H, Nk, D), or None for no output
-    gate: Tensor | None  # broadcastable to (B, H, Nq, Nk) with both token axes present
-    bias: Tensor | None  # the same
-    thresholds: Tensor  # (B or 1, 1, Nq, 1), infinity for a row that takes no part
-    strict: bool  # an entry must exceed its threshold, not only reach it
-    sum_all: bool  # the first sum is of whole rows, and not of what is kept of them
+    Attributes:
+        threshold: what an entry must reach; ignored where ``thresholds`` are given.
+        thresholds: ``(B or 1, 1, Nq, 1)``, one for each row, infinity for a row that takes no part; or None.
+        strict: an entry must exceed its threshold, not only reach it.
+        sum_all: the first sum is of whole rows, and not of what is kept of them.
+        per_head: each head is a map of its own; else the mean over heads is the map.
+        block_entries: how many entries of maps are alive at once where the sums are made in blocks of rows; None
+            chooses by device.
+    """
+
+    threshold: float
+    thresholds: Tensor | None
+    strict: bool
+    sum_all: bool
     per_head: bool
     block_entries: int | None
 
@@ -44,31 +52,36 @@ class _Block(NamedTuple):
     inv_norms: Tensor  # (images, G, rows, 1), 1 / |kept row|, and 0 for a row that is all zero
 
 
-def forward(sweep: Sweep) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
+def forward(attention: Attention, value: Tensor | None, kept: Kept) -> tuple[Tensor | None, Tensor, Tensor, Tensor]:
     """The attention output, and the two sums over rows.
+
+    Args:
+        attention: in float32 or float64.
+        value: ``(B, H, Nk, D)`` in the same dtype, or None for no output.
+        kept: see :class:`Kept`.
 
     Returns:
         The output ``(B, H, Nq, D)`` or None; ``(B, G, Nk)`` the sum of rows; ``(B, G, Nk)`` the sum of kept rows, each
         divided by its norm; ``(B, G, Nq)`` one over these norms, 0 for a row of which nothing is kept.
     """
-    query, key = sweep.query, sweep.key
-    groups = query.size(1) if sweep.per_head else 1
-    out = None if sweep.value is None else torch.empty_like(query)
+    query, key = attention.query, attention.key
+    groups = query.size(1) if kept.per_head else 1
+    out = None if value is None else torch.empty_like(query)
     row_sum, direction_sum = (query.new_zeros(query.size(0), groups, 1, key.size(-2)) for _ in range(2))
     inv_norms = query.new_empty(query.size(0), groups, query.size(-2), 1)
-    for block in _blocks(sweep):
+    for block in _blocks(attention, kept):
         images, rows = block.images, block.rows
         counted = block.counted.to(query.dtype).expand(-1, groups, -1, -1).transpose(-2, -1)
-        row_sum[images] += counted @ (block.maps if sweep.sum_all else block.kept)
+        row_sum[images] += counted @ (block.maps if kept.sum_all else block.kept)
         direction_sum[images] += block.inv_norms.transpose(-2, -1) @ block.kept
         inv_norms[images, :, rows] = block.inv_norms
         if out is not None:
-            out[images, :, rows] = block.probs @ sweep.value[images]
+            out[images, :, rows] = block.probs @ value[images]
     return out, row_sum.squeeze(-2), direction_sum.squeeze(-2), inv_norms.squeeze(-1)
 
 
 class Gradients(NamedTuple):
-    """Those of what was swept over, None where that was None."""
+    """Those of what attention is made of, None where that was None."""
 
     query: Tensor
     key: Tensor
@@ -77,31 +90,38 @@ class Gradients(NamedTuple):
     bias: Tensor | None
 
 
-def backward(sweep: Sweep, grad_out: Tensor | None, grad_row_sum: Tensor, grad_direction_sum: Tensor) -> Gradients:
+def backward(
+    attention: Attention,
+    value: Tensor | None,
+    kept: Kept,
+    grad_out: Tensor | None,
+    grad_row_sum: Tensor,
+    grad_direction_sum: Tensor,
+) -> Gradients:
     """The way back through the sums and, with a value, through the attention output.
 
     With ``Â_i`` the kept row, ``n_i`` its norm, ``g`` and ``d`` the gradients of the two sums, an entry that is kept
     has the gradient ``g_j + d_j / n_i - (Â_i . d) Â_ij / n_i^3``.
 
     Args:
-        sweep: as in the forward pass.
+        attention, value, kept: as in :func:`forward`.
         grad_out: gradient of the output, or None without one.
         grad_row_sum: ``(B, G, Nk)``.
         grad_direction_sum: ``(B, G, Nk)``.
     """
-    query, key, value, gate, bias = sweep[:5]
+    query, key, gate, bias, *_ = attention
     grad_row, direction = grad_row_sum.unsqueeze(-2), grad_direction_sum.unsqueeze(-2)  # to meet the rows of a block
-    heads = 1 if sweep.per_head else query.size(1)
+    heads = 1 if kept.per_head else query.size(1)
     # contiguous, unlike zeros_like: views of them are added to
     sums = (None if x is None else x.new_zeros(x.shape) for x in (key, value, gate, bias))
     grads = Gradients(torch.empty_like(query), *sums)
     memory = None
-    for block in _blocks(sweep):
-        images, rows, inv_norms, kept = block.images, block.rows, block.inv_norms, block.kept
-        along = kept @ direction[images].transpose(-2, -1)
+    for block in _blocks(attention, kept):
+        images, rows, inv_norms = block.images, block.rows, block.inv_norms
+        along = block.kept @ direction[images].transpose(-2, -1)
         grad_maps = direction[images] * inv_norms
-        grad_maps.addcmul_(kept, -along * inv_norms**3)
-        if sweep.sum_all:
+        grad_maps.addcmul_(block.kept, -along * inv_norms**3)
+        if kept.sum_all:
             grad_maps.mul_(block.above).add_(grad_row[images] * block.counted)
         else:
             grad_maps.add_(grad_row[images]).mul_(block.above)
@@ -127,14 +147,17 @@ def backward(sweep: Sweep, grad_out: Tensor | None, grad_row_sum: Tensor, grad_d
     return grads
 
 
-def _blocks(sweep: Sweep) -> Iterator[_Block]:
-    query, key, _, gate, bias = sweep[:5]
-    block_entries = sweep.block_entries or _BLOCK_ENTRIES.get(query.device.type, _BLOCK_ENTRIES_ACCELERATOR)
+def _blocks(attention: Attention, kept: Kept) -> Iterator[_Block]:
+    query, key, gate, bias, *_ = attention
+    thresholds = kept.thresholds
+    if thresholds is None:
+        thresholds = query.new_full((1, 1, query.size(2), 1), kept.threshold)
+    block_entries = kept.block_entries or _BLOCK_ENTRIES.get(query.device.type, _BLOCK_ENTRIES_ACCELERATOR)
     batch, heads, num_queries, _ = query.shape
     num_keys = key.size(-2)
     num_rows = max(1, min(num_queries, block_entries // max(1, heads * num_keys)))
     num_images = max(1, min(batch, block_entries // max(1, heads * num_rows * num_keys)))
-    num_maps = num_images * (heads if sweep.per_head else 1) * num_rows * num_keys
+    num_maps = num_images * (heads if kept.per_head else 1) * num_rows * num_keys
     memory = query.new_empty(num_images * heads * num_rows * num_keys)
     memory_of_scores = None if gate is None else torch.empty_like(memory)
     memory_of_maps = query.new_empty(2, num_maps)
@@ -153,14 +176,14 @@ def _blocks(sweep: Sweep) -> Iterator[_Block]:
             if bias is not None:
                 probs += _part(bias, images, rows)
             torch.softmax(probs, -1, out=probs)
-            maps = probs if sweep.per_head else probs.mean(1, keepdim=True)
-            threshold = _part(sweep.thresholds, images, rows)
-            above, kept = (_begin_of(part, maps.shape) for part in memory_of_maps)
+            maps = probs if kept.per_head else probs.mean(1, keepdim=True)
+            threshold = _part(thresholds, images, rows)
+            above, remaining = (_begin_of(part, maps.shape) for part in memory_of_maps)
             # 1 and 0 to multiply with: on a CPU torch.where takes twenty times as long
-            (torch.gt if sweep.strict else torch.ge)(maps, threshold, out=above)
-            torch.mul(maps, above, out=kept)
-            norms = torch.linalg.vector_norm(kept, dim=-1, keepdim=True)
-            yield _Block(images, rows, scores, probs, maps, threshold < torch.inf, above, kept, inverse(norms))
+            (torch.gt if kept.strict else torch.ge)(maps, threshold, out=above)
+            torch.mul(maps, above, out=remaining)
+            norms = torch.linalg.vector_norm(remaining, dim=-1, keepdim=True)
+            yield _Block(images, rows, scores, probs, maps, threshold < torch.inf, above, remaining, inverse(norms))
 
 
 def _begin_of(memory: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -10,13 +10,13 @@ forward
 backward
     1. ``_mean_maps`` again.
     2. ``_grad_maps``: one pass that turns the map into the gradient ``G`` of its entries, in place.
-    3. ``_grad_query``: as in a backward pass of flash attention, ``sum_j P_ij G_ij k_j - r_i sum_j P_ij k_j``, where the
-       softmax subtracts ``r_i = sum_j P_ij G_ij``: one loop over the keys gathers all three sums.
+    3. ``_grad_query``: as in a backward pass of flash attention, ``sum_j P_ij G_ij k_j - r_i sum_j P_ij k_j``, where
+       the softmax subtracts ``r_i = sum_j P_ij G_ij``: one loop over the keys gathers all three sums.
     4. ``_grad_key``: ``sum_i P_ij (G_ij - r_i) q_i``.
 
-That is 7 matrix products of the size of ``query @ key^T``, where attention itself takes 2 forward and 5 backward. No sum
-is made by atomic additions, so results do not vary from run to run. Products are made in the dtype of query and key,
-sums and softmax in float32. A product of float32 takes three of TF32, which together are as exact as float32.
+That is 7 matrix products of the size of ``query @ key^T``, where attention itself takes 2 forward and 5 backward. No
+sum is made by atomic additions, so results do not vary from run to run. Products are made in the dtype of query and
+key, sums and softmax in float32. A product of float32 takes three of TF32, which together are as exact as float32.
 """
 
 # B batch, H heads, G groups of heads (1: averaged, H: each its own), N tokens, D channels per head, M = B * G maps
@@ -31,8 +31,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from mmrobust.ops.attention_sums_blocks import inverse
-
 MAX_HEAD_DIM = 128
 # All maps that exist at once, in bytes.
 _BYTES_OF_MAPS = 2**29
@@ -42,28 +40,29 @@ _LOG2_E = tl.constexpr(1.4426950408889634)
 
 
 class _Tile(NamedTuple):
-    """How a program takes part: its tile of the map, and what Triton is told."""
+    """What a program takes at a time of the map, and what Triton is told."""
 
     rows: int
     columns: int
     num_warps: int
     num_stages: int
+    maxnreg: int | None = None  # registers of a thread, so that two or three programs share a multiprocessor
 
     @property
-    def options(self) -> dict[str, int]:
-        return dict(ROWS=self.rows, COLUMNS=self.columns, num_warps=self.num_warps, num_stages=self.num_stages)
+    def options(self) -> dict[str, int | None]:
+        names = dict(ROWS=self.rows, COLUMNS=self.columns, num_warps=self.num_warps, num_stages=self.num_stages)
+        return names if self.maxnreg is None else names | {'maxnreg': self.maxnreg}
 
 
-# Measured on an H100 with 8 heads of 56 channels in bfloat16; and for rows of query and key of more than 128 bytes, what
-# fits into 99 KiB of shared memory.
+# Measured on an H100 with 8 heads of 56 channels in bfloat16; the second is for rows of query and key of more than 128
+# bytes: what fits into 99 KiB of shared memory.
 _TILES = {
-    '_mean_maps': (_Tile(128, 64, 4, 3), _Tile(64, 32, 4, 2)),
-    '_grad_query': (_Tile(128, 64, 4, 2), _Tile(64, 32, 4, 2)),
-    '_grad_key': (_Tile(64, 128, 4, 2), _Tile(32, 64, 4, 2)),
+    '_mean_maps': (_Tile(128, 64, 8, 3, 128), _Tile(64, 32, 4, 2)),
+    '_grad_query': (_Tile(64, 32, 4, 3), _Tile(64, 32, 4, 2)),
+    '_grad_key': (_Tile(64, 64, 4, 3), _Tile(32, 64, 4, 2)),
 }
-_COLUMN_SUMS = _Tile(64, 128, 4, 3)
-_GRAD_MAPS = _Tile(16, 256, 4, 3)
-_ROWS_OF_COLUMN_SUMS = 512  # of a program
+_COLUMN_SUMS = _Tile(256, 64, 4, 2)
+_GRAD_MAPS = _Tile(2, 2048, 4, 2)
 
 
 class _Form(NamedTuple):
@@ -96,36 +95,30 @@ def forward(
     """
     query, key, form = _prepare(query, key, per_head)
     num_maps, num_queries, num_keys = query.size(0) * form.groups, query.size(2), key.size(2)
-    new = torch.empty if num_queries else torch.zeros
     float32 = dict(dtype=torch.float32, device=query.device)
-    inv_norms = torch.empty(num_maps, num_queries, **float32)
     tile = _tile('_mean_maps', form, query)
-    splits = triton.cdiv(num_queries, _ROWS_OF_COLUMN_SUMS)
-    sums = new(2, splits, num_maps, num_keys, **float32)
-    row_blocks = triton.cdiv(num_queries, tile.rows)
-    whole_rows = new(row_blocks, num_maps, num_keys, **float32) if sum_all else sums
+    # each block of columns or of rows leaves a sum of its own
+    square_norms = torch.empty(triton.cdiv(num_keys, 2 * tile.columns), num_maps, num_queries, **float32)
+    whole_rows = torch.empty(triton.cdiv(num_queries, tile.rows), num_maps, num_keys, **float32) if sum_all else None
+    inv_norms = torch.empty(num_maps, num_queries, **float32)
+    row_sum, direction_sum = (torch.empty(num_maps, num_keys, **float32) for _ in range(2))
     for first, maps in _chunks(query, key, num_maps):
-        square_norms = torch.empty(triton.cdiv(num_keys, tile.columns), len(maps), num_queries, **float32)
-        _mean_maps_of(
-            query, key, lse, threshold, strict, form, first, maps, square_norms, whole_rows if sum_all else None
-        )
-        norms = square_norms.sum(0).sqrt_()
-        chunk = inv_norms[first : first + len(maps)]
-        chunk.copy_(inverse(norms))
-        _column_sums[triton.cdiv(num_keys, _COLUMN_SUMS.columns), len(maps), splits](
+        _mean_maps_of(query, key, lse, threshold, strict, form, first, maps, square_norms, whole_rows)
+        chunk = slice(first, first + len(maps))
+        square = square_norms[:, chunk].sum(0)
+        inv_norms[chunk] = torch.where(square > 0, square.rsqrt(), 0.0)
+        _column_sums[triton.cdiv(num_keys, _COLUMN_SUMS.columns), len(maps)](
             maps,
-            chunk,
-            sums[:, :, first:],
+            inv_norms[chunk],
+            row_sum[chunk],
+            direction_sum[chunk],
             num_queries,
             num_keys,
             maps.stride(1),
-            sums.stride(0),
-            sums.stride(1),
-            ROWS_OF_PROGRAM=_ROWS_OF_COLUMN_SUMS,
             **_COLUMN_SUMS.options,
         )
-    row_sum = whole_rows.sum(0) if sum_all else sums[0].sum(0)
-    direction_sum = sums[1].sum(0)
+    if sum_all:
+        row_sum = whole_rows.sum(0)
     shape = (query.size(0), form.groups, -1)
     return row_sum.view(shape), direction_sum.view(shape), inv_norms.view(shape)
 
@@ -166,6 +159,7 @@ def backward(
         common = (query, key, lse, maps, row_sums)
         sizes = (first, num_queries, num_keys, maps.stride(1), *_strides(query, form), *_strides(key, form))
         tile = _tile('_grad_query', form, query)
+        even = num_queries % tile.rows == 0 and num_keys % tile.columns == 0
         # heads first: those of the same rows run at the same time and read the same part of G
         _grad_query[form.heads, triton.cdiv(num_queries, tile.rows), len(maps)](
             *common,
@@ -173,12 +167,13 @@ def backward(
             *sizes,
             *_strides(grads[0], form),
             FORM=form,
-            PADDED=num_keys % tile.columns > 0,
+            EVEN=even,
             **tile.options,
         )
         tile = _tile('_grad_key', form, query)
+        even = num_queries % tile.rows == 0 and num_keys % tile.columns == 0
         _grad_key[form.heads, triton.cdiv(num_keys, tile.columns), len(maps)](
-            *common, grads[1], *sizes, *_strides(grads[1], form), FORM=form, **tile.options
+            *common, grads[1], *sizes, *_strides(grads[1], form), FORM=form, EVEN=even, **tile.options
         )
     return grads
 
@@ -234,8 +229,6 @@ def _chunks(query: Tensor, key: Tensor, num_maps: int) -> Iterator[tuple[int, Te
     row = triton.cdiv(num_keys, 16) * 16
     at_once = max(1, min(num_maps, _MAX_PROGRAMS, _BYTES_OF_MAPS // max(1, num_queries * row * dtype.itemsize)))
     memory = torch.empty(at_once, num_queries, row, dtype=dtype, device=query.device)[..., :num_keys]
-    if not num_queries or not num_keys:
-        return
     for first in range(0, num_maps, at_once):
         yield first, memory[: min(at_once, num_maps - first)]
 
@@ -255,7 +248,7 @@ def _mean_maps_of(
     """Write the kept entries of maps ``first`` and following, and sums over their rows and columns where asked for."""
     num_queries, num_keys = query.size(2), key.size(2)
     tile = _tile('_mean_maps', form, query)
-    _mean_maps[triton.cdiv(num_queries, tile.rows), triton.cdiv(num_keys, tile.columns), len(maps)](
+    _mean_maps[triton.cdiv(num_queries, tile.rows), triton.cdiv(num_keys, 2 * tile.columns), len(maps)](
         query,
         key,
         lse,
@@ -266,7 +259,7 @@ def _mean_maps_of(
         num_queries,
         num_keys,
         maps.stride(1),
-        0 if whole_rows is None else whole_rows.stride(0),
+        query.size(0) * form.groups,
         threshold,
         *_strides(query, form),
         *_strides(key, form),
@@ -282,13 +275,13 @@ def _mean_maps(
     key,
     lse,  # (B, H, Nq)
     maps,  # (maps, Nq, Nk)
-    square_norms,  # (blocks of columns, maps, Nq), or None
+    square_norms,  # (blocks of columns, M, Nq), or None
     whole_rows,  # (blocks of rows, M, Nk), or None
-    first,  # map of all M that is the first of maps
+    first,  # of all M maps, the one that is the first of maps
     num_queries,
     num_keys,
     stride_row,
-    stride_whole,
+    num_maps,  # M
     threshold,
     query_image,
     query_head,
@@ -299,62 +292,85 @@ def _mean_maps(
     FORM: tl.constexpr,
     STRICT: tl.constexpr,
     ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
+    COLUMNS: tl.constexpr,  # of each of a program's two tiles, which share the queries
 ):
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    left = tl.program_id(1) * (2 * COLUMNS) + tl.arange(0, COLUMNS)
+    right = left + COLUMNS
     one = tl.program_id(2).to(tl.int64)
     image, head = (first + one) // FORM.groups, (first + one) % FORM.groups * FORM.heads
-    mean = tl.full((ROWS, COLUMNS), 0.0, tl.float32)
+    mean_left = tl.full((ROWS, COLUMNS), 0.0, tl.float32)
+    mean_right = tl.full((ROWS, COLUMNS), 0.0, tl.float32)
     for _ in range(FORM.heads):
         queries = _tokens(query, image, head, row, num_queries, query_image, query_head, query_token, FORM)
-        keys = _tokens(key, image, head, column, num_keys, key_image, key_head, key_token, FORM)
         row_lse = _of_rows(lse, image * FORM.groups * FORM.heads + head, row, num_queries, float('inf')) * _LOG2_E
-        mean += tl.exp2(_dot(queries, tl.trans(keys)) * _LOG2_E - row_lse[:, None])
+        keys = _tokens(key, image, head, left, num_keys, key_image, key_head, key_token, FORM)
+        mean_left += tl.exp2(_dot(queries, tl.trans(keys)) * _LOG2_E - row_lse[:, None])
+        keys = _tokens(key, image, head, right, num_keys, key_image, key_head, key_token, FORM)
+        mean_right += tl.exp2(_dot(queries, tl.trans(keys)) * _LOG2_E - row_lse[:, None])
         head += 1
-    mean = tl.where(column[None, :] < num_keys, mean / FORM.heads, 0.0)
-    if whole_rows is not None:
-        place = tl.program_id(0).to(tl.int64) * stride_whole + (first + one) * num_keys + column
-        tl.store(whole_rows + place, tl.sum(mean, 0), mask=column < num_keys)
-    dropped = mean <= threshold if STRICT else mean < threshold
-    kept = tl.where(dropped, 0.0, mean).to(maps.dtype.element_ty)
-    inside = (row[:, None] < num_queries) & (column[None, :] < num_keys)
-    tl.store(_entries(maps, one, row, column, num_queries, stride_row), kept, mask=inside)
+    entries = maps + one * num_queries * stride_row
+    of_rows = None if whole_rows is None else whole_rows + (tl.program_id(0) * num_maps + first + one) * num_keys
+    square = _keep(mean_left, entries, of_rows, row, left, num_queries, num_keys, stride_row, threshold, FORM, STRICT)
+    square += _keep(
+        mean_right, entries, of_rows, row, right, num_queries, num_keys, stride_row, threshold, FORM, STRICT
+    )
     if square_norms is not None:
-        rounded = kept.to(tl.float32)
-        place = (tl.program_id(1).to(tl.int64) * tl.num_programs(2) + one) * num_queries + row
-        tl.store(square_norms + place, tl.sum(rounded * rounded, 1), mask=row < num_queries)
+        place = (tl.program_id(1) * num_maps + first + one) * num_queries + row
+        tl.store(square_norms + place, square, mask=row < num_queries)
+
+
+@triton.jit
+def _keep(
+    total,
+    entries,
+    of_rows,
+    row,
+    column,
+    num_queries,
+    num_keys,
+    stride_row,
+    threshold,
+    FORM: tl.constexpr,
+    STRICT: tl.constexpr,
+):
+    """Store what is kept of a tile, which is summed over heads, and its sums over rows; return the rows' squares."""
+    mean = tl.where(column[None, :] < num_keys, total / FORM.heads, 0.0)
+    if of_rows is not None:
+        tl.store(of_rows + column, tl.sum(mean, 0), mask=column < num_keys)
+    dropped = mean <= threshold if STRICT else mean < threshold
+    kept = tl.where(dropped, 0.0, mean).to(entries.dtype.element_ty)
+    inside = (row[:, None] < num_queries) & (column[None, :] < num_keys)
+    tl.store(entries + (row[:, None] * stride_row + column[None, :]), kept, mask=inside)
+    rounded = kept.to(tl.float32)
+    return tl.sum(rounded * rounded, 1)
 
 
 @triton.jit
 def _column_sums(
     maps,  # (maps, Nq, Nk)
     inv_norms,  # (maps, Nq)
-    sums,  # (2, splits, M, Nk), from the first of maps on
+    row_sum,  # (maps, Nk)
+    direction_sum,  # (maps, Nk)
     num_queries,
     num_keys,
     stride_row,
-    stride_kind,
-    stride_split,
-    ROWS_OF_PROGRAM: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
     column = tl.program_id(0) * COLUMNS + tl.arange(0, COLUMNS)
     one = tl.program_id(1).to(tl.int64)
-    begin = tl.program_id(2) * ROWS_OF_PROGRAM
     rows = tl.full((COLUMNS,), 0.0, tl.float32)
     directions = tl.full((COLUMNS,), 0.0, tl.float32)
-    for start in range(begin, tl.minimum(begin + ROWS_OF_PROGRAM, num_queries), ROWS):
+    for start in range(0, num_queries, ROWS):
         row = start + tl.arange(0, ROWS)
         inside = (row[:, None] < num_queries) & (column[None, :] < num_keys)
         kept = tl.load(_entries(maps, one, row, column, num_queries, stride_row), mask=inside, other=0.0)
         kept = kept.to(tl.float32)
         rows += tl.sum(kept, 0)
         directions += tl.sum(kept * _of_rows(inv_norms, one, row, num_queries, 0.0)[:, None], 0)
-    place = tl.program_id(2).to(tl.int64) * stride_split + one * num_keys + column
-    tl.store(sums + place, rows, mask=column < num_keys)
-    tl.store(sums + stride_kind + place, directions, mask=column < num_keys)
+    tl.store(row_sum + one * num_keys + column, rows, mask=column < num_keys)
+    tl.store(direction_sum + one * num_keys + column, directions, mask=column < num_keys)
 
 
 @triton.jit
@@ -390,10 +406,11 @@ def _grad_maps(
         direction = _of_rows(grad_direction_sum, one, column, num_keys, 0.0)
         by_row_sum = (_of_rows(grad_row_sum, one, column, num_keys, 0.0) / HEADS)[None, :]
         grad = inv_norm[:, None] * direction[None, :] + of_kept[:, None] * kept
+        if not SUM_ALL:
+            grad += by_row_sum
+        grad = tl.where(kept > 0, grad, 0.0)
         if SUM_ALL:
-            grad = tl.where(kept > 0, grad, 0.0) + by_row_sum
-        else:
-            grad = tl.where(kept > 0, grad + by_row_sum, 0.0)
+            grad += by_row_sum
         tl.store(entries, grad.to(maps.dtype.element_ty), mask=inside)
 
 
@@ -419,7 +436,7 @@ def _grad_query(
     grad_head,
     grad_token,
     FORM: tl.constexpr,
-    PADDED: tl.constexpr,  # the last tile ends outside the map
+    EVEN: tl.constexpr,  # tiles fill the map
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
@@ -432,18 +449,28 @@ def _grad_query(
     weighted = tl.full((ROWS, FORM.block_dim), 0.0, tl.float32)
     attended = tl.full((ROWS, FORM.block_dim), 0.0, tl.float32)
     row_sum = tl.full((ROWS,), 0.0, tl.float32)
+    column = tl.arange(0, COLUMNS)
+    channel = tl.arange(0, FORM.block_dim)[None, :]
+    key_tile = key + _places(image, head, column, key_image, key_head, key_token, FORM)
+    grad_tile = _entries(grad_maps, one, row, column, num_queries, stride_row)
     for start in range(0, num_keys, COLUMNS):
-        column = start + tl.arange(0, COLUMNS)
-        keys = _tokens(key, image, head, column, num_keys, key_image, key_head, key_token, FORM)
-        inside = (row[:, None] < num_queries) & (column[None, :] < num_keys)
-        grads = tl.load(_entries(grad_maps, one, row, column, num_queries, stride_row), mask=inside, other=0.0)
+        if EVEN:
+            keys = tl.load(key_tile, mask=channel < FORM.dim, other=0.0)
+            grads = tl.load(grad_tile)
+        else:
+            left = num_keys - start
+            keys = tl.load(key_tile, mask=(column[:, None] < left) & (channel < FORM.dim), other=0.0)
+            inside = (row[:, None] < num_queries) & (column[None, :] < left)
+            grads = tl.load(grad_tile, mask=inside, other=0.0)
         probs = tl.exp2(_dot(queries, tl.trans(keys)) * _LOG2_E - row_lse[:, None])
-        if PADDED:  # a score of 0 outside the map may be far above all others, and its probability infinite
-            probs = tl.where(column[None, :] < num_keys, probs, 0.0)
+        if not EVEN:  # a score of 0 outside the map may be far above all others, and its probability infinite
+            probs = tl.where(column[None, :] < num_keys - start, probs, 0.0)
         grads = probs * grads.to(tl.float32)
         row_sum += tl.sum(grads, 1)
         weighted += _dot_gradient(grads, keys)
         attended += _dot_gradient(probs, keys)
+        key_tile += COLUMNS * key_token * FORM.unit
+        grad_tile += COLUMNS
     tl.store(row_sums + line * num_queries + row, row_sum, mask=row < num_queries)
     weighted -= row_sum[:, None] * attended
     _store(grad, weighted, image, head, row, num_queries, grad_image, grad_head, grad_token, FORM)
@@ -471,6 +498,7 @@ def _grad_key(
     grad_head,
     grad_token,
     FORM: tl.constexpr,
+    EVEN: tl.constexpr,  # tiles fill the map
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
@@ -480,16 +508,30 @@ def _grad_key(
     line = image * FORM.groups * FORM.heads + head
     keys = _tokens(key, image, head, column, num_keys, key_image, key_head, key_token, FORM)
     total = tl.full((COLUMNS, FORM.block_dim), 0.0, tl.float32)
+    row = tl.arange(0, ROWS)
+    channel = tl.arange(0, FORM.block_dim)[None, :]
+    query_tile = query + _places(image, head, row, query_image, query_head, query_token, FORM)
+    grad_tile = _entries(grad_maps, one, row, column, num_queries, stride_row)
+    row_lse_tile = lse + line * num_queries + row
+    row_sum_tile = row_sums + line * num_queries + row
     for start in range(0, num_queries, ROWS):
-        row = start + tl.arange(0, ROWS)
-        queries = _tokens(query, image, head, row, num_queries, query_image, query_head, query_token, FORM)
-        row_lse = _of_rows(lse, line, row, num_queries, float('inf')) * _LOG2_E
-        row_sum = _of_rows(row_sums, line, row, num_queries, 0.0)
-        inside = (row[:, None] < num_queries) & (column[None, :] < num_keys)
-        grads = tl.load(_entries(grad_maps, one, row, column, num_queries, stride_row), mask=inside, other=0.0)
-        probs = tl.exp2(_dot(queries, tl.trans(keys)) * _LOG2_E - row_lse[:, None])
+        if EVEN:
+            queries = tl.load(query_tile, mask=channel < FORM.dim, other=0.0)
+            grads = tl.load(grad_tile)
+            row_lse = tl.load(row_lse_tile + start)
+            row_sum = tl.load(row_sum_tile + start)
+        else:
+            left = num_queries - start
+            queries = tl.load(query_tile, mask=(row[:, None] < left) & (channel < FORM.dim), other=0.0)
+            inside = (row[:, None] < left) & (column[None, :] < num_keys)
+            grads = tl.load(grad_tile, mask=inside, other=0.0)
+            row_lse = tl.load(row_lse_tile + start, mask=row < left, other=float('inf'))
+            row_sum = tl.load(row_sum_tile + start, mask=row < left, other=0.0)
+        probs = tl.exp2(_dot(queries, tl.trans(keys)) * _LOG2_E - (row_lse * _LOG2_E)[:, None])
         grads = probs * (grads.to(tl.float32) - row_sum[:, None])
         total += _dot_gradient(tl.trans(grads), queries)
+        query_tile += ROWS * query_token * FORM.unit
+        grad_tile += ROWS * stride_row
     _store(grad, total, image, head, column, num_keys, grad_image, grad_head, grad_token, FORM)
 
 
@@ -531,23 +573,25 @@ def _log_sum_exp(
 @triton.jit
 def _tokens(tokens, image, head, token, size, stride_image, stride_head, stride_token, FORM: tl.constexpr):
     """``(tokens, block_dim)`` of one head, zero outside."""
-    places, inside = _places(image, head, token, size, stride_image, stride_head, stride_token, FORM)
-    return tl.load(tokens + places, mask=inside, other=0.0)
+    inside = (token[:, None] < size) & (tl.arange(0, FORM.block_dim)[None, :] < FORM.dim)
+    return tl.load(
+        tokens + _places(image, head, token, stride_image, stride_head, stride_token, FORM), mask=inside, other=0.0
+    )
 
 
 @triton.jit
 def _store(tokens, values, image, head, token, size, stride_image, stride_head, stride_token, FORM: tl.constexpr):
-    places, inside = _places(image, head, token, size, stride_image, stride_head, stride_token, FORM)
+    inside = (token[:, None] < size) & (tl.arange(0, FORM.block_dim)[None, :] < FORM.dim)
+    places = _places(image, head, token, stride_image, stride_head, stride_token, FORM)
     tl.store(tokens + places, values.to(tokens.dtype.element_ty), mask=inside)
 
 
 @triton.jit
-def _places(image, head, token, size, stride_image, stride_head, stride_token, FORM: tl.constexpr):
-    channel = tl.arange(0, FORM.block_dim)[None, :]
-    start = (image * stride_image + head * stride_head) * FORM.unit
+def _places(image, head, token, stride_image, stride_head, stride_token, FORM: tl.constexpr):
+    """Where the channels of tokens of one head lie: ``(tokens, block_dim)``."""
     # 64 bits up to the head: within it 32 do, and take half the registers
-    places = token[:, None] * (stride_token * FORM.unit) + channel
-    return start + places, (token[:, None] < size) & (channel < FORM.dim)
+    start = (image * stride_image + head * stride_head) * FORM.unit
+    return start + (token[:, None] * (stride_token * FORM.unit) + tl.arange(0, FORM.block_dim)[None, :])
 
 
 @triton.jit

@@ -19,8 +19,8 @@ from torch import Tensor
 # less, but need more registers.
 _ROWS = 4
 _TOKENS = 8
-_CHANNEL_BYTES = 256
-_NUM_WARPS = 4
+_CHANNEL_BYTES = 128
+_NUM_WARPS = 2
 
 
 def pool(x: Tensor, weights: Tensor, windows: Sequence[tuple[int, ...]]) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmrobust.models.layers import AttentionView, attend
 from mmrobust.models.losses import AttentionDiversificationLoss
-from mmrobust.ops import dilated_windows, weighted_avg_pool
+from mmrobust.ops import Attention, dilated_windows, weighted_avg_pool
 from mmrobust.performance.measure import Measurement, device_seconds, measure
 from mmrobust.performance.released_form import full_map_attend, unfold_pool
 
@@ -77,7 +77,8 @@ def adl(
 
     def function(query: Tensor, key: Tensor, value: Tensor, grad: Tensor) -> None:
         def loss(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            out, term = form_of_attention(AttentionView(query, key), value, observe=observe)
+            view = AttentionView(Attention(query, key), (1, num_tokens))
+            out, term = form_of_attention(view, value, observe=observe)
             return (out * grad).sum() + (0 if term is None else term)
 
         _gradients(loss, (query, key, value), None)

@@ -45,7 +45,7 @@ def full_map_attend(
     out = F.dropout(attn, dropout).to(value.dtype) @ value
     if isinstance(observe, DiversificationTerm):
         term = attention_diversification_reference(
-            attn.clone(), observe.tau, observe.mode, observe.per_head, view.query_regions, view.key_regions
+            attn.clone(), observe.tau, observe.mode, observe.per_head, *view.attention[-2:]
         )
         return out, term
     return out, None if observe is None else observe(view)

@@ -7,6 +7,7 @@ import torch
 
 from mmrobust.analysis import AttentionStatistics
 from mmrobust.models.layers import AttentionView, WindowAttention
+from mmrobust.ops import Attention
 
 N = 16  # a grid of 4 x 4
 SINK = torch.zeros(N, N)
@@ -16,13 +17,14 @@ UNIFORM = torch.full((N, N), 1 / N)
 SHIFTED = torch.eye(N).roll(1, 1)
 
 
-def view_of(maps: torch.Tensor) -> AttentionView:
+def view_of(maps: torch.Tensor, hw_shape: tuple[int, int] = (4, 4), num_prefix_tokens: int = 0) -> AttentionView:
     """A view whose probabilities are these: ``softmax(log(A))``."""
-    return AttentionView(maps.clamp(min=1e-38).log(), torch.eye(maps.size(-1)).expand_as(maps))
+    attention = Attention(maps.clamp(min=1e-38).log(), torch.eye(maps.size(-1)).expand_as(maps))
+    return AttentionView(attention, hw_shape, num_prefix_tokens)
 
 
 def statistics_of(maps: torch.Tensor, **options) -> dict[str, torch.Tensor]:
-    return AttentionStatistics((64, 64), len(maps), **options)(view_of(maps))
+    return AttentionStatistics(**options)(view_of(maps))
 
 
 @pytest.mark.parametrize(
@@ -105,10 +107,9 @@ def plain(maps: torch.Tensor, other: torch.Tensor, top_k: int) -> dict[str, torc
 @pytest.mark.parametrize('block_entries', [1, 4 * 3 * 24 * 5, 2**22])
 @pytest.mark.parametrize('gated', [False, True])
 def test_blocks_of_rows_agree_with_whole_maps(block_entries, gated):
-    view = AttentionView(
-        2 * torch.randn(4, 3, 24, 8), torch.randn(4, 3, 24, 8), 2 * torch.rand(3, 24, 24) if gated else None
-    )
-    found = AttentionStatistics((64, 96), 4, paired=True, top_k=4, block_entries=block_entries)(view)
+    query, key = 2 * torch.randn(4, 3, 24, 8), torch.randn(4, 3, 24, 8)
+    view = AttentionView(Attention(query, key, 2 * torch.rand(3, 24, 24) if gated else None), (4, 6))
+    found = AttentionStatistics(paired=True, top_k=4, block_entries=block_entries)(view)
     maps = view.probs().double()
     for index in range(4):
         expected = plain(maps[index], maps[(index + 2) % 4], 4)
@@ -117,12 +118,12 @@ def test_blocks_of_rows_agree_with_whole_maps(block_entries, gated):
                 torch.testing.assert_close(found[name][index].double(), value, atol=2e-6, rtol=1e-5, msg=name)
 
 
-def test_neighbours_lie_on_the_grid_of_the_picture():
-    """24 tokens of a 64 x 96 picture are 4 x 6: token 0 is near to 1, 6 and 7, and not to 5."""
+def test_neighbours_lie_on_the_grid():
+    """Of 4 x 6 tokens: token 0 is near to 1, 6 and 7, and not to 5."""
     for key, near in ((1, 1), (6, 1), (7, 1), (2, 0), (5, 0), (12, 0)):
         maps = torch.eye(24)
         maps[0] = torch.eye(24)[key]
-        found = AttentionStatistics((64, 96), 1)(view_of(maps[None, None]))
+        found = AttentionStatistics()(view_of(maps[None, None], (4, 6)))
         assert found['neighbour_share'].item() == pytest.approx((23 + near) / 24)
 
 
@@ -131,12 +132,12 @@ def test_prefix_tokens_are_tokens_without_neighbours():
     maps = torch.zeros(N + 1, N + 1)
     maps[:, 0] = 0.75
     maps += 0.25 * torch.eye(N + 1)
-    found = AttentionStatistics((64, 64), 1, top_k=1, num_prefix_tokens=1)(view_of(maps[None, None]))
+    found = AttentionStatistics(top_k=1)(view_of(maps[None, None], num_prefix_tokens=1))
     assert found['top_share'].item() == pytest.approx(0.75 + 0.25 / 17)
     assert found['self_share'].item() == pytest.approx((1 + 16 * 0.25) / 17)
     assert found['neighbour_share'].item() == pytest.approx(0.25)
-    with pytest.raises(ValueError, match='17 tokens do not form a grid'):
-        AttentionStatistics((64, 64), 1)(view_of(maps[None, None]))
+    with pytest.raises(ValueError, match='make up its 17 tokens, got 0 and 4 x 4'):
+        AttentionStatistics()(view_of(maps[None, None]))
 
 
 def test_one_head_has_no_similarity():
@@ -152,18 +153,19 @@ def test_windows_are_maps_of_their_own(hw_shape, shifted):
     found, view = layer(
         x,
         hw_shape,
-        lambda view: (AttentionStatistics((hw_shape[0] * 4, hw_shape[1] * 4), 4, True, top_k=2)(view), view),
+        observe=lambda view: (AttentionStatistics(paired=True, top_k=2)(view), view),
     )[1]
-    probs = view.probs()
+    probs, (*_, query_regions, key_regions) = view.probs(), view.attention
     windows = len(probs) // 4
+    assert windows == view.num_windows
     for image in range(4):
         own, other = (probs[part * windows : (part + 1) * windows] for part in (image, (image + 2) % 4))
         tops, entropies, counts, flat, rows_cosine = [], [], [], [], []
         for index in range(windows):
             regions = (
                 [(torch.ones(16, dtype=torch.bool),) * 2]
-                if view.query_regions is None
-                else list(zip(view.query_regions[index], view.key_regions[index], strict=True))
+                if query_regions is None
+                else list(zip(query_regions[index], key_regions[index], strict=True))
             )
             for queries, keys in regions:
                 if not queries.any():
@@ -185,19 +187,14 @@ def test_windows_are_maps_of_their_own(hw_shape, shifted):
             torch.testing.assert_close(found['stability_rows'][image], torch.cat(rows_cosine, 1).mean(-1))
 
 
-@pytest.mark.parametrize(
-    ('options', 'sentence'),
-    [
-        (dict(num_images=2, top_k=0), 'top_k must be at least 1, got 0'),
-        (dict(num_images=3, paired=True), 'must have an even number, got 3'),
-    ],
-)
-def test_what_is_not_allowed(options, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        AttentionStatistics((64, 64), **options)
+def test_what_is_not_allowed():
+    with pytest.raises(ValueError, match='top_k must be at least 1, got 0'):
+        AttentionStatistics(top_k=0)
+    with pytest.raises(ValueError, match='must have an even number, got 3'):
+        statistics_of(UNIFORM.expand(3, 1, N, N), paired=True)
 
 
 def test_a_map_is_square():
-    view = AttentionView(torch.randn(1, 1, 4, 2), torch.randn(1, 1, 9, 2))
+    view = AttentionView(Attention(torch.randn(1, 1, 4, 2), torch.randn(1, 1, 9, 2)), (2, 2))
     with pytest.raises(ValueError, match='as many keys as queries, got 9 and 4'):
-        AttentionStatistics((64, 64), 1)(view)
+        AttentionStatistics()(view)

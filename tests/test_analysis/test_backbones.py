@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmrobust.analysis import STATISTICS, AttentionStatistics, StatisticsTable, prefix_tokens, require_observable
+from mmrobust.analysis import STATISTICS, AttentionStatistics, StatisticsTable, require_observable
 from mmrobust.models import FAN, RVT, Swin, TimmViT
 
 ARCH = dict(embed_dims=16, depth=2, num_heads=2, stem_depths=(1, 1), feature_blocks=(1,))
@@ -24,18 +24,22 @@ BACKBONES = {
     'patches': lambda: timm_vit(reg_tokens=2, observed_tokens='patches'),
 }
 PREFIX_TOKENS = {'class token': 1, 'registers': 3}
+# of 64 x 96 pixels; RVT halves its grid before the last block, and Swin shows that of a window
+GRIDS = {'rvt': [(4, 6), (4, 6), (2, 3)], 'swin': [(5, 5)] * 4}
 
 
 @pytest.mark.parametrize('name', BACKBONES)
 def test_statistics_of_a_backbone(name):
     backbone = BACKBONES[name]().eval()
-    assert prefix_tokens(backbone) == PREFIX_TOKENS.get(name, 0)
     pictures = torch.randn(2, 3, 64, 96)
     batch = torch.cat((pictures, pictures + 0.5 * torch.randn_like(pictures)))
-    statistics = AttentionStatistics((64, 96), 4, paired=True, num_prefix_tokens=prefix_tokens(backbone))
+    statistics = AttentionStatistics(paired=True)
     with torch.no_grad():
         layers = backbone(batch, statistics)[1]
+        views = backbone(batch, lambda view: view)[1]
         same = backbone(torch.cat((pictures, pictures)), statistics)[1]
+    assert {view.num_prefix_tokens for view in views} == {PREFIX_TOKENS.get(name, 0)}
+    assert [view.hw_shape for view in views] == GRIDS.get(name, [(4, 6), (4, 6)])
     table = StatisticsTable()
     table.add(layers, paired=True)
     assert table.num_images == 2
@@ -56,7 +60,7 @@ def test_table_has_every_layer_and_head():
     table = StatisticsTable()
     for _ in range(3):
         with torch.no_grad():
-            table.add(backbone(torch.randn(2, 3, 64, 64), AttentionStatistics((64, 64), 2, True))[1], True)
+            table.add(backbone(torch.randn(2, 3, 64, 64), AttentionStatistics(paired=True))[1], True)
     rows = [row for row in table.rows() if row[:2] == ('clean', 'top_share')]
     assert [row[2:5] for row in rows] == [
         ('all', 'all', 12),

@@ -15,7 +15,7 @@ def _peaks() -> tuple[int, int]:
     arch = dict(embed_dims=448, depth=2, num_heads=8, stem_depths=(1, 1), feature_blocks=(1,))
     backbone = FAN(arch, dict(num_branches=4)).eval().requires_grad_(False)
     pictures = torch.randn(2, 3, 1024, 1024)
-    statistics = AttentionStatistics((1024, 1024), 2, paired=True)
+    statistics = AttentionStatistics(paired=True)
     own = measure(lambda: backbone(pictures, lambda view: None), repeats=1).peak_bytes
     return own, measure(lambda: backbone(pictures, statistics), repeats=1, warmup=0).peak_bytes
 

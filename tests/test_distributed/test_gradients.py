@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmrobust.ops import attention_diversification
+from mmrobust.ops import Attention, attention_diversification
 from tests.test_distributed.tiny_models import Case, build, share, step
 
 SEGMENTATION = Case()
@@ -58,8 +58,9 @@ def test_the_gradient_of_adl_is_part_of_it():
 def test_adl_is_a_mean_over_pictures(mode):
     """Ours is in both modes. The released code is not: its loss of one picture is 0 whatever the attention is."""
     query, key = torch.randn(2, 4, 2, 24, 8, dtype=torch.float64) * 2
-    whole = attention_diversification(query, key, tau=1.0, mode=mode)
-    parts = [attention_diversification(query[i : i + 1], key[i : i + 1], tau=1.0, mode=mode) for i in range(4)]
+    whole = attention_diversification(Attention(query, key), tau=1.0, mode=mode)
+    pictures = [Attention(query[i : i + 1], key[i : i + 1]) for i in range(4)]
+    parts = [attention_diversification(picture, tau=1.0, mode=mode) for picture in pictures]
     assert min(parts) > 0
     torch.testing.assert_close(torch.stack(parts).mean(), whole, rtol=1e-12, atol=0)
 

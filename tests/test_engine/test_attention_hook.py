@@ -60,9 +60,9 @@ def test_scalars_of_the_padded_pictures(runner, tmp_path):
     model = runner.model.eval()
     inputs = model.data_preprocessor(dict(data), True)['inputs'][:2]
     assert inputs.shape[-2:] == (64, 64)
-    observed = AttentionStatistics((64, 64), 2, top_k=3)
+    observed = AttentionStatistics(top_k=3)
     with torch.no_grad():
-        layers = model.backbone(inputs, lambda view: (observed(view), attention_diversification(*view[:6])))[1]
+        layers = model.backbone(inputs, lambda view: (observed(view), attention_diversification(view.attention)))[1]
     assert logged['step'] == 4
     for index, (layer, adl) in enumerate(layers, start=1):
         assert logged[f'attention/top_share/layer_{index}'] == pytest.approx(layer['top_share'].mean().item(), rel=1e-5)

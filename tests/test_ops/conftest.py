@@ -39,5 +39,5 @@ def compiled(request, monkeypatch, tmp_path):
     pretended = SimpleNamespace(
         get_current_device=lambda: request.param, get_current_stream=lambda _: 0, get_current_target=lambda: target
     )
-    monkeypatch.setattr(driver, '_active', pretended)
+    monkeypatch.setattr(driver, '_active' if hasattr(driver, '_active') else 'active', pretended)  # the latter in 3.4
     return kernels

@@ -5,6 +5,7 @@ import torch
 
 from mmrobust.ops import (
     ADL_MODES,
+    Attention,
     attention_diversification,
     attention_diversification_reference,
     attention_probs,
@@ -30,8 +31,8 @@ def _view(batch=2, heads=3, num_queries=7, num_keys=7, sharpness=2.0, sink=3.0, 
 
 def _assert_equal(view, **options):
     inputs = [tensor for tensor in view if tensor is not None]
-    ours = attention_diversification(*view, **options, block_entries=50)
-    reference = attention_diversification_reference(attention_probs(*view), **options)
+    ours = attention_diversification(Attention(*view), **options, block_entries=50)
+    reference = attention_diversification_reference(attention_probs(Attention(*view)), **options)
     torch.testing.assert_close(ours, reference, rtol=1e-10, atol=ROUNDING)
     if reference.requires_grad:
         wanted = torch.autograd.grad(reference, inputs)
@@ -74,7 +75,7 @@ def test_gradcheck(mode, per_head):
     query, key, gate, bias = _view(2, 2, 4, 4, gate=True, bias=True)
 
     def loss(*view):
-        return attention_diversification(*view, mode=mode, per_head=per_head, tau=1.2, block_entries=24)
+        return attention_diversification(Attention(*view), mode=mode, per_head=per_head, tau=1.2, block_entries=24)
 
     assert loss(query, key, gate, bias) > 0
     assert torch.autograd.gradcheck(loss, (query, key, gate, bias))
@@ -82,9 +83,9 @@ def test_gradcheck(mode, per_head):
 
 def test_block_size_changes_nothing():
     query, key, _, _ = _view(3, 2, 11, 11)
-    whole = attention_diversification(query, key)
+    whole = attention_diversification(Attention(query, key))
     for block_entries in (1, 22, 100, 500):
-        torch.testing.assert_close(attention_diversification(query, key, block_entries=block_entries), whole)
+        torch.testing.assert_close(attention_diversification(Attention(query, key), block_entries=block_entries), whole)
 
 
 def test_hand_computed_values():
@@ -105,13 +106,15 @@ def test_analytic_cases(num_tokens):
     sink = torch.zeros(1, 1, num_tokens, num_tokens, dtype=torch.float64)
     sink[..., 0] = 10
     key = torch.eye(num_tokens, dtype=torch.float64)[None, None]
-    assert attention_diversification(sink, key).item() == pytest.approx(1.0, abs=1e-4)
-    assert attention_diversification(identity, key).item() == pytest.approx(num_tokens**-0.5)
+    assert attention_diversification(Attention(sink, key)).item() == pytest.approx(1.0, abs=1e-4)
+    assert attention_diversification(Attention(identity, key)).item() == pytest.approx(num_tokens**-0.5)
     for mode in ('official', 'pairwise'):
-        assert attention_diversification(identity, key, mode=mode).item() == 0
+        assert attention_diversification(Attention(identity, key), mode=mode).item() == 0
     for mode in MODES:
-        assert attention_diversification(sink, key, mode=mode).item() == pytest.approx(1.0, abs=1e-4)
-        assert attention_diversification(torch.zeros_like(sink), key, mode=mode) == 0  # uniform: below the threshold
+        assert attention_diversification(Attention(sink, key), mode=mode).item() == pytest.approx(1.0, abs=1e-4)
+        assert (
+            attention_diversification(Attention(torch.zeros_like(sink), key), mode=mode) == 0
+        )  # uniform: below the threshold
 
 
 def test_pairwise_is_the_mean_cosine_over_all_pairs():
@@ -133,13 +136,15 @@ def test_sampled_rows_are_the_loss_of_these_rows():
     """Of as many rows as there are it is the loss itself; of fewer, in pairwise mode, an estimate of it."""
     query, key, _, _ = _view(2, 3, 12, 12)
     for mode in MODES:
-        whole = attention_diversification(query, key, mode=mode)
-        assert torch.equal(attention_diversification(query, key, mode=mode, sample_rows=12), whole)
-    estimates = [attention_diversification(query, key, mode='pairwise', sample_rows=5).item() for _ in range(400)]
+        whole = attention_diversification(Attention(query, key), mode=mode)
+        assert torch.equal(attention_diversification(Attention(query, key), mode=mode, sample_rows=12), whole)
+    estimates = [
+        attention_diversification(Attention(query, key), mode='pairwise', sample_rows=5).item() for _ in range(400)
+    ]
     error = torch.tensor(estimates).std().item() / 20
     assert 0 < error < 0.01
     assert abs(sum(estimates) / 400 - whole.item()) < 4 * error
-    (gradient,) = torch.autograd.grad(attention_diversification(query, key, sample_rows=5), query)
+    (gradient,) = torch.autograd.grad(attention_diversification(Attention(query, key), sample_rows=5), query)
     assert (gradient[0].abs().sum((0, 2)) > 0).sum() <= 5  # only the drawn rows of an image have one
 
 
@@ -149,8 +154,8 @@ def test_sampled_rows_take_their_gate_bias_and_regions_along():
     torch.manual_seed(0)
     drawn = torch.rand(3, 9).argsort(-1)[:, :4]
     torch.manual_seed(0)
-    got = attention_diversification(*inputs, gate, bias, *regions, tau=1.0, sample_rows=4)
-    probs = attention_probs(*inputs, gate, bias)
+    got = attention_diversification(Attention(*inputs, gate, bias, *regions), tau=1.0, sample_rows=4)
+    probs = attention_probs(Attention(*inputs, gate, bias))
     rows = probs.gather(2, drawn[:, None, :, None].expand(-1, 2, -1, 9))
     rows_of_regions = regions[0].gather(2, drawn[:, None].expand(-1, 3, -1))
     want = attention_diversification_reference(rows, 1.0, query_regions=rows_of_regions, key_regions=regions[1])
@@ -160,15 +165,15 @@ def test_sampled_rows_take_their_gate_bias_and_regions_along():
 def test_uniform_attention_has_zero_gradient_and_no_nan():
     query = torch.zeros(1, 2, 5, 3, requires_grad=True)
     key = torch.zeros(1, 2, 5, 3, requires_grad=True)
-    sum(attention_diversification(query, key, mode=mode) for mode in MODES).backward()
+    sum(attention_diversification(Attention(query, key), mode=mode) for mode in MODES).backward()
     assert not query.grad.any() and not key.grad.any()
 
 
 @pytest.mark.parametrize('mode', MODES)
 def test_batch_is_the_mean_over_images(mode):
     query, key, _, _ = _view(4)
-    together = attention_diversification(query, key, mode=mode)
-    alone = [attention_diversification(query[i : i + 1], key[i : i + 1], mode=mode) for i in range(4)]
+    together = attention_diversification(Attention(query, key), mode=mode)
+    alone = [attention_diversification(Attention(query[i : i + 1], key[i : i + 1]), mode=mode) for i in range(4)]
     torch.testing.assert_close(together, torch.stack(alone).mean())
     assert all(value > 0 for value in alone)
 
@@ -176,9 +181,10 @@ def test_batch_is_the_mean_over_images(mode):
 def test_float32_island_inside_autocast():
     query, key, _, _ = _view()
     with torch.autocast('cpu', torch.bfloat16):
-        loss = attention_diversification(query.detach().bfloat16().requires_grad_(), key.detach().bfloat16())
+        rounded = Attention(query.detach().bfloat16().requires_grad_(), key.detach().bfloat16())
+        loss = attention_diversification(rounded)
     assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss.double(), attention_diversification(query, key), rtol=3e-2, atol=0)
+    torch.testing.assert_close(loss.double(), attention_diversification(Attention(query, key)), rtol=3e-2, atol=0)
 
 
 def _windows(mask=-math.inf, padding=True, batch=3, num_tokens=9):
@@ -207,8 +213,8 @@ def test_windows(mode, per_head, mask, in_regions):
     inputs, relative, bias, regions = _windows(mask, in_regions == 'padded')
     regions = (None, None) if in_regions == 'no' else regions
     options = dict(tau=1.2, mode=mode, per_head=per_head)
-    ours = attention_diversification(*inputs, None, bias, *regions, **options, block_entries=50)
-    probs = attention_probs(*inputs, None, bias)
+    ours = attention_diversification(Attention(*inputs, None, bias, *regions), **options, block_entries=50)
+    probs = attention_probs(Attention(*inputs, None, bias))
     reference = attention_diversification_reference(probs, **options, query_regions=regions[0], key_regions=regions[1])
     torch.testing.assert_close(ours, reference, rtol=1e-10, atol=ROUNDING)
     assert 0.05 < ours < 1
@@ -228,8 +234,10 @@ def test_a_region_counts_as_a_window_of_its_own(mode):
         regions[0, index, part] = True
     together = (regions.unsqueeze(-1) & regions.unsqueeze(-2)).any(1)
     bias = torch.zeros(1, 1, 9, 9, dtype=torch.float64).masked_fill(~together, -math.inf)
-    whole = attention_diversification(query, key, None, bias, regions, regions, mode=mode, tau=1.0)
-    alone = [attention_diversification(query[:, :, part], key[:, :, part], mode=mode, tau=1.0) for part in parts]
+    whole = attention_diversification(Attention(query, key, None, bias, regions, regions), mode=mode, tau=1.0)
+    alone = [
+        attention_diversification(Attention(query[:, :, part], key[:, :, part]), mode=mode, tau=1.0) for part in parts
+    ]
     torch.testing.assert_close(whole, (4 * alone[0] + 5 * alone[1]) / 9)
     assert alone[0] > 0 and alone[1] > 0
 
@@ -241,8 +249,8 @@ def test_uniform_attention_in_a_small_region_is_below_the_threshold():
     together = (regions.unsqueeze(-1) & regions.unsqueeze(-2)).any(1)
     bias = torch.zeros(1, 1, 9, 9).masked_fill(~together, -math.inf)
     zeros = torch.zeros(1, 2, 9, 4)
-    assert attention_diversification(zeros, zeros, None, bias, regions, regions) == 0
-    assert attention_diversification(zeros, zeros, None, bias) > 0
+    assert attention_diversification(Attention(zeros, zeros, None, bias, regions, regions)) == 0
+    assert attention_diversification(Attention(zeros, zeros, None, bias)) > 0
 
 
 def test_padding_takes_no_part():
@@ -250,7 +258,9 @@ def test_padding_takes_no_part():
     inputs, _, bias, regions = _windows()
     (query, key), padding = inputs, ~regions[0].any(1)[:, None, :, None]
     other = torch.where(padding, 10 * torch.randn_like(query), query.detach()).requires_grad_()
-    losses = [attention_diversification(q, key, None, bias.detach(), *regions, tau=1.0) for q in (query, other)]
+    losses = [
+        attention_diversification(Attention(q, key, None, bias.detach(), *regions), tau=1.0) for q in (query, other)
+    ]
     assert losses[0] == losses[1] > 0
     grads = [torch.autograd.grad(loss, (q, key)) for loss, q in zip(losses, (query, other), strict=True)]
     for got, want in zip(grads[1], grads[0], strict=True):
@@ -260,22 +270,30 @@ def test_padding_takes_no_part():
 
 def test_nothing_but_padding():
     inputs, _, bias, (query_regions, key_regions) = _windows()
-    loss = attention_diversification(*inputs, None, bias, torch.zeros_like(query_regions), key_regions)
+    loss = attention_diversification(Attention(*inputs, None, bias, torch.zeros_like(query_regions), key_regions))
     assert loss == 0
     assert not any(grad.any() for grad in torch.autograd.grad(loss, inputs))
+
+
+@pytest.mark.parametrize('mode', MODES)
+@pytest.mark.parametrize('shape', [(2, 2, 0, 3), (0, 2, 4, 3)])
+def test_no_row_at_all_is_zero(shape, mode):
+    key = torch.ones(shape[0], 2, 1, 3)
+    assert attention_diversification(Attention(torch.ones(shape), key), mode=mode) == 0
 
 
 def test_regions_of_queries_and_keys_come_together():
     inputs, _, bias, regions = _windows()
     with pytest.raises(ValueError, match='must be given together'):
-        attention_diversification(*inputs, None, bias, regions[0])
+        attention_diversification(Attention(*inputs, None, bias, regions[0]))
 
 
 @pytest.mark.gpu
 def test_cuda_equals_cpu():
     query, key, _, _ = _view()
     torch.testing.assert_close(
-        attention_diversification(query.cuda(), key.cuda()).cpu(), attention_diversification(query, key)
+        attention_diversification(Attention(query.cuda(), key.cuda())).cpu(),
+        attention_diversification(Attention(query, key)),
     )
 
 
@@ -284,11 +302,11 @@ def test_memory_does_not_hold_the_map():
     saved = []
     query, key = (torch.randn(1, 2, 256, 4, requires_grad=True) for _ in range(2))
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: saved.append(tensor.numel()), lambda _: None):
-        attention_diversification(query, key)
+        attention_diversification(Attention(query, key))
     assert sum(saved) < 8 * 2 * 256 * 4
 
 
 def test_a_second_derivative_is_refused():
     query, key, _, _ = _view()
     with pytest.raises(RuntimeError, match='no second derivative'):
-        torch.autograd.grad(attention_diversification(query, key), query, create_graph=True)
+        torch.autograd.grad(attention_diversification(Attention(query, key)), query, create_graph=True)

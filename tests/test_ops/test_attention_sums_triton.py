@@ -5,6 +5,7 @@ import torch
 
 from mmrobust.ops import (
     ADL_MODES,
+    Attention,
     attention_diversification,
     attention_diversification_reference,
     attention_probs,
@@ -44,7 +45,6 @@ def _interpret_small_tiles():
     small = attention_sums_triton._Tile(16, 16, 1, 1)
     attention_sums_triton._TILES = dict.fromkeys(attention_sums_triton._TILES, (small, small))
     attention_sums_triton._COLUMN_SUMS = attention_sums_triton._GRAD_MAPS = small
-    attention_sums_triton._ROWS_OF_COLUMN_SUMS = 32
     attention_sums_triton._BYTES_OF_MAPS = 2 * 4 * 20 * 32
     attention_sums.kernels.fit = lambda *tensors: True
     attention_sums._fused_attention = lambda *which: ''
@@ -65,14 +65,14 @@ def _assert_equals_reference(query, key, tau, mode, per_head, tolerance):
     inputs = query, key, torch.randn_like(key)
     query, key, value = (tensor.detach().requires_grad_() for tensor in inputs)
     options = dict(tau=tau, mode=mode, per_head=per_head)
-    loss = attention_diversification(query, key, **options)
+    loss = attention_diversification(Attention(query, key), **options)
     got = torch.autograd.grad(loss, (query, key))
-    out, with_output = diversified_attention(query, key, value, **options)
+    out, with_output = diversified_attention(Attention(query, key), value, **options)
     got_with_output = torch.autograd.grad(30 * with_output + out.float().mean(), (query, key))
     assert kernels.failure() is None
 
     wide, value = [tensor.detach().double().requires_grad_() for tensor in (query, key)], value.double()
-    probs = attention_probs(*wide)
+    probs = attention_probs(Attention(*wide))
     expected = attention_diversification_reference(probs, **options)
     wanted = torch.autograd.grad(expected, wide, retain_graph=True)
     wanted_with_output = torch.autograd.grad(30 * expected + (probs @ value).mean(), wide)
@@ -111,7 +111,7 @@ def test_low_precision(interpreter, dtype, mode):
 
 def _loss_and_gradients(query, key, mode):
     query, key = (tensor.requires_grad_() for tensor in (query, key))
-    loss = attention_diversification(query, key, mode=mode)
+    loss = attention_diversification(Attention(query, key), mode=mode)
     assert kernels.failure() is None
     return loss.detach(), *torch.autograd.grad(loss, (query, key))
 
@@ -139,8 +139,8 @@ def _failing_kernels():
 
     attention_sums_triton.forward = attention_sums_triton.log_sum_exp = fail
     with pytest.warns(RuntimeWarning, match=r'do not run here, .* \(ValueError: no compiler here\)'):
-        first = attention_diversification(*_view())
-    second = attention_diversification(*_view())  # without another warning
+        first = attention_diversification(Attention(*_view()))
+    second = attention_diversification(Attention(*_view()))  # without another warning
     return first, second, kernels.failure()
 
 
@@ -153,7 +153,7 @@ def test_where_kernels_fail_blocks_take_over_with_one_warning():
         pool.submit(_interpret_small_tiles).result()
         first, second, failure = pool.submit(_failing_kernels).result()
     assert failure == 'ValueError: no compiler here'
-    torch.testing.assert_close(first, attention_diversification(*_view()))
+    torch.testing.assert_close(first, attention_diversification(Attention(*_view())))
     assert torch.equal(first, second)
 
 
@@ -167,7 +167,8 @@ def test_errors_that_no_other_code_survives_are_raised():
 
 
 def test_which_attention_is_for_the_kernels():
-    from mmrobust.ops.attention_sums import Kept, _kernels_fit
+    from mmrobust.ops.attention_sums import _kernels_fit
+    from mmrobust.ops.attention_sums_blocks import Kept
 
     cuda = torch.device('cuda') if torch.cuda.is_available() else None
     if cuda is None:
@@ -175,14 +176,14 @@ def test_which_attention_is_for_the_kernels():
         pytest.skip('needs a GPU')
     query, key = (tensor.to(cuda) for tensor in _view())
     kept = Kept(0.1, None, False, False, False, None)
-    assert _kernels_fit(query, key, None, None, kept)
-    assert not _kernels_fit(query, key, torch.ones(20, 20), None, kept)
-    assert not _kernels_fit(query, key, None, torch.ones(20, 20), kept)
-    assert not _kernels_fit(query, key, None, None, kept._replace(thresholds=torch.ones(1, 1, 20, 1)))
-    assert not _kernels_fit(query.double(), key.double(), None, None, kept)
-    assert not _kernels_fit(query, key.bfloat16(), None, None, kept)
-    assert not _kernels_fit(*(torch.ones(1, 2, 20, 129, device=cuda),) * 2, None, None, kept)
-    assert not _kernels_fit(query[:0], key[:0], None, None, kept)
+    assert _kernels_fit(Attention(query, key), kept)
+    assert not _kernels_fit(Attention(query, key, torch.ones(20, 20)), kept)
+    assert not _kernels_fit(Attention(query, key, None, torch.ones(20, 20)), kept)
+    assert not _kernels_fit(Attention(query, key), kept._replace(thresholds=torch.ones(1, 1, 20, 1)))
+    assert not _kernels_fit(Attention(query.double(), key.double()), kept)
+    assert not _kernels_fit(Attention(query, key.bfloat16()), kept)
+    assert not _kernels_fit(Attention(*(torch.ones(1, 2, 20, 129, device=cuda),) * 2), kept)
+    assert not _kernels_fit(Attention(query[:0], key[:0]), kept)
 
 
 @pytest.mark.parametrize(

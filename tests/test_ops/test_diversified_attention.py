@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from mmrobust.ops import (
+    Attention,
     attention_diversification_reference,
     attention_probs,
     diversified_attention,
@@ -13,8 +14,8 @@ from tests.test_ops.test_attention_diversification import MODES, ROUNDING, _view
 
 
 def _assert_equal(query, key, value, gate=None, bias=None, regions=(None, None), **options):
-    out, loss = diversified_attention(query, key, value, gate, bias, *regions, **options, block_entries=60)
-    probs = attention_probs(query, key, gate, bias)
+    out, loss = diversified_attention(Attention(query, key, gate, bias, *regions), value, **options, block_entries=60)
+    probs = attention_probs(Attention(query, key, gate, bias))
     expected = probs @ value
     loss_expected = attention_diversification_reference(
         probs, **options, query_regions=regions[0], key_regions=regions[1]
@@ -72,7 +73,7 @@ def test_memory_layout_of_a_layer():
 def test_low_precision_output_comes_from_the_fused_kernel():
     query, key, _, _ = (None if x is None else x.detach().bfloat16() for x in _view())
     value = torch.randn(2, 3, 7, 4).bfloat16()
-    out, loss = diversified_attention(query, key, value)
+    out, loss = diversified_attention(Attention(query, key), value)
     assert torch.equal(out, F.scaled_dot_product_attention(query, key, value, scale=1.0))
     assert loss.dtype == torch.float32 and loss > 0
 
@@ -80,8 +81,8 @@ def test_low_precision_output_comes_from_the_fused_kernel():
 def test_low_precision_with_a_gate():
     query, key, gate, _ = (None if x is None else x.detach().bfloat16() for x in _view(gate=True))
     value = torch.randn(2, 3, 7, 4).bfloat16()
-    out, _ = diversified_attention(query, key, value, gate)
-    expected = attention_probs(query, key, gate) @ value.float()
+    out, _ = diversified_attention(Attention(query, key, gate), value)
+    expected = attention_probs(Attention(query, key, gate)) @ value.float()
     assert out.dtype == torch.bfloat16
     torch.testing.assert_close(out.float(), expected, rtol=2e-2, atol=2e-2)
 
@@ -89,6 +90,8 @@ def test_low_precision_with_a_gate():
 def test_gradcheck():
     query, key, gate, bias = _view(1, 2, 4, 4, gate=True, bias=True)
     value = torch.randn(1, 2, 4, 4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(
-        lambda *view: diversified_attention(*view, block_entries=24), (query, key, value, gate, bias)
-    )
+
+    def both(value, *tensors):
+        return diversified_attention(Attention(*tensors), value, block_entries=24)
+
+    assert torch.autograd.gradcheck(both, (value, query, key, gate, bias))

@@ -1,9 +1,18 @@
 """The kernels against the plain formula, in Triton's interpreter: on a CPU, and in a process of its own."""
 
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+
 import pytest
 import torch
 
-from mmrobust.ops import dilated_windows, kernel_windows, weighted_avg_pool_reference
+from mmrobust.ops import (
+    dilated_windows,
+    kernel_windows,
+    kernels,
+    weighted_avg_pool,
+    weighted_avg_pool_reference,
+)
 
 pytest.importorskip('triton')
 
@@ -16,12 +25,16 @@ def _assert_equals_reference(shape, windows, dtype, device, tile=None):
     torch.manual_seed(0)
     x, grad_out = torch.randn(2, *shape, device=device).to(dtype)
     weights = torch.randn(*shape[:3], len(windows), device=device).softmax(-1)
-    areas = torch.tensor([len(window) ** 2 for window in windows], device=device)
-    shares = (weights / areas).split(1, dim=-1)
-    out = token_pooling_triton.pool(x, shares, windows)
-    grad_x, grad_shares = token_pooling_triton.pool_backward(grad_out, x, shares, windows)
+    if tile is None:  # as an operator
+        leaves = x.requires_grad_(), weights.requires_grad_()
+        out = weighted_avg_pool(*leaves, windows)
+        grad_x, grad_weights = torch.autograd.grad(out, leaves, grad_out)
+        assert kernels.failure() is None
+    else:
+        out = token_pooling_triton.pool(x, weights, windows)
+        grad_x, grad_weights = token_pooling_triton.pool_backward(grad_out, x, weights, windows)
 
-    x, weights = x.double().requires_grad_(), weights.double().requires_grad_()
+    x, weights = (tensor.detach().double().requires_grad_() for tensor in (x, weights))
     expected = weighted_avg_pool_reference(x, weights, windows)
     expected_grads = torch.autograd.grad(expected, (x, weights), grad_out.double())
     # sums are float32: what is written in another dtype is rounded once
@@ -29,8 +42,35 @@ def _assert_equals_reference(shape, windows, dtype, device, tile=None):
     assert out.dtype == grad_x.dtype == dtype
     torch.testing.assert_close(out.double(), expected, **rounded)
     torch.testing.assert_close(grad_x.double(), expected_grads[0], **rounded)
-    grad_weights = torch.cat(grad_shares, -1) / areas
     torch.testing.assert_close(grad_weights.double(), expected_grads[1], rtol=1e-5, atol=1e-5)
+
+
+def _operator_by_kernels():
+    """Value and gradients of the operator where the kernels are taken, and where they cannot be compiled."""
+    from mmrobust.ops import token_pooling, token_pooling_triton
+
+    token_pooling.kernels.fit = lambda *tensors: True
+    x, weights = torch.randn(2, 3, 4, 5, requires_grad=True), torch.rand(2, 3, 4, 2, requires_grad=True)
+
+    def run():
+        out = weighted_avg_pool(x, weights, dilated_windows(2))
+        return [one.detach() for one in (out, *torch.autograd.grad(out.square().sum(), (x, weights)))]
+
+    by_kernels = run()
+    assert kernels.failure() is None
+    del token_pooling_triton.pool
+    with pytest.warns(RuntimeWarning, match='do not run here'):
+        in_pytorch = run()
+    assert 'pool' in kernels.failure()
+    return by_kernels, in_pytorch
+
+
+def test_operator_with_and_without_kernels():
+    with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv('TRITON_INTERPRET', '1')
+            pool.submit(int).result()  # starts the process
+        torch.testing.assert_close(*pool.submit(_operator_by_kernels).result())
 
 
 @pytest.mark.parametrize(
@@ -62,12 +102,12 @@ def test_compiles_and_reads_every_neighbour_once(compiled):
     from mmrobust.ops import token_pooling_triton
 
     windows, rows = dilated_windows(3), token_pooling_triton._ROWS
-    x, shares = torch.empty(2, 32, 32, 448, dtype=torch.bfloat16), torch.empty(2, 32, 32, 3).split(1, dim=-1)
-    token_pooling_triton.pool(x, shares, windows)
-    token_pooling_triton.pool_backward(x, x, shares, windows)
+    x, weights = torch.empty(2, 32, 32, 448, dtype=torch.bfloat16), torch.empty(2, 32, 32, 3)
+    token_pooling_triton.pool(x, weights, windows)
+    token_pooling_triton.pool_backward(x, x, weights, windows)
     neighbours = {(y + dy, dx) for y in range(rows) for window in windows for dy in window for dx in window}
-    their_shares = {(y + dy, dx, w) for y in range(rows) for w in windows for dy in w for dx in w}
-    others = [('_pool', rows * len(windows)), ('_pool', len(their_shares)), ('_grad_shares', rows)]
+    their_weights = {(y + dy, dx, w) for y in range(rows) for w in windows for dy in w for dx in w}
+    others = [('_pool', rows * len(windows)), ('_pool', len(their_weights)), ('_grad_weights', rows)]
     for (name, kernel), (expected_name, num_others) in zip(compiled, others, strict=True):
         assert name == expected_name
         assert kernel.asm['cubin']
@@ -78,9 +118,9 @@ def test_compiles_where_sizes_are_one(compiled):
     """Triton compiles once more for arguments that are 1."""
     from mmrobust.ops import token_pooling_triton
 
-    x, shares = torch.empty(1, 1, 1, 1), torch.empty(1, 1, 1, 2).split(1, dim=-1)
-    token_pooling_triton.pool(x, shares, dilated_windows(2))
-    token_pooling_triton.pool_backward(x, x, shares, dilated_windows(2))
+    x, weights = torch.empty(1, 1, 1, 1), torch.empty(1, 1, 1, 2)
+    token_pooling_triton.pool(x, weights, dilated_windows(2))
+    token_pooling_triton.pool_backward(x, x, weights, dilated_windows(2))
     assert all(kernel.asm['cubin'] for _, kernel in compiled)
     assert len(compiled) == 3
 

@@ -1,4 +1,4 @@
-"""The kernels compile with every Triton that goes with a supported torch: 3.4 with torch 2.8, to 3.8 with torch 2.14."""
+"""The kernels compile with every Triton that goes with a supported torch, from 3.4 (torch 2.8) to 3.8 (torch 2.14)."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ VERSIONS = ('3.4.0', '3.5.1', '3.6.0', '3.7.0')  # and the installed one, with w
 
 @pytest.mark.slow
 @pytest.mark.parametrize('wanted', VERSIONS)
-def test_compiles_with(wanted, tmp_path):
+def test_version(wanted, tmp_path):
     """For two architectures each; the version comes from the package index, into a folder of its own."""
     pytest.importorskip('triton')
     install = [sys.executable, '-m', 'pip', 'install', '--no-deps', '--target', str(tmp_path), f'triton=={wanted}']
@@ -25,7 +25,8 @@ def test_compiles_with(wanted, tmp_path):
     code = 'import triton; print(triton.__version__)'
     found = subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == wanted != version('triton')
-    command = [sys.executable, '-m', 'pytest', '-q', '-k', 'compiles', 'tests/test_ops']
+    files = ['tests/test_ops/test_attention_sums_triton.py', 'tests/test_ops/test_token_pooling_triton.py']
+    command = [sys.executable, '-m', 'pytest', '-q', '-k', 'compiles', *files]
     run = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout[-3000:]
     assert ' passed' in run.stdout and 'failed' not in run.stdout

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mmrobust.ops import attention_diversification
+from mmrobust.ops import Attention, attention_diversification
 
 from .conftest import golden_folder
 from .seeded import image
@@ -24,7 +24,8 @@ def test_value_and_gradient(case, mode):
     key[:, :, 3] += sink
     query.requires_grad_()
     key.requires_grad_()
-    loss = attention_diversification(query * shape[-1] ** -0.5, key, tau=case['tau'], mode=mode)
+    attention = Attention(query * shape[-1] ** -0.5, key)
+    loss = attention_diversification(attention, tau=case['tau'], mode=mode)
     loss.backward()
     assert loss.item() == pytest.approx(case[mode], rel=1e-10, abs=1e-14)
     assert query.grad.norm().item() == pytest.approx(case[f'{mode}_grad_q_norm'], rel=1e-10, abs=1e-14)

@@ -59,7 +59,7 @@ def test_outputs(name):
             np.testing.assert_allclose(view.probs().mean(1)[:, ::5, ::5].numpy(), expected[key], **TOLERANCE)
     for mode in ('official', 'paper'):
         if f'adl_{mode}_per_layer' in golden:
-            terms = [attention_diversification(*view[:6], mode=mode).item() for view in views]
+            terms = [attention_diversification(view.attention, mode=mode).item() for view in views]
             np.testing.assert_allclose(terms, golden[f'adl_{mode}_per_layer'], **TOLERANCE)
     assert len(views) == golden.get('num_attention_maps', len(views))
     if not dense and golden.get('num_branches') != 1:  # a predictor of one branch decides nothing and is left out

@@ -6,7 +6,7 @@ import torch
 from mmrobust.models.backbones import FAN, Swin
 from mmrobust.models.layers import AttentionView, attend
 from mmrobust.models.losses import AttentionDiversificationLoss
-from mmrobust.ops import dilated_windows, kernel_windows, weighted_avg_pool
+from mmrobust.ops import Attention, dilated_windows, kernel_windows, weighted_avg_pool
 from mmrobust.performance.released_form import full_map_attend, released_form, unfold_pool
 
 
@@ -32,7 +32,7 @@ def test_full_map_attend(options):
     observe = AttentionDiversificationLoss(tau=1.0, **options).layer_term
     results = []
     for form in (full_map_attend, attend):
-        out, term = form(AttentionView(query, key), value, observe=observe)
+        out, term = form(AttentionView(Attention(query, key), (1, 7)), value, observe=observe)
         results.append((out, term, *torch.autograd.grad(out.square().sum() + term, (query, key, value))))
     assert results[0][1] > 0
     for released, ours in zip(*results, strict=True):

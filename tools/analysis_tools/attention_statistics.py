@@ -80,17 +80,16 @@ def report_memory(name: str, model: ObservedModel, inputs: Tensor, look: Callabl
 def collect(name: str, model: ObservedModel, args: argparse.Namespace) -> tuple[StatisticsTable, DilationTable]:
     """The statistics of a model, and the dilations that its TAP chooses, over the pictures."""
     corruption = name_corruption(args)
+    paired = corruption is not None
+    statistics = AttentionStatistics(paired, args.top_k)
     table, dilations = StatisticsTable(), DilationTable()
+
+    def look(view: AttentionView) -> tuple[dict[str, Tensor], Tensor | None]:
+        return statistics(view), view.tap_weights
+
     batches = model.pictures(corruption, args.severity, args.num_images, args.batch_size)
     for number, samples in enumerate(track(batches, name)):
         inputs = model.inputs(samples)
-        hw_shape = tuple(inputs.shape[-2:])
-        paired = corruption is not None
-        statistics = AttentionStatistics(hw_shape, len(inputs), paired, args.top_k, model.num_prefix_tokens)
-
-        def look(view: AttentionView, statistics=statistics) -> tuple[dict[str, Tensor], Tensor | None]:
-            return statistics(view), view.tap_weights
-
         if args.check_memory and number == 0:
             report_memory(name, model, inputs, look)
         found, tap_weights = zip(*model.observe(inputs, look), strict=True)

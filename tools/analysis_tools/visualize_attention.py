@@ -77,14 +77,13 @@ class Seen(NamedTuple):
 def look(model: ObservedModel, args: argparse.Namespace) -> list[Seen]:
     """Every picture, through the eyes of a model."""
     found = []
+    coarse, token = CoarseMaps(args.side), TokenAttention(args.token[::-1])
+
+    def both(view: AttentionView) -> tuple[Tensor, Tensor, int]:
+        return coarse(view), token(view), view.attention.key.size(2)
+
     for samples in model.pictures(name_corruption(args), args.severity, args.num_images):
         inputs = model.inputs(samples)
-        coarse = CoarseMaps(args.side)
-        token = TokenAttention(args.token[::-1], tuple(inputs.shape[-2:]), model.num_prefix_tokens)
-
-        def both(view: AttentionView, coarse=coarse, token=token) -> tuple[Tensor, Tensor, int]:
-            return coarse(view), token(view), view.key.size(2)
-
         maps, of_token, num_tokens = zip(*model.observe(inputs, both), strict=True)
         pictures = [model.seen(sample).permute(1, 2, 0).numpy()[..., ::-1] for sample in samples]
         found.append(Seen(pictures, *([layer.cpu().numpy() for layer in of] for of in (maps, of_token)), num_tokens))

@@ -25,7 +25,7 @@ class AttentionBackbone(BaseModule):
     other way to the attention: no hooks, no state on modules. So gradients through ``aux`` survive activation
     checkpointing, ``torch.compile``, AMP and DDP.
 
-    A block is called as ``block(x, hw_shape, observe)`` and returns ``(x, aux)``.
+    A block is called as ``block(x, hw_shape, observe=observe)`` and returns ``(x, aux)``.
 
     Args:
         frozen_stages: -1 freezes nothing, 0 the patch and position embeddings, k the first k blocks too. A subclass
@@ -67,10 +67,10 @@ class AttentionBackbone(BaseModule):
     def run_block(
         self, block: nn.Module, x: Tensor, hw_shape: tuple[int, int], observe: Observe | None
     ) -> tuple[Tensor, Any]:
-        """``block(x, hw_shape, observe)``, under activation checkpointing where that is asked for."""
+        """``block(x, hw_shape, observe=observe)``, under activation checkpointing where that is asked for."""
         if self.with_cp:
-            return recompute(block, x, hw_shape, observe, norms=block)
-        return block(x, hw_shape, observe)
+            return recompute(block, x, hw_shape, observe=observe, norms=block)
+        return block(x, hw_shape, observe=observe)
 
     def init_weights(self) -> None:
         """Initialise, or load the pretrained weights that ``init_cfg`` names."""

@@ -82,6 +82,7 @@ class FANBlock(nn.Module):
         self,
         embed_dims: int,
         num_heads: int,
+        *,
         tap_cfg: dict | None,
         norm_cfg: dict,
         drop_rate: float = 0.0,
@@ -98,10 +99,10 @@ class FANBlock(nn.Module):
         self.gamma2 = nn.Parameter(torch.ones(embed_dims))
         self.drop_path = DropPath(drop_path_rate)
 
-    def forward(self, x: Tensor, hw_shape: tuple[int, int], observe: Observe | None = None) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, hw_shape: tuple[int, int], *, observe: Observe | None = None) -> tuple[Tensor, Any]:
         """``(B, N, C)`` to the same shape, and what ``observe`` made of the attention."""
         pooled, tap_weights = pool_tokens(self.tap, x, hw_shape)
-        attended, aux = self.attn(self.norm1(pooled), observe, tap_weights=tap_weights)
+        attended, aux = self.attn(self.norm1(pooled), hw_shape, observe=observe, tap_weights=tap_weights)
         x = x + self.drop_path(self.gamma1 * attended)
         x = x + self.drop_path(self.gamma2 * self.mlp(self.norm2(x), hw_shape))
         return x, aux
@@ -180,7 +181,15 @@ class FAN(AttentionBackbone):
         self.pos_embed = FourierPositionEmbed(dims[0], paired_frequencies)
         self.pos_drop = nn.Dropout(drop_rate)
         self.blocks = nn.ModuleList(
-            FANBlock(stage_dims, stage_heads, tap_cfg, norm_cfg, drop_rate, attn_drop_rate, drop_path_rate)
+            FANBlock(
+                stage_dims,
+                stage_heads,
+                tap_cfg=tap_cfg,
+                norm_cfg=norm_cfg,
+                drop_rate=drop_rate,
+                attn_drop_rate=attn_drop_rate,
+                drop_path_rate=drop_path_rate,
+            )
             for stage_dims, depth, stage_heads in zip(dims, depths, heads, strict=True)
             for _ in range(depth)
         )
@@ -211,7 +220,7 @@ class FAN(AttentionBackbone):
         for index, block in enumerate(self.blocks):
             if index == self.downsample_before:
                 x, hw_shape = self.downsample(x, hw_shape)
-            x, observed = self.run_block(block, x, hw_shape, observe)
+            x, observed = self.run_block(block, x, hw_shape, observe=observe)
             aux.append(observed)
             if index in self.feature_blocks:
                 maps.append(to_map(x, hw_shape))

@@ -76,6 +76,7 @@ class RVTBlock(nn.Module):
         self,
         embed_dims: int,
         num_heads: int,
+        *,
         tap_cfg: dict | None,
         ffn_type: str,
         norm_cfg: dict,
@@ -100,11 +101,11 @@ class RVTBlock(nn.Module):
         )
         self.drop_path = DropPath(drop_path_rate)
 
-    def forward(self, x: Tensor, hw_shape: tuple[int, int], observe: Observe | None = None) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, hw_shape: tuple[int, int], *, observe: Observe | None = None) -> tuple[Tensor, Any]:
         """``(B, N, C)`` to the same shape, and what ``observe`` made of the attention."""
         pooled, tap_weights = pool_tokens(self.tap, x, hw_shape)
         gate = None if self.position_scaling is None else self.position_scaling(hw_shape)
-        attended, aux = self.attn(self.norm1(pooled), observe, gate, tap_weights)
+        attended, aux = self.attn(self.norm1(pooled), hw_shape, observe=observe, gate=gate, tap_weights=tap_weights)
         x = x + self.drop_path(attended)
         x = x + self.drop_path(self.mlp(self.norm2(x), hw_shape))
         return x, aux
@@ -204,13 +205,13 @@ class RVT(AttentionBackbone):
             RVTBlock(
                 dims[stage],
                 heads[stage],
-                tap_cfg,
-                ffn_type,
-                norm_cfg or dict(type='BN'),
-                (height // PATCH_SIZE, width // PATCH_SIZE) if index < scaled_blocks else None,
-                drop_rate,
-                attn_drop_rate,
-                drop_path_rate * index / num_blocks,
+                tap_cfg=tap_cfg,
+                ffn_type=ffn_type,
+                norm_cfg=norm_cfg or dict(type='BN'),
+                scaled_hw_shape=(height // PATCH_SIZE, width // PATCH_SIZE) if index < scaled_blocks else None,
+                drop_rate=drop_rate,
+                attn_drop_rate=attn_drop_rate,
+                drop_path_rate=drop_path_rate * index / num_blocks,
             )
             for index, stage in enumerate(stages)
         )
@@ -232,7 +233,7 @@ class RVT(AttentionBackbone):
         for index, block in enumerate(self.blocks):
             if index in self.pool_before:
                 x, hw_shape = self.pools[self.pool_before[index]](x, hw_shape)
-            x, observed = self.run_block(block, x, hw_shape, observe)
+            x, observed = self.run_block(block, x, hw_shape, observe=observe)
             aux.append(observed)
             if index in self.out_indices:
                 maps.append(to_map(x, hw_shape))

@@ -67,6 +67,7 @@ class SwinBlock(nn.Module):
         self,
         embed_dims: int,
         num_heads: int,
+        *,
         window_size: int,
         shifted: bool,
         tap_cfg: dict | None,
@@ -89,10 +90,10 @@ class SwinBlock(nn.Module):
         )
         self.drop_path = DropPath(drop_path_rate)
 
-    def forward(self, x: Tensor, hw_shape: tuple[int, int], observe: Observe | None = None) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, hw_shape: tuple[int, int], *, observe: Observe | None = None) -> tuple[Tensor, Any]:
         """``(B, N, C)`` to the same shape, and what ``observe`` made of the attention."""
         pooled, tap_weights = pool_tokens(self.tap, x, hw_shape)
-        attended, aux = self.attn(self.norm1(pooled), hw_shape, observe, tap_weights)
+        attended, aux = self.attn(self.norm1(pooled), hw_shape, observe=observe, tap_weights=tap_weights)
         x = x + self.drop_path(attended)
         x = x + self.drop_path(self.mlp(self.norm2(x), hw_shape))
         return x, aux
@@ -176,13 +177,13 @@ class Swin(AttentionBackbone):
             SwinBlock(
                 dims[stage],
                 heads[stage],
-                arch['window_size'],
-                bool(index % 2),
-                tap_cfg,
-                channel_norm_cfg if stage < last_stage else None,
-                drop_rate,
-                attn_drop_rate,
-                next(drop_path_rates),
+                window_size=arch['window_size'],
+                shifted=bool(index % 2),
+                tap_cfg=tap_cfg,
+                channel_norm_cfg=channel_norm_cfg if stage < last_stage else None,
+                drop_rate=drop_rate,
+                attn_drop_rate=attn_drop_rate,
+                drop_path_rate=next(drop_path_rates),
             )
             for stage, depth in enumerate(depths)
             for index in range(depth)
@@ -206,7 +207,7 @@ class Swin(AttentionBackbone):
             if stage:
                 x, hw_shape = self.mergings[stage - 1](x, hw_shape)
             for index in indices:
-                x, observed = self.run_block(self.blocks[index], x, hw_shape, observe)
+                x, observed = self.run_block(self.blocks[index], x, hw_shape, observe=observe)
                 aux.append(observed)
             if str(stage) in self.norms:
                 maps.append(to_map(self.norms[str(stage)](x), hw_shape))

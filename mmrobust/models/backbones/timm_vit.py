@@ -22,6 +22,7 @@ from mmrobust.models.backbones.base import (
     to_map,
 )
 from mmrobust.models.layers import AttentionView, Observe, attend, pool_tokens
+from mmrobust.ops import Attention
 from mmrobust.registry import MODELS
 
 OUT_TYPES = ('featmap', 'cls_token', 'cls_dist_tokens')
@@ -41,21 +42,21 @@ class TimmBlock(nn.Module):
         block: the timm block whose parts are taken over, under the same names.
         tap: the layer in front of self-attention, or None.
         num_prefix_tokens: P, the tokens before the patch tokens.
-        observed_from: index of the first token that ``observe`` is shown.
+        hidden_tokens: how many of them, from the first on, ``observe`` is not shown.
     """
 
-    def __init__(self, block: nn.Module, tap: nn.Module | None, num_prefix_tokens: int, observed_from: int) -> None:
+    def __init__(self, block: nn.Module, tap: nn.Module | None, num_prefix_tokens: int, hidden_tokens: int) -> None:
         super().__init__()
         self.num_prefix_tokens = num_prefix_tokens
-        self.observed_from = observed_from
+        self.hidden_tokens = hidden_tokens
         self.tap = tap
         for name, part in block.named_children():
             self.add_module(name, part)
 
-    def forward(self, x: Tensor, hw_shape: tuple[int, int], observe: Observe | None = None) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, hw_shape: tuple[int, int], *, observe: Observe | None = None) -> tuple[Tensor, Any]:
         """``(B, N, C)``, prefix tokens first, to the same shape, and what ``observe`` made of the attention."""
         pooled, tap_weights = self._pool(x, hw_shape)
-        attended, aux = self._attend(self.norm1(pooled), observe, tap_weights)
+        attended, aux = self._attend(self.norm1(pooled), hw_shape, observe, tap_weights)
         x = x + self.drop_path1(self.ls1(attended))
         x = x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
         return x, aux
@@ -67,17 +68,20 @@ class TimmBlock(nn.Module):
         pooled, tap_weights = pool_tokens(self.tap, patches, hw_shape)
         return torch.cat((prefix, pooled), dim=1), tap_weights
 
-    def _attend(self, x: Tensor, observe: Observe | None, tap_weights: Tensor | None) -> tuple[Tensor, Any]:
+    def _attend(
+        self, x: Tensor, hw_shape: tuple[int, int], observe: Observe | None, tap_weights: Tensor | None
+    ) -> tuple[Tensor, Any]:
         attn = self.attn
         query, key, value = attn.qkv(x).unflatten(-1, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
         query, key = attn.q_norm(query) * attn.scale, attn.k_norm(key)
         dropout = attn.attn_drop.p if self.training else 0.0
-        view, first = AttentionView(query, key, tap_weights=tap_weights), self.observed_from
-        if observe is None or not first:
+        view = AttentionView(Attention(query, key), hw_shape, self.num_prefix_tokens, tap_weights)
+        if observe is None or not self.hidden_tokens:
             out, aux = attend(view, value, dropout, observe)
         else:  # what is shown is not what the output is made of
             out, _ = attend(view, value, dropout)
-            aux = observe(view._replace(query=query[:, :, first:], key=key[:, :, first:]))
+            shown = Attention(*(tokens[:, :, self.hidden_tokens :] for tokens in (query, key)))
+            aux = observe(AttentionView(shown, hw_shape, self.num_prefix_tokens - self.hidden_tokens, tap_weights))
         return attn.proj_drop(attn.proj(attn.norm(out.transpose(1, 2).flatten(2)))), aux
 
 
@@ -174,9 +178,9 @@ class TimmViT(AttentionBackbone):
         self.pos_embed = vit.pos_embed
         self.pos_drop = vit.pos_drop
         self.norm_pre = vit.norm_pre
-        observed_from = self.num_prefix_tokens if observed_tokens == 'patches' else 0
+        hidden_tokens = self.num_prefix_tokens if observed_tokens == 'patches' else 0
         self.blocks = nn.ModuleList(
-            TimmBlock(block, build_tap(tap_cfg, self.embed_dims), self.num_prefix_tokens, observed_from)
+            TimmBlock(block, build_tap(tap_cfg, self.embed_dims), self.num_prefix_tokens, hidden_tokens)
             for block in vit.blocks[: indices[-1] + 1 if is_dense else depth]
         )
         self.norm = vit.norm if norm_maps or not is_dense else nn.Identity()
@@ -198,7 +202,7 @@ class TimmViT(AttentionBackbone):
         x, hw_shape = self._embed(images)
         maps, aux = [], []
         for index, block in enumerate(self.blocks):
-            x, observed = self.run_block(block, x, hw_shape, observe)
+            x, observed = self.run_block(block, x, hw_shape, observe=observe)
             aux.append(observed)
             if self.out_type == 'featmap' and index in self.out_indices:
                 maps.append(to_map(self.norm(x)[:, self.num_prefix_tokens :], hw_shape))
@@ -298,7 +302,7 @@ def _create_vit(
         import timm
     except ImportError as error:
         raise ImportError(f'TimmViT and DeiT need timm: pip install timm ({error})') from error
-    from timm.layers import Attention
+    from timm.layers import Attention as TimmAttention
     from timm.models.deit import VisionTransformerDistilled
     from timm.models.vision_transformer import Block, VisionTransformer
 
@@ -323,7 +327,7 @@ def _create_vit(
         )
     for block in vit.blocks:
         kinds = [type(module) for module in (block, getattr(block, 'attn', None)) if module is not None]
-        if kinds != [Block, Attention]:
+        if kinds != [Block, TimmAttention]:
             got = ' with '.join(kind.__name__ for kind in kinds)
             raise ValueError(f"TimmViT runs timm's Block with Attention, but the blocks of {model_name} are {got}")
         for module, known in ((block, BLOCK_PARTS), (block.attn, ATTENTION_PARTS)):

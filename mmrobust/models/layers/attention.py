@@ -1,51 +1,56 @@
 """Self-attention that can be looked at without ever holding its map."""
 
-# B batch, H heads, N tokens, Nq queries, Nk keys, C channels, D = C / H, S regions
+# B batch, H heads, N = P + Hp * Wp tokens, P prefix tokens, Nq queries, Nk keys, C channels, D = C / H
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from mmrobust.ops import attention_output, attention_probs
+from mmrobust.ops import Attention, attention_output, attention_probs
 
 
 class AttentionView(NamedTuple):
-    """What one layer attends to, not yet computed.
+    """What one layer attends to, not yet computed, and where its tokens lie.
 
     It is handed to an ``observe`` function while the layer runs; what that function returns leaves the block in place
     of the map. At a 1024 x 1024 crop the maps of FAN-B-Hybrid would be 8 GiB per image, so no map ever travels.
 
     Attributes:
-        query: ``(B, H, Nq, D)``, scaled by ``D ** -0.5``. Of attention in windows, B counts all windows of all images.
-        key: ``(B, H, Nk, D)``.
-        gate: None or ``(H, Nq, Nk)``, multiplied onto the scores (RVT's position-aware scaling).
-        bias: None, or ``(1, H, Nq, Nk)`` or ``(B, H, Nq, Nk)``, added to the scores (Swin's relative position bias, and
-            the mask of shifted windows).
-        query_regions: None, or bool ``(B, S, Nq)``: which queries lie in each of S regions that ``bias`` separates with
-            ``-inf``. A query in no region is padding: nobody looks at what it attends to.
-        key_regions: None, or bool ``(B, S, Nk)``: which keys lie in each region.
-        tap_weights: None, or ``(images, Hp, Wp, K)``: the share of each of TAP's branches in each patch token that came
-            in, see :meth:`~mmrobust.models.layers.TokenAwareAvgPool.weights`. Without gradient.
+        attention: query, key, and what else decides the probabilities. In windows, B counts all windows of all images.
+        hw_shape: rows and columns ``(Hp, Wp)`` of the patch tokens, which are in raster order. In windows these are the
+            rows and columns of a window, padding included, and not of the image.
+        num_prefix_tokens: P, the tokens in front of the patch tokens: class, distillation, registers.
+        tap_weights: None, or ``(images, Hp, Wp, K)``, of the whole image in windows too: the share of each of TAP's
+            branches in each patch token that came in, see
+            :meth:`~mmrobust.models.layers.TokenAwareAvgPool.weights`. Without gradient.
+        num_windows: windows of an image, images first in B; None where every token of the image can attend to all.
     """
 
-    query: Tensor
-    key: Tensor
-    gate: Tensor | None = None
-    bias: Tensor | None = None
-    query_regions: Tensor | None = None
-    key_regions: Tensor | None = None
+    attention: Attention
+    hw_shape: tuple[int, int]
+    num_prefix_tokens: int = 0
     tap_weights: Tensor | None = None
+    num_windows: int | None = None
 
     def rows(self, start: int, stop: int) -> Tensor:
         """Probabilities of the query rows ``start`` to ``stop``: ``(B, H, stop - start, Nk)``, rows sum to 1."""
-        gate = None if self.gate is None else self.gate[..., start:stop, :]
-        bias = None if self.bias is None else self.bias[..., start:stop, :]
-        return attention_probs(self.query[:, :, start:stop], self.key, gate, bias)
+        query, key, *others, _, _ = self.attention
+        gate, bias = (None if one is None else one[..., start:stop, :] for one in others)
+        return attention_probs(Attention(query[:, :, start:stop], key, gate, bias))
 
     def probs(self) -> Tensor:
         """The whole map ``(B, H, Nq, Nk)``: for analysis only, quadratic in the number of tokens."""
-        return attention_probs(self.query, self.key, self.gate, self.bias)
+        return attention_probs(self.attention)
+
+    def check_grid(self) -> None:
+        """Raises a ValueError if the queries are not the prefix tokens and one token for each place of the grid."""
+        num_tokens, (height, width) = self.attention.query.size(2), self.hw_shape
+        if self.num_prefix_tokens + height * width != num_tokens:
+            raise ValueError(
+                f'num_prefix_tokens and hw_shape of an AttentionView must make up its {num_tokens} tokens, got '
+                f'{self.num_prefix_tokens} and {height} x {width}; count class token and registers as prefix tokens'
+            )
 
 
 Observe = Callable[[AttentionView], Any]
@@ -57,8 +62,8 @@ def attend(
     """The output of attention, and what ``observe`` made of it: what every attention layer here ends with.
 
     The output is :func:`~mmrobust.ops.attention_output`, and observing changes nothing about it. An ``observe`` with a
-    method ``with_output(view, value)``, as that of ADL has, makes both at once, unless there is dropout: what they share
-    need not be computed twice.
+    method ``with_output(view, value)``, as that of ADL has, makes both at once, unless there is dropout: what they
+    share need not be computed twice.
 
     Args:
         view: what the layer attends to.
@@ -72,7 +77,7 @@ def attend(
     with_output = getattr(observe, 'with_output', None)
     if with_output is not None and not dropout:
         return with_output(view, value)
-    out = attention_output(view.query, view.key, value, view.gate, view.bias, dropout)
+    out = attention_output(view.attention, value, dropout)
     return out, None if observe is None else observe(view)
 
 
@@ -109,19 +114,22 @@ class SelfAttention(nn.Module):
     def forward(
         self,
         x: Tensor,
+        hw_shape: tuple[int, int],
+        *,
         observe: Observe | None = None,
         gate: Tensor | None = None,
         tap_weights: Tensor | None = None,
     ) -> tuple[Tensor, Any]:
         """``(B, N, C)`` to ``(B, N, C)``, and what ``observe`` made of this layer's attention (None without it).
 
-        A ``gate`` ``(H, N, N)`` is multiplied onto the scores; ``tap_weights`` are for ``observe``.
+        A ``gate`` ``(H, N, N)`` is multiplied onto the scores; the token grid ``hw_shape`` and ``tap_weights`` are for
+        ``observe``.
         """
         batch, num_tokens, channels = x.shape
         query = self.q(x).view(batch, num_tokens, self.num_heads, -1).transpose(1, 2) * self.scale
         key, value = self.kv(x).view(batch, num_tokens, 2, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         dropout = self.attn_drop_rate if self.training else 0.0
-        view = AttentionView(query, key, gate, tap_weights=tap_weights)
+        view = AttentionView(Attention(query, key, gate), hw_shape, tap_weights=tap_weights)
         out, aux = attend(view, value, dropout, observe)
         out = self.proj_drop(self.proj(out.transpose(1, 2).reshape(batch, num_tokens, channels)))
         return out, aux

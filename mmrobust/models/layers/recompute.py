@@ -10,8 +10,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 
-def recompute(function: Callable[..., Any], *args: Any, norms: nn.Module | None = None, random: bool = True) -> Any:
-    """``function(*args)``, of which only ``args`` are kept for the backward pass, which runs it once more.
+def recompute(
+    function: Callable[..., Any], *args: Any, norms: nn.Module | None = None, random: bool = True, **kwargs: Any
+) -> Any:
+    """``function(*args, **kwargs)``, of which only the arguments are kept, and which the backward pass runs again.
 
     Non-reentrant activation checkpointing: the reentrant kind gives an observed loss a gradient of exactly zero.
     Differs from plain ``torch.utils.checkpoint`` in that the second run leaves the running statistics of batch norms as
@@ -22,14 +24,15 @@ def recompute(function: Callable[..., Any], *args: Any, norms: nn.Module | None 
         *args: its arguments.
         norms: the module in which ``function`` may use batch norms.
         random: whether ``function`` draws random numbers, as dropout does; they are the same in the second run.
+        **kwargs: its keyword arguments.
     """
     if not torch.is_grad_enabled():
-        return function(*args)
+        return function(*args, **kwargs)
     options = {}
     # the compiler takes no context, and needs none: it stores what batch norms found in the first run only
     if norms is not None and not torch.compiler.is_compiling():
         options['context_fn'] = lambda: (nullcontext(), _running_statistics_kept(norms))
-    return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=random, **options)
+    return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=random, **options, **kwargs)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmrobust.models.layers.attention import AttentionView, Observe, attend
+from mmrobust.ops import Attention
 
 
 class WindowAttention(nn.Module):
@@ -22,9 +23,9 @@ class WindowAttention(nn.Module):
     from both ends of the grid. These do not see each other: such a window consists of two or four regions, which are
     the smaller windows at the border that the paper draws. Along an axis with one window only, nothing is shifted.
 
-    The :class:`AttentionView` has one entry per window, ``B * W`` of them. Regions and padding are named in it, so that
-    ADL takes a region for what it is, a window of its own, with N the number of its keys (n without a mask, padding
-    included), and does not look at what padding attends to.
+    The :class:`AttentionView` has one entry per window, ``B * W`` of them; its grid is that of a window, w x w. Regions
+    and padding are named in it, so that ADL takes a region for what it is, a window of its own, with N the number of
+    its keys (n without a mask, padding included), and does not look at what padding attends to.
 
     The output always comes from ``scaled_dot_product_attention``, observed or not, so that observing changes nothing.
 
@@ -70,6 +71,7 @@ class WindowAttention(nn.Module):
         self,
         x: Tensor,
         hw_shape: tuple[int, int],
+        *,
         observe: Observe | None = None,
         tap_weights: Tensor | None = None,
     ) -> tuple[Tensor, Any]:
@@ -94,7 +96,9 @@ class WindowAttention(nn.Module):
                 bias = (bias + _mask(regions[1])).repeat(x.size(0), 1, 1, 1)
             regions = tuple(region.repeat(x.size(0), 1, 1) for region in regions)
         dropout = self.attn_drop_rate if self.training else 0.0
-        view = AttentionView(query, key, None, bias, *regions)._replace(tap_weights=tap_weights)
+        attention = Attention(query, key, None, bias, *regions)
+        num_windows = (padded[0] // side) * (padded[1] // side)
+        view = AttentionView(attention, (side, side), tap_weights=tap_weights, num_windows=num_windows)
         out, aux = attend(view, value, dropout, observe)
 
         grid = _from_windows(out.transpose(1, 2).flatten(2), padded, side).roll(shift, (1, 2))

@@ -22,12 +22,11 @@ class DiversificationTerm:
 
     def __call__(self, view: AttentionView) -> Tensor:
         """A scalar in [0, 1], float32 also inside autocast."""
-        return attention_diversification(*view[:6], **asdict(self))
+        return attention_diversification(view.attention, **asdict(self))
 
     def with_output(self, view: AttentionView, value: Tensor) -> tuple[Tensor, Tensor]:
         """The output of attention ``(B, H, Nq, D)``, and the scalar (see :func:`~mmrobust.models.layers.attend`)."""
-        query, key, *others = view[:6]
-        return diversified_attention(query, key, value, *others, **asdict(self))
+        return diversified_attention(view.attention, value, **asdict(self))
 
 
 @MODELS.register_module()
@@ -43,13 +42,13 @@ class AttentionDiversificationLoss(nn.Module):
     Args:
         tau: threshold in units of the uniform attention ``1 / N``, >= 0; 2 is the paper's best (Table II).
         loss_weight: lambda of Eq. (3), >= 0; 1 is the paper's best (Fig. 7).
-        mode: ``'paper'`` for Eq. (1)-(2), ``'official'`` for what the released code computes, ``'pairwise'`` for the mean
-            cosine over all pairs of rows, which Eq. (2) stands in for
+        mode: ``'paper'`` for Eq. (1)-(2), ``'official'`` for what the released code computes, ``'pairwise'`` for the
+            mean cosine over all pairs of rows, which Eq. (2) stands in for
             (see :mod:`mmrobust.ops.attention_diversification`).
-        per_head: compare rows head by head instead of averaging the heads first. The paper leaves it open; the released
-            code averages.
-        sample_rows: compute the loss from that many query rows of each image, at least 2, drawn anew at every step; None
-            takes all. It costs the share of rows that are drawn, and is an estimate.
+        per_head: compare rows head by head instead of averaging the heads first. The paper leaves it open; the
+            released code averages.
+        sample_rows: compute the loss from that many query rows of each image, at least 2, drawn anew at every step;
+            None takes all. It costs the share of rows that are drawn, and is an estimate.
         log_layers: also report each layer's value, without gradient.
         loss_name: name of the loss in the log; must contain ``loss`` to be part of the total.
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from mmrobust import ops
 from mmrobust.ops import (
     ADL_MODES,
+    Attention,
     attention_diversification,
     attention_diversification_reference,
     attention_probs,
@@ -250,19 +251,21 @@ def _adl(
 
     def values(compiling: Callable[[Callable], Callable]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         query, key, value, grad = _attention_inputs(shape, dtype)
-        gate, bias, *regions = _extras(extra, shape, dtype)
+        gate, bias, *regions = extras = _extras(extra, shape, dtype)
 
         def formula(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-            attn = attention_probs(query, key, *(None if one is None else one.double() for one in (gate, bias)))
+            wide = (None if one is None else one.double() for one in (gate, bias))
+            attn = attention_probs(Attention(query, key, *wide))
             loss = attention_diversification_reference(
                 attn, **options, query_regions=regions[0], key_regions=regions[1]
             )
             return attn @ value, loss
 
         def function(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+            attention = Attention(query, key, *extras)
             if with_output:
-                return diversified_attention(query, key, value, gate, bias, *regions, **options)
-            return query, attention_diversification(query, key, gate, bias, *regions, **options)
+                return diversified_attention(attention, value, **options)
+            return query, attention_diversification(attention, **options)
 
         expected_leaves = [tensor.double().requires_grad_() for tensor in (query, key, value)]
         out, loss = formula(*expected_leaves)

@@ -195,7 +195,7 @@ def test_scaling_of_one_grid_serves_another(size):
     images = torch.randn(1, 3, *size)
     outs, views = backbone(images, lambda view: view)
     num_tokens = size[0] * size[1] // 256
-    assert views[0].gate.shape == (2, num_tokens, num_tokens)
+    assert views[0].attention.gate.shape == (2, num_tokens, num_tokens)
     block.position_scaling = None
     assert torch.allclose(backbone(images)[0], outs[0], atol=1e-3) == (num_tokens == 1)
 

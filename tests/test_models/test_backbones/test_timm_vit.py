@@ -12,6 +12,7 @@ from mmseg.structures import SegDataSample
 from torch import nn
 
 from mmrobust.models import AttentionDiversificationLoss, TimmViT
+from mmrobust.ops import Attention
 
 timm = pytest.importorskip('timm')
 
@@ -220,7 +221,10 @@ def test_tokens_that_tap_and_adl_see(name, num_prefix_tokens):
     for observed_tokens in ('all', 'patches'):
         torch.manual_seed(0)
         backbone = TimmViT(name, tap_cfg=dict(num_branches=2), observed_tokens=observed_tokens, **NAMES[name]).eval()
-        _, seen[observed_tokens] = backbone(images, lambda view: view.probs())
+        _, views = backbone(images, lambda view: view)
+        shown = num_prefix_tokens if observed_tokens == 'all' else 0
+        assert {(view.hw_shape, view.num_prefix_tokens) for view in views} == {((2, 3), shown)}
+        seen[observed_tokens] = [view.probs() for view in views]
         assert {probs.shape[2:] for probs in seen[observed_tokens]} == {
             (6 + num_prefix_tokens * (observed_tokens == 'all'),) * 2
         }
@@ -246,10 +250,10 @@ def test_registers_do_not_count_for_adl_among_patches():
             nn.init.zeros_(block.attn.qkv.bias)
 
         def to_register(view, is_all=observed_tokens == 'all'):
-            key = view.key.clone()
+            query, key = torch.ones_like(view.attention.query), view.attention.key.clone()
             if is_all:
                 key[:, :, 1] = 100.0
-            return adl.layer_term(view._replace(query=torch.ones_like(view.query), key=key))
+            return adl.layer_term(view._replace(attention=Attention(query, key)))
 
         terms[observed_tokens] = adl(backbone(torch.randn(1, 3, 64, 64), to_register)[1]).item()
     assert terms['all'] == pytest.approx(1) and terms['patches'] == 0

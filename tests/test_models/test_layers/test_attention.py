@@ -3,17 +3,18 @@ import torch
 
 from mmrobust.models.layers import AttentionView, SelfAttention, attend
 from mmrobust.models.losses import AttentionDiversificationLoss
+from mmrobust.ops import Attention
 
 
 def test_output_equals_explicit_attention():
     torch.manual_seed(0)
     layer = SelfAttention(12, num_heads=3)
     x = torch.randn(2, 7, 12)
-    y, view = layer(x, lambda view: view)
+    y, view = layer(x, (1, 7), observe=lambda view: view)
     value = layer.kv(x)[..., 12:].view(2, 7, 3, 4).transpose(1, 2)
     expected = layer.proj((view.probs() @ value).transpose(1, 2).flatten(2))
     torch.testing.assert_close(y, expected)
-    torch.testing.assert_close(layer(x)[0], y)
+    torch.testing.assert_close(layer(x, (1, 7))[0], y)
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16])
@@ -22,26 +23,27 @@ def test_gate_is_multiplied_onto_the_scores(dtype):
     torch.nn.init.normal_(layer.q.weight)
     x = torch.randn(2, 7, 12, dtype=dtype)
     gate = torch.rand(3, 7, 7, dtype=dtype)
-    y, view = layer(x, lambda view: view, gate)
+    y, view = layer(x, (1, 7), observe=lambda view: view, gate=gate)
     value = layer.kv(x)[..., 12:].view(2, 7, 3, 4).transpose(1, 2)
-    probs = ((view.query @ view.key.transpose(2, 3)) * gate).softmax(-1)
+    probs = ((view.attention.query @ view.attention.key.transpose(2, 3)) * gate).softmax(-1)
     assert y.dtype == dtype
     tolerance = dict(rtol=5e-2, atol=5e-2) if dtype == torch.bfloat16 else {}
     torch.testing.assert_close(y, layer.proj((probs @ value).transpose(1, 2).flatten(2)), **tolerance)
     torch.testing.assert_close(view.probs().to(dtype), probs, **tolerance)
-    assert torch.equal(layer(x, gate=gate)[0], y)
-    assert not torch.allclose(layer(x)[0], y, atol=1e-2)
+    assert torch.equal(layer(x, (1, 7), gate=gate)[0], y)
+    assert not torch.allclose(layer(x, (1, 7))[0], y, atol=1e-2)
 
 
 def test_gate_of_ones_equals_no_gate():
     layer = SelfAttention(12, num_heads=3)
     x = torch.randn(2, 7, 12)
-    torch.testing.assert_close(layer(x, gate=torch.ones(3, 7, 7))[0], layer(x)[0])
+    torch.testing.assert_close(layer(x, (1, 7), gate=torch.ones(3, 7, 7))[0], layer(x, (1, 7))[0])
 
 
 def test_view_rows_are_rows_of_the_map():
     torch.manual_seed(0)
-    view = AttentionView(torch.randn(2, 3, 6, 4), torch.randn(2, 3, 6, 4), torch.rand(3, 6, 6), torch.randn(3, 6, 6))
+    tokens, gate, bias = torch.randn(2, 2, 3, 6, 4), torch.rand(3, 6, 6), torch.randn(3, 6, 6)
+    view = AttentionView(Attention(*tokens, gate, bias), (2, 3))
     torch.testing.assert_close(view.rows(2, 5), view.probs()[:, :, 2:5])
     torch.testing.assert_close(view.probs().sum(-1), torch.ones(2, 3, 6))
 
@@ -49,12 +51,22 @@ def test_view_rows_are_rows_of_the_map():
 def test_view_is_scaled():
     layer = SelfAttention(8, num_heads=2)
     x = torch.randn(1, 3, 8)
-    _, view = layer(x, lambda view: view)
-    torch.testing.assert_close(view.query, layer.q(x).view(1, 3, 2, 4).transpose(1, 2) / 2)
+    _, view = layer(x, (1, 3), observe=lambda view: view)
+    torch.testing.assert_close(view.attention.query, layer.q(x).view(1, 3, 2, 4).transpose(1, 2) / 2)
+
+
+@pytest.mark.parametrize(('hw_shape', 'num_prefix_tokens'), [((2, 3), 0), ((3, 3), 1), ((2, 3), 2)])
+def test_grid_that_is_not_that_of_the_tokens(hw_shape, num_prefix_tokens):
+    attention = Attention(*torch.randn(2, 1, 1, 7, 4))
+    AttentionView(attention, (2, 3), 1).check_grid()
+    AttentionView(attention, (1, 7)).check_grid()
+    rows, columns = hw_shape
+    with pytest.raises(ValueError, match=f'make up its 7 tokens, got {num_prefix_tokens} and {rows} x {columns};'):
+        AttentionView(attention, hw_shape, num_prefix_tokens).check_grid()
 
 
 def test_not_observed_is_none():
-    assert SelfAttention(8, 2)(torch.randn(1, 3, 8))[1] is None
+    assert SelfAttention(8, 2)(torch.randn(1, 3, 8), (1, 3))[1] is None
 
 
 def test_heads_must_divide_channels():
@@ -73,7 +85,8 @@ class _WithOutput:
 
 
 def test_an_observer_may_make_the_output_too():
-    view, value = AttentionView(torch.randn(2, 3, 6, 4), torch.randn(2, 3, 6, 4)), torch.randn(2, 3, 6, 4)
+    query, key, value = torch.randn(3, 2, 3, 6, 4)
+    view = AttentionView(Attention(query, key), (2, 3))
     out, aux = attend(view, value, observe=_WithOutput())
     assert aux == 'both'
     torch.testing.assert_close(out - 1, attend(view, value)[0])
@@ -81,7 +94,8 @@ def test_an_observer_may_make_the_output_too():
 
 def test_with_dropout_the_observer_makes_no_output():
     """It could not know what is dropped."""
-    view, value = AttentionView(torch.randn(2, 3, 6, 4), torch.randn(2, 3, 6, 4)), torch.randn(2, 3, 6, 4)
+    query, key, value = torch.randn(3, 2, 3, 6, 4)
+    view = AttentionView(Attention(query, key), (2, 3))
     out, aux = attend(view, value, dropout=0.5, observe=_WithOutput())
     assert aux == 'observed'
     assert not torch.allclose(out, attend(view, value)[0])
@@ -93,6 +107,6 @@ def test_adl_changes_nothing_of_the_output(gate):
     layer = SelfAttention(12, num_heads=3)
     torch.nn.init.normal_(layer.q.weight)
     x = torch.randn(2, 7, 12)
-    y, term = layer(x, AttentionDiversificationLoss(tau=1.0).layer_term, gate)
-    torch.testing.assert_close(y, layer(x, gate=gate)[0])
+    y, term = layer(x, (1, 7), observe=AttentionDiversificationLoss(tau=1.0).layer_term, gate=gate)
+    torch.testing.assert_close(y, layer(x, (1, 7), gate=gate)[0])
     assert term > 0

@@ -52,7 +52,7 @@ def test_equals_the_windows_of_the_paper(hw_shape, side, shifted):
     layer = _layer(side, shifted)
     x = torch.randn(2, hw_shape[0] * hw_shape[1], 8, dtype=torch.float64)
     adl = AttentionDiversificationLoss(tau=1.5)
-    y, term = layer(x, hw_shape, adl.layer_term)
+    y, term = layer(x, hw_shape, observe=adl.layer_term)
     expected, expected_term = torch.empty_like(x), 0
     for places in _windows_of_the_paper(hw_shape, side, shifted):
         index = torch.tensor([y * hw_shape[1] + x for y, x in places])
@@ -79,10 +79,11 @@ def test_padding(hw_shape, shifted):
     x = torch.randn(1, height, width, 8, dtype=torch.float64)
     zeros = torch.zeros(1, *padded, 8, dtype=torch.float64)
     zeros[:, :height, :width] = x
-    y, view = layer(x.flatten(1, 2), hw_shape, lambda view: view)
+    y, view = layer(x.flatten(1, 2), hw_shape, observe=lambda view: view)
     whole = layer(zeros.flatten(1, 2), padded)[0].unflatten(1, padded)
     torch.testing.assert_close(y.unflatten(1, hw_shape), whole[:, :height, :width])
-    assert view.query_regions.sum() == height * width and view.key_regions.sum() == padded[0] * padded[1]
+    query_regions, key_regions = view.attention[-2:]
+    assert query_regions.sum() == height * width and key_regions.sum() == padded[0] * padded[1]
 
     term = AttentionDiversificationLoss(tau=1.5).layer_term(view)
     expected = 0
@@ -99,20 +100,24 @@ def test_padding(hw_shape, shifted):
 
 def test_view_has_an_entry_for_every_window():
     layer = _layer(4, True)
-    _, view = layer(torch.randn(2, 8 * 12, 8, dtype=torch.float64), (8, 12), lambda view: view)
-    assert view.query.shape == (2 * 6, 2, 16, 4) and view.bias.shape == (2 * 6, 2, 16, 16)
-    assert view.query_regions.shape == view.key_regions.shape == (2 * 6, 4, 16)
+    _, view = layer(torch.randn(2, 8 * 12, 8, dtype=torch.float64), (8, 12), observe=lambda view: view)
+    query, _, _, bias, query_regions, key_regions = view.attention
+    assert query.shape == (2 * 6, 2, 16, 4) and bias.shape == (2 * 6, 2, 16, 16)
+    assert query_regions.shape == key_regions.shape == (2 * 6, 4, 16)
+    assert view.hw_shape == (4, 4) and view.num_prefix_tokens == 0 and view.num_windows == 6
+    view.check_grid()
     # the mask is -inf, and only between regions
-    together = (view.query_regions.unsqueeze(-1) & view.key_regions.unsqueeze(-2)).any(1, keepdim=True)
-    assert torch.equal(view.bias.isfinite(), together.expand(-1, 2, -1, -1))
+    together = (query_regions.unsqueeze(-1) & key_regions.unsqueeze(-2)).any(1, keepdim=True)
+    assert torch.equal(bias.isfinite(), together.expand(-1, 2, -1, -1))
     torch.testing.assert_close(view.rows(3, 7), view.probs()[:, :, 3:7])
     # raster order over windows, images first
     assert together[:6].flatten(1).all(1).tolist() == [True, True, False, False, False, False]
 
 
 def test_without_mask_and_padding_there_are_no_regions():
-    _, view = _layer(4, False)(torch.randn(2, 8 * 12, 8, dtype=torch.float64), (8, 12), lambda view: view)
-    assert view.bias.shape == (1, 2, 16, 16) and view.query_regions is None and view.key_regions is None
+    _, view = _layer(4, False)(torch.randn(2, 8 * 12, 8, dtype=torch.float64), (8, 12), observe=lambda view: view)
+    assert view.attention.bias.shape == (1, 2, 16, 16)
+    assert view.attention.query_regions is None and view.attention.key_regions is None
 
 
 @pytest.mark.parametrize('hw_shape', [(8, 12), (7, 9)])
@@ -120,8 +125,8 @@ def test_adl_is_the_mean_over_images(hw_shape):
     layer = _layer(4, True)
     adl = AttentionDiversificationLoss(tau=1.5)
     x = torch.randn(3, hw_shape[0] * hw_shape[1], 8, dtype=torch.float64)
-    alone = [layer(x[image : image + 1], hw_shape, adl.layer_term)[1] for image in range(3)]
-    torch.testing.assert_close(layer(x, hw_shape, adl.layer_term)[1], torch.stack(alone).mean())
+    alone = [layer(x[image : image + 1], hw_shape, observe=adl.layer_term)[1] for image in range(3)]
+    torch.testing.assert_close(layer(x, hw_shape, observe=adl.layer_term)[1], torch.stack(alone).mean())
 
 
 @pytest.mark.parametrize('hw_shape', [(8, 12), (7, 9)])
@@ -131,7 +136,7 @@ def test_uniform_attention_has_no_adl(hw_shape):
     for weight in (layer.qkv.weight, layer.qkv.bias, layer.relative_position_bias_table):
         torch.nn.init.zeros_(weight)
     x = torch.randn(1, hw_shape[0] * hw_shape[1], 8)
-    assert layer(x, hw_shape, AttentionDiversificationLoss(tau=2.0).layer_term)[1] == 0
+    assert layer(x, hw_shape, observe=AttentionDiversificationLoss(tau=2.0).layer_term)[1] == 0
 
 
 def test_heads_must_divide_channels():

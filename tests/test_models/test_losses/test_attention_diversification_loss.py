@@ -3,7 +3,7 @@ import torch
 
 from mmrobust.models.layers import AttentionView
 from mmrobust.models.losses import AttentionDiversificationLoss
-from mmrobust.ops import attention_diversification
+from mmrobust.ops import Attention, attention_diversification
 
 
 def _view():
@@ -11,13 +11,13 @@ def _view():
     query, key = torch.randn(2, 2, 5, 4) * 2, torch.randn(2, 2, 5, 4)
     query[..., 0] += 3
     key[:, :, 0, 0] += 3
-    return AttentionView(query, key)
+    return AttentionView(Attention(query, key), (1, 5))
 
 
 @pytest.mark.parametrize('options', [{}, {'tau': 1.0}, {'mode': 'official'}, {'mode': 'pairwise'}, {'per_head': True}])
 def test_layer_term(options):
     view = _view()
-    expected = attention_diversification(view.query, view.key, **options)
+    expected = attention_diversification(view.attention, **options)
     torch.testing.assert_close(AttentionDiversificationLoss(**options).layer_term(view), expected)
     assert expected > 0
 
@@ -27,8 +27,8 @@ def test_drawn_rows_are_others_at_every_call():
     view = _view()
     term = AttentionDiversificationLoss(mode='pairwise', sample_rows=3).layer_term
     assert len({term(view).item() for _ in range(5)}) > 1
-    out, _ = term.with_output(view, view.key)
-    torch.testing.assert_close(out, view.probs() @ view.key)
+    out, _ = term.with_output(view, view.attention.key)
+    torch.testing.assert_close(out, view.probs() @ view.attention.key)
 
 
 def test_average_over_layers():

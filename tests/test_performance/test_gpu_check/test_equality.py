@@ -51,10 +51,10 @@ def test_a_wrong_gradient_is_found(op):
     right = getattr(equality, name[op])
 
     def wrong(first, *others, **options):
-        # the value is right, and one entry of the gradient is not
-        first = first + 0
-        first.register_hook(lambda grad: grad * (1 + 1e-2 * (grad.abs() == grad.abs().max())))
-        return right(first, *others, **options)
+        # the value is right, and one entry of the gradient is not: of the tokens of TAP, or the query of ADL
+        tokens = (first if op == 'TAP' else first.query) + 0
+        tokens.register_hook(lambda grad: grad * (1 + 1e-2 * (grad.abs() == grad.abs().max())))
+        return right(tokens if op == 'TAP' else first._replace(query=tokens), *others, **options)
 
     with mock.patch.object(equality, name[op], wrong):
         found = compare(_adl_case(op))
