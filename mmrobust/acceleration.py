@@ -1,30 +1,45 @@
-"""Half the bits and compiled code: what makes a network faster and changes its numbers by rounding at most."""
+"""Low precision and compiled code: what makes a network faster and changes its numbers by rounding at most."""
 
+import functools
+import itertools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
-__all__ = ['compile_forward', 'low_precision']
+__all__ = ['compile_forward', 'compile_in_training', 'computes_in_bfloat16', 'low_precision', 'networks']
+
+
+def computes_in_bfloat16(device: str | torch.device) -> bool:
+    """Whether a device computes in bfloat16: an older GPU of NVIDIA emulates it, slower than float32."""
+    if torch.device(device).type != 'cuda' or torch.version.hip is not None:
+        return True
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def low_precision(device: str | torch.device) -> torch.dtype:
     """The type for autocast on a device: bfloat16, or float16 on a GPU whose arithmetic has no bfloat16."""
-    device = torch.device(device)
-    if device.type != 'cuda':
-        return torch.bfloat16
-    with torch.cuda.device(device):
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return torch.bfloat16 if computes_in_bfloat16(device) else torch.float16
+
+
+def networks(model: nn.Module, names: Iterable[str]) -> dict[str, list[nn.Module]]:
+    """The parts of a model by name, without those that it does not have; a list of modules, one by one."""
+    found = {name: getattr(model, name, None) for name in names}
+    return {
+        name: [*part] if isinstance(part, nn.ModuleList) else [part]  # a cascade has several heads
+        for name, part in found.items()
+        if isinstance(part, nn.Module)
+    }
 
 
 def compile_forward(model: nn.Module) -> None:
     """Compile backbone and decode heads of a model, or the network of MMPretrain's ``TimmClassifier``, in place.
 
-    Names of weights stay what they are. ``nn.Module.compile`` would not do: it replaces ``__call__``, and
-    MMSegmentation calls a decode head's ``forward``. A deep copy that is made afterwards computes with the weights of
-    the original.
+    Names of weights stay what they are, and copies that are made afterwards are not compiled. ``nn.Module.compile``
+    would not do: it replaces ``__call__``, and MMSegmentation calls a decode head's ``forward``.
 
     Every shape of the input is compiled anew, at its first call. If that fails, there is one warning, and the part goes
     on as it was.
@@ -32,18 +47,47 @@ def compile_forward(model: nn.Module) -> None:
     Raises:
         TypeError: the model has none of these parts.
     """
-    parts = []
-    for name in ('backbone', 'decode_head') if hasattr(model, 'backbone') else ('model',):
-        part = getattr(model, name, None)
-        parts += part if isinstance(part, nn.ModuleList) else [part]  # a cascade has several heads
-    parts = [part for part in parts if isinstance(part, nn.Module)]
+    parts = networks(model, ('backbone', 'decode_head') if hasattr(model, 'backbone') else ('model',))
     if not parts:
         raise TypeError(f'a model to compile must have a backbone, got {type(model).__name__}: leave compiling out')
-    for part in parts:
-        part.forward = _compiled(part.forward, type(part).__name__)
+    for part in itertools.chain(*parts.values()):
+        part.forward = _Replacement(part.forward, _compiled_if_possible(part.forward, type(part).__name__))
 
 
-def _compiled(eager: Callable, name: str) -> Callable:
+def compile_in_training(module: nn.Module, **options: Any) -> None:
+    """Compile ``module.forward`` in place, for calls in training mode.
+
+    The module stays what it was: of the same class, keys and signature, and its copies are not compiled.
+
+    Args:
+        module: whose ``forward`` is replaced; nothing happens where this was done before.
+        **options: of ``torch.compile``.
+    """
+    if isinstance(module.forward, _Replacement):
+        return
+    eager, compiled = module.forward, torch.compile(module.forward, **options)
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return (compiled if eager.__self__.training else eager)(*args, **kwargs)
+
+    module.forward = _Replacement(eager, forward)
+
+
+class _Replacement:
+    """What is called in place of a bound ``forward``; where it is copied or pickled, it is the plain method again."""
+
+    def __init__(self, forward: Callable[..., Any], run: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, forward)
+        self._forward, self._run = forward, run
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._run(*args, **kwargs)
+
+    def __reduce__(self) -> tuple:
+        return self._forward.__reduce__()
+
+
+def _compiled_if_possible(eager: Callable[..., Any], name: str) -> Callable[..., Any]:
     """A function that is compiled at its first call, or given up with one warning if it cannot be."""
     run = eager
 
@@ -58,7 +102,7 @@ def _compiled(eager: Callable, name: str) -> Callable:
     except RuntimeError as error:  # there is no compiler for this system or this Python
         give_up(error)
 
-    def forward(*args, **kwargs):
+    def forward(*args: Any, **kwargs: Any) -> Any:
         try:
             return run(*args, **kwargs)
         except TorchDynamoException as error:

@@ -60,7 +60,8 @@ TAKES_ALLOW_LIST = digit_version(torch.__version__) >= digit_version('2.6')
 def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> Any:
     """Read what ``torch.save`` wrote: tensors, Python's containers and numbers, and ``ALLOWED_GLOBALS``.
 
-    A file named ``*.safetensors`` becomes ``{'state_dict': its tensors, 'meta': {...}}``, see :mod:`mmrobust.hub`.
+    A file named ``*.safetensors`` becomes ``{'state_dict': its tensors, 'meta': {...}}``, as
+    tools/model_converters/to_hub.py writes it.
 
     Args:
         path: A local file.

@@ -153,10 +153,18 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
 
 
 def set_run(config: Config, args: argparse.Namespace) -> None:
-    """Set launcher and working directory: ``--work-dir``, else the config's own, else ``work_dirs/<config name>``."""
+    """Set launcher and working directory: ``--work-dir``, else the config's own, else ``work_dirs/<config name>``.
+
+    Loaders of a classification config stack their samples, unless it says otherwise: MMPretrain's own tools give them
+    this, and its configs rely on it.
+    """
     config.launcher = args.launcher
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config.work_dir = args.work_dir or config.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
+    if config.get('default_scope') == 'mmpretrain':
+        for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+            if config.get(name) is not None:
+                config[name].setdefault('collate_fn', {'type': 'default_collate'})
 
 
 def is_first_process(launcher: str) -> bool:

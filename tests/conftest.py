@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import mmrobust  # noqa: F401
+from tests.tool_loading import load_tool
 
 
 def pytest_runtest_setup(item):
@@ -35,6 +36,12 @@ def _quiet():
 def _fast_garbage_collection():
     """MMEngine collects garbage whenever it builds a dataset: 0.3 s with all that OpenMMLab has imported."""
     gc.freeze()
+
+
+@pytest.fixture(scope='module')
+def tool(request):
+    """The command line tool that a file of tests names in ``TOOL``, as a module."""
+    return load_tool(request.module.TOOL)
 
 
 @pytest.fixture

@@ -1,4 +1,8 @@
+import copy
 import functools
+import inspect
+import io
+import pickle
 import warnings
 
 import pytest
@@ -6,7 +10,7 @@ import torch
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
-from mmrobust.acceleration import compile_forward, low_precision
+from mmrobust.acceleration import compile_forward, compile_in_training, low_precision
 from mmrobust.models import FAN
 
 
@@ -103,3 +107,63 @@ def test_what_cannot_be_compiled_runs_as_it_is_after_one_warning(monkeypatch, wh
         compile_forward(model)
         assert torch.equal(model.backbone(x), expected) and torch.equal(model.backbone(x), expected)
     assert len(warned) == 1
+
+
+def test_a_copy_of_a_compiled_part_is_not_compiled(compiled):
+    model = Model(backbone=Part())
+    compile_forward(model)
+    copied = copy.deepcopy(model)
+    assert copied.backbone.forward.__self__ is copied.backbone
+    assert list(inspect.signature(model.backbone.forward).parameters) == ['x']
+    copied.backbone(torch.randn(2, 3))
+    assert not compiled
+
+
+class Doubled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+
+    def forward(self, x: torch.Tensor, observe: bool = False) -> torch.Tensor:
+        """Twice the linear layer."""
+        return 2 * self.linear(x)
+
+
+def _count_compiled_calls(module, **options):
+    torch._dynamo.reset()
+    calls = []
+
+    def backend(graph, inputs):
+        return lambda *args: calls.append(0) or graph(*args)
+
+    compile_in_training(module, backend=backend, **options)
+    return calls
+
+
+def test_only_training_mode_is_compiled():
+    module = Doubled()
+    calls = _count_compiled_calls(module)
+    module(torch.ones(1, 2))
+    module.forward(torch.ones(1, 2))  # as MMSegmentation calls its heads
+    assert len(calls) == 2
+    module.eval()
+    for rows in (1, 2, 3):
+        module(torch.ones(rows, 2))
+    assert len(calls) == 2
+
+
+def test_signature_keys_and_copies_stay():
+    module = Doubled()
+    calls = _count_compiled_calls(module)
+    assert list(inspect.signature(module.forward).parameters) == ['x', 'observe']
+    assert list(module.state_dict()) == ['linear.weight', 'linear.bias']
+    for other in (copy.deepcopy(module), pickle.load(io.BytesIO(pickle.dumps(module)))):
+        assert other.forward.__self__ is other
+        nn.init.zeros_(other.linear.weight)
+        nn.init.zeros_(other.linear.bias)
+        assert not other(torch.ones(1, 2)).any()
+    assert not calls
+    assert module(torch.ones(1, 2)).any()
+    first = module.forward
+    compile_in_training(module)
+    assert module.forward is first

@@ -1,10 +1,8 @@
 """The tools of the analysis on MiniCity and on digits, in this process."""
 
 import csv
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
@@ -14,6 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
 from mmrobust.datasets.minicity import MiniCityParams, write_minicity
+from tests.tool_loading import load_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 ARCH = 'dict(embed_dims=16, depth=2, num_heads=2, stem_depths=(1, 1), feature_blocks=(1,))'
@@ -50,13 +49,6 @@ test_dataloader = dict(
         type='mmrobust.ImageFolder', data_root='DATA', expected_classes=2,
         pipeline=[dict(type='mmrobust.LoadImageFromFile'), dict(type='PackInputs')]))
 """
-
-
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f'tool_{name}', ROOT / f'tools/analysis_tools/{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def write_model(folder: Path, name: str, text: str, seed: int) -> list[str]:
@@ -111,7 +103,7 @@ def all_kinds(*names: str) -> set[str]:
 
 def test_statistics(models, tmp_path, capsys):
     common = [*models, '--num-images', '3', '--num-workers', '0', '--device', 'cpu']
-    load('attention_statistics').main([*common, '--out', str(tmp_path), '--check-memory'])
+    load_tool('analysis_tools/attention_statistics.py').main([*common, '--out', str(tmp_path), '--check-memory'])
     printed = capsys.readouterr().out
     assert 'first: 2 x 32 x 64 pixels take' in printed  # the sliding window, clean and corrupted
     assert files(tmp_path) == {'statistics.csv'} | all_kinds(
@@ -130,7 +122,9 @@ def test_statistics(models, tmp_path, capsys):
 
 
 def test_dilations(models, tmp_path):
-    load('attention_statistics').main([*models, '--num-workers', '0', '--device', 'cpu', '--out', str(tmp_path)])
+    load_tool('analysis_tools/attention_statistics.py').main(
+        [*models, '--num-workers', '0', '--device', 'cpu', '--out', str(tmp_path)]
+    )
     rows = read(tmp_path / 'dilations.csv')
     assert len(rows) == 2 * 2 * 3 * 2  # clean or corrupted, layer, dilation, reading
     assert {(row['model'], row['count']) for row in rows} == {('second', '4')}
@@ -145,7 +139,7 @@ def test_dilations(models, tmp_path):
 def test_statistics_of_clean_pictures_do_not_depend_on_batches(models, tmp_path):
     for size in ('1', '3'):
         options = ['--corruption', 'none', '--num-workers', '0', '--device', 'cpu', '--batch-size', size]
-        load('attention_statistics').main([*models, *options, '--out', str(tmp_path / size)])
+        load_tool('analysis_tools/attention_statistics.py').main([*models, *options, '--out', str(tmp_path / size)])
     one, three = (read(tmp_path / size / 'statistics.csv') for size in ('1', '3'))
     assert {row['pictures'] for row in one} == {'clean'}
     for row, same in zip(one, three, strict=True):
@@ -155,7 +149,9 @@ def test_statistics_of_clean_pictures_do_not_depend_on_batches(models, tmp_path)
 
 
 def test_statistics_of_a_classifier_in_windows(classifier, tmp_path):
-    load('attention_statistics').main([*classifier, '--num-workers', '0', '--device', 'cpu', '--out', str(tmp_path)])
+    load_tool('analysis_tools/attention_statistics.py').main(
+        [*classifier, '--num-workers', '0', '--device', 'cpu', '--out', str(tmp_path)]
+    )
     rows = read(tmp_path / 'statistics.csv')
     assert max(float(row['maximum']) for row in rows if row['statistic'] == 'effective_tokens') <= 25
     assert 'dilations.csv' not in files(tmp_path)  # it has no TAP
@@ -163,13 +159,15 @@ def test_statistics_of_a_classifier_in_windows(classifier, tmp_path):
 
 def test_windows_have_no_maps(classifier, tmp_path, capsys):
     with pytest.raises(SystemExit):
-        load('visualize_attention').main([*classifier, '--device', 'cpu', '--out', str(tmp_path)])
+        load_tool('analysis_tools/visualize_attention.py').main(
+            [*classifier, '--device', 'cpu', '--out', str(tmp_path)]
+        )
     assert 'attention in windows has no N x N map to draw' in capsys.readouterr().err
 
 
 def test_maps(models, tmp_path):
     options = ['--num-images', '2', '--picture', '1', '--device', 'cpu', '--layers', '2', '--side', '4']
-    load('visualize_attention').main([*models, *options, '--out', str(tmp_path)])
+    load_tool('analysis_tools/visualize_attention.py').main([*models, *options, '--out', str(tmp_path)])
     assert files(tmp_path) == all_kinds('maps_by_picture', 'maps_by_layer', 'maps_by_head', 'token_over_picture')
     lines = list(csv.reader((tmp_path / 'maps_by_layer.csv').open()))[1:]
     assert {(row, column) for row, column, *_ in lines} == {
@@ -184,7 +182,7 @@ def test_maps(models, tmp_path):
 
 def test_segmentation(models, tmp_path):
     options = ['--num-images', '2', '--device', 'cpu', '--corruption', 'fog', '--severity', '2']
-    load('visualize_segmentation').main([*models, *options, '--out', str(tmp_path)])
+    load_tool('analysis_tools/visualize_segmentation.py').main([*models, *options, '--out', str(tmp_path)])
     assert files(tmp_path) == all_kinds('segmentation')
     rows = read(tmp_path / 'segmentation.csv')
     assert len({row['picture'] for row in rows}) == 2
@@ -197,7 +195,7 @@ def test_segmentation(models, tmp_path):
 def test_segmentation_of_acdc(models, tmp_path):
     acdc = Path(models[2]).parent / 'minicity' / 'acdc'
     options = ['--num-images', '1', '--device', 'cpu', '--acdc', str(acdc), '--conditions', 'night']
-    load('visualize_segmentation').main([*models, *options, '--out', str(tmp_path)])
+    load_tool('analysis_tools/visualize_segmentation.py').main([*models, *options, '--out', str(tmp_path)])
     assert all('night' in row['picture'] for row in read(tmp_path / 'segmentation.csv'))
     assert 'ACDC in night' in (tmp_path / 'segmentation.svg').read_text()
 
@@ -209,7 +207,9 @@ def test_sweep(tmp_path):
         (tmp_path / value / 'results.json').write_text(json.dumps(content))
     (tmp_path / 'metrics.json').write_text(json.dumps({'mPC': 42.5}))
     runs = [f'4={tmp_path / "4"}', f'1={tmp_path / "1"}', f'4={tmp_path / "metrics.json"}']
-    load('plot_sweep').main(['--series', 'TAP', *runs, '--baseline', str(tmp_path / '1'), '--out', str(tmp_path / 'k')])
+    load_tool('analysis_tools/plot_sweep.py').main(
+        ['--series', 'TAP', *runs, '--baseline', str(tmp_path / '1'), '--out', str(tmp_path / 'k')]
+    )
     assert read(tmp_path / 'k.csv') == [
         {'series': 'TAP', 'K': '1', 'mean mPC': '40', 'minimum': '40', 'maximum': '40', 'runs': '1'},
         {'series': 'TAP', 'K': '4', 'mean mPC': '43.25', 'minimum': '42.5', 'maximum': '44', 'runs': '2'},
@@ -239,7 +239,7 @@ def test_mistake_is_one_sentence(tool, argv, sentence, models, capsys, tmp_path,
     given = [part for argument in argv for part in (models if argument == 'MODELS' else [argument])]
     device = [] if tool == 'plot_sweep' else ['--device', 'cpu']
     with pytest.raises(SystemExit) as exit_:
-        load(tool).main([*given, *device])
+        load_tool(f'analysis_tools/{tool}.py').main([*given, *device])
     assert exit_.value.code == 2
     assert sentence in capsys.readouterr().err.strip().splitlines()[-1]
 
@@ -250,5 +250,5 @@ def test_mistake_is_one_sentence(tool, argv, sentence, models, capsys, tmp_path,
 def test_sweep_names_what_a_file_lacks(content, tmp_path, capsys):
     (tmp_path / 'run.json').write_text(content)
     with pytest.raises(SystemExit):
-        load('plot_sweep').main(['--series', 'TAP', f'1={tmp_path / "run.json"}'])
+        load_tool('analysis_tools/plot_sweep.py').main(['--series', 'TAP', f'1={tmp_path / "run.json"}'])
     assert 'run.json' in capsys.readouterr().err

@@ -1,13 +1,11 @@
 """The benchmark of the corruptions, beside a stand-in for the original package."""
 
-import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-TOOL = Path(__file__).resolve().parents[1] / 'tools' / 'analysis_tools' / 'benchmark_corruptions.py'
+TOOL = 'analysis_tools/benchmark_corruptions.py'
 SMALL = ['--size', '48', '32', '--runs', '2', '--corruptions', 'contrast', 'glass_blur']
 
 STAND_IN = """
@@ -25,14 +23,6 @@ def corrupt(image, severity, corruption_name):
     while calls % 2 == 0 and time.process_time() - start < 0.25:  # every second call is the timed one
         pass
 """
-
-
-@pytest.fixture(scope='module')
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location('tool_benchmark_corruptions', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def install(folder: Path, version: str, program: str = STAND_IN) -> None:

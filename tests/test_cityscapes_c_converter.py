@@ -1,6 +1,5 @@
 """tools/dataset_converters/cityscapes_c.py on MiniCity: whole files, whatever happens on the way."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -15,19 +14,12 @@ import pytest
 
 from mmrobust.datasets import corrupted_dataset
 from mmrobust.datasets.minicity import MiniCityParams, write_minicity
+from tests.tool_loading import TOOLS
 
 REPO = Path(__file__).parents[1]
-TOOL = REPO / 'tools/dataset_converters/cityscapes_c.py'
+TOOL = TOOLS / 'dataset_converters/cityscapes_c.py'
 CELLS = ['--corruptions', 'shot_noise', 'fog', '--severities', '2', '5']
 PICTURES = 4
-
-
-@pytest.fixture(scope='module')
-def tool():
-    spec = importlib.util.spec_from_file_location('cityscapes_c', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope='module')

@@ -1,6 +1,5 @@
 """tools/analysis_tools/compare_robustness.py on results that no model has to make."""
 
-import importlib.util
 import json
 import re
 from pathlib import Path
@@ -10,16 +9,8 @@ import pytest
 
 from mmrobust.evaluation.benchmarks.presets import select_cells
 
-TOOL = Path(__file__).parents[1] / 'tools/analysis_tools/compare_robustness.py'
+TOOL = 'analysis_tools/compare_robustness.py'
 JPEG, PNG = b'\xff\xd8\xff\xe0 and so on', b'\x89PNG\r\n\x1a\n and so on'
-
-
-@pytest.fixture
-def tool():
-    spec = importlib.util.spec_from_file_location('compare_robustness', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.counts import Predictions
 from mmrobust.evaluation.statistics import flip_probability
 from tests.test_datasets.test_imagenet_p import write_video
-from tests.test_evaluate_robustness import _contents, tool  # noqa: F401 (a fixture)
+from tests.test_evaluate_robustness import TOOL, _contents  # noqa: F401 (of the fixture tool)
 
 REPO = Path(__file__).parents[1]
 CONFIG = """
@@ -100,12 +100,12 @@ def whole(files, tmp_path_factory):
 
 
 @pytest.mark.parametrize('options', [['--num-workers', '2'], ['--batch-size', '4']], ids=['workers', 'batches'])
-def test_nothing_depends_on_workers_and_batches(files, tool, whole, tmp_path, options):  # noqa: F811
+def test_nothing_depends_on_workers_and_batches(files, tool, whole, tmp_path, options):
     tool.main([*_arguments(files, tmp_path, '--benchmark', 'imagenet-c'), *CELLS, *options])
     assert _contents(tmp_path) == _contents(whole)
 
 
-def test_shards_merge_exactly(files, tool, whole, tmp_path):  # noqa: F811
+def test_shards_merge_exactly(files, tool, whole, tmp_path):
     for index in (1, 0):
         tool.main([*_arguments(files, tmp_path, '--benchmark', 'imagenet-c', '--shard', f'{index}/2'), *CELLS])
     assert _contents(tmp_path) == _contents(whole)
@@ -138,7 +138,7 @@ def test_a_cell_equals_a_plain_loop(files, whole):
     assert results['mCE'] is None, 'AlexNet was measured on ImageNet, not on three classes'
 
 
-def test_ce_relative_to_a_reference(files, tool, whole, tmp_path, capsys):  # noqa: F811
+def test_ce_relative_to_a_reference(files, tool, whole, tmp_path, capsys):
     """Relative to itself a model has CE 100, whatever its errors."""
     one = ['--corruptions', 'gaussian_noise', 'impulse_noise']
     tool.main([*_arguments(files, tmp_path / 'a', '--benchmark', 'imagenet-c'), *one])
@@ -155,7 +155,7 @@ def test_ce_relative_to_a_reference(files, tool, whole, tmp_path, capsys):  # no
     assert 'is of another protocol (seed 0, here 1)' in capsys.readouterr().err
 
 
-def test_attacks(files, tool, tmp_path):  # noqa: F811
+def test_attacks(files, tool, tmp_path):
     options = ['--benchmark', 'adversarial', '--eps', '0.3', '--step-size', '0.1', '--num-steps', '5']
     tool.main(_arguments(files, tmp_path / 'one', *options))
     tool.main(_arguments(files, tmp_path / 'batches', *options, '--batch-size', '4'))
@@ -188,7 +188,7 @@ def imagenet(files):
     return root
 
 
-def test_predictions_on_imagenet_a_are_among_its_classes(files, imagenet, tool, tmp_path):  # noqa: F811
+def test_predictions_on_imagenet_a_are_among_its_classes(files, imagenet, tool, tmp_path):
     options = ['--benchmark', 'imagenet-variants', '--variants', 'imagenet-a', '--data-root', str(imagenet)]
     tool.main(_arguments(files, tmp_path, *options, '--expected-images', '200', '--batch-size', '50', name='imagenet'))
     found = _labels_and_predictions(tmp_path, 'imagenet-a')
@@ -200,7 +200,7 @@ def test_predictions_on_imagenet_a_are_among_its_classes(files, imagenet, tool, 
     assert int(logits.argmax()) not in allowed, 'all 1000 classes would have given another answer'
 
 
-def test_official_imagenet_c_and_what_is_missing_of_it(files, imagenet, tool, tmp_path, capsys):  # noqa: F811
+def test_official_imagenet_c_and_what_is_missing_of_it(files, imagenet, tool, tmp_path, capsys):
     options = ['--benchmark', 'imagenet-c', '--data-root', str(imagenet / 'imagenet-c'), '--expected-images', '1000']
     arguments = _arguments(files, tmp_path, *options, '--batch-size', '50', '--corruptions', 'fog', name='imagenet')
     tool.main([*arguments, '--severities', '3', '--max-images', '40'])
@@ -217,7 +217,7 @@ def test_official_imagenet_c_and_what_is_missing_of_it(files, imagenet, tool, tm
     assert '1000 pictures, not the expected 50000' in capsys.readouterr().err
 
 
-def test_half_unpacked_imagenet_c_is_refused_before_the_first_cell(files, imagenet, tool, tmp_path, capsys):  # noqa: F811
+def test_half_unpacked_imagenet_c_is_refused_before_the_first_cell(files, imagenet, tool, tmp_path, capsys):
     options = ['--benchmark', 'imagenet-c', '--data-root', str(imagenet / 'imagenet-c'), '--expected-images', '1000']
     arguments = _arguments(files, tmp_path / 'out', *options, '--corruptions', 'fog', 'contrast', name='imagenet')
     sentence = _stopped(tool, capsys, [*arguments, '--severities', '3', '5'])
@@ -247,7 +247,7 @@ def test_pictures_of_a_cell_are_listed_once(files, imagenet, monkeypatch):
     assert len(result.images) == 1000 and listed == ['imagenet', 'imagenet-c']
 
 
-def _stopped(tool, capsys, arguments):  # noqa: F811
+def _stopped(tool, capsys, arguments):
     """The one sentence that the tool ends with."""
     with pytest.raises(SystemExit) as error:
         tool.main(arguments)
@@ -256,7 +256,7 @@ def _stopped(tool, capsys, arguments):  # noqa: F811
     return line
 
 
-def test_low_precision(files, tool, whole, tmp_path, capsys):  # noqa: F811
+def test_low_precision(files, tool, whole, tmp_path, capsys):
     tool.main([*_arguments(files, tmp_path, '--benchmark', 'imagenet-c', '--amp'), *CELLS])
     content = json.loads((tmp_path / 'results.json').read_text())
     assert content['provenance']['precision'] == 'bfloat16'
@@ -270,7 +270,7 @@ def test_low_precision(files, tool, whole, tmp_path, capsys):  # noqa: F811
         assert sentence in _stopped(tool, capsys, _arguments(files, tmp_path / 'other', *options))
 
 
-def test_class_folders_that_are_not_the_expected_ones(files, imagenet, tool, tmp_path, capsys):  # noqa: F811
+def test_class_folders_that_are_not_the_expected_ones(files, imagenet, tool, tmp_path, capsys):
     for name, wnids in (('val', WNIDS[1:]), ('imagenet-a', [*subset_wnids('imagenet-a')[:-1], 'n00000000'])):
         (tmp_path / name).mkdir()
         for wnid in wnids:
@@ -297,7 +297,7 @@ def test_class_folders_that_are_not_the_expected_ones(files, imagenet, tool, tmp
 
 @pytest.mark.parametrize('loader', ['LoadImageFromFile', 'mmrobust.LoadImageFromFile'])
 @pytest.mark.parametrize('workers', ['0', '2'])
-def test_unreadable_picture(files, tool, tmp_path, capsys, loader, workers):  # noqa: F811
+def test_unreadable_picture(files, tool, tmp_path, capsys, loader, workers):
     shutil.copytree(files / 'data', tmp_path / 'data')
     broken = next((tmp_path / 'data').glob('*/5.png'))
     broken.write_bytes(b'no picture')
@@ -308,7 +308,7 @@ def test_unreadable_picture(files, tool, tmp_path, capsys, loader, workers):  # 
     assert str(broken) in sentence and sentence.startswith(f'{Path(sys.argv[0]).name}: error: ')
 
 
-def test_imagenet_p_and_an_unreadable_video(files, imagenet, tool, tmp_path, capsys):  # noqa: F811
+def test_imagenet_p_and_an_unreadable_video(files, imagenet, tool, tmp_path, capsys):
     video = write_video(tmp_path / 'video.mp4', 5, (32, 32))
     for wnid in WNIDS:
         (tmp_path / 'tilt' / wnid).mkdir(parents=True)
@@ -340,7 +340,7 @@ def test_imagenet_p_and_an_unreadable_video(files, imagenet, tool, tmp_path, cap
         assert f'{broken} cannot be read as a video' in sentence
 
 
-def test_timm_classifier(files, tool, tmp_path, capsys):  # noqa: F811
+def test_timm_classifier(files, tool, tmp_path, capsys):
     pytest.importorskip('timm')
     config = files / 'timm.py'
     model = "model = dict(type='TimmClassifier', model_name='test_vit', num_classes=3, img_size=32)"
@@ -361,7 +361,7 @@ def test_timm_classifier(files, tool, tmp_path, capsys):  # noqa: F811
     assert json.loads((tmp_path / 'named/results.json').read_text()) == content
 
 
-def test_benchmark_of_segmentation(files, tool, tmp_path, capsys):  # noqa: F811
+def test_benchmark_of_segmentation(files, tool, tmp_path, capsys):
     with pytest.raises(SystemExit):
         tool.main(_arguments(files, tmp_path))
     assert 'choose from imagenet-c, imagenet-variants, adversarial, imagenet-p' in capsys.readouterr().err

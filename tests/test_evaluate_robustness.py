@@ -1,7 +1,6 @@
 """tools/evaluate_robustness.py on MiniCity, with a model of MMSegmentation's own."""
 
 import csv
-import importlib.util
 import json
 import os
 import random
@@ -27,6 +26,7 @@ from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.statistics import mean_iou
 
 REPO = Path(__file__).parents[1]
+TOOL = 'evaluate_robustness.py'
 CONFIG = """
 default_scope = 'mmseg'
 model = dict(
@@ -63,14 +63,6 @@ def files(tmp_path_factory):
     torch.nn.init.normal_(model.decode_head.conv_seg.weight)
     torch.save({'state_dict': model.state_dict()}, folder / 'toy.pth')
     return folder
-
-
-@pytest.fixture
-def tool():
-    spec = importlib.util.spec_from_file_location('evaluate_robustness', REPO / 'tools/evaluate_robustness.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _arguments(files, out, *options):

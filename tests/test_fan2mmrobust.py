@@ -1,7 +1,6 @@
 """The converter of released FAN weights, as a user runs it."""
 
 import argparse
-import importlib.util
 import pickle
 from pathlib import Path
 
@@ -12,15 +11,7 @@ from mmrobust.models import FAN
 from mmrobust.models.backbones.fan import ARCHS
 from tests.test_models.test_backbones.released import as_released
 
-TOOL = Path(__file__).parents[1] / 'tools/model_converters/fan2mmrobust.py'
-
-
-@pytest.fixture(scope='module')
-def tool():
-    spec = importlib.util.spec_from_file_location('fan2mmrobust', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+TOOL = 'model_converters/fan2mmrobust.py'
 
 
 @pytest.fixture

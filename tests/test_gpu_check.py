@@ -1,6 +1,5 @@
 """tools/analysis_tools/gpu_check.py: its budget, its report, and everything in tiny on a CPU."""
 
-import importlib.util
 import json
 import os
 import signal
@@ -12,19 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmrobust.performance.gpu_check.report import PartReport, Report
-from mmrobust.performance.gpu_check.schedule import Part
-from mmrobust.performance.gpu_check.work import Work
+from performance.gpu_check.report import PartReport, Report
+from performance.gpu_check.work import Part, Work
+from tests.tool_loading import TOOLS
 
-TOOL = Path(__file__).resolve().parents[1] / 'tools/analysis_tools/gpu_check.py'
-
-
-@pytest.fixture(scope='module')
-def tool():
-    spec = importlib.util.spec_from_file_location('tool_gpu_check', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+TOOL = TOOLS / 'analysis_tools/gpu_check.py'
 
 
 def _well(work):
@@ -81,17 +72,15 @@ def test_a_killed_run_leaves_a_report(tmp_path):
     """What was found until then, of the part that was running too; and no process stays behind."""
     script = f"""
 import sys, time
-sys.path.insert(0, {str(TOOL.parents[2])!r})
-import importlib.util, pathlib
-spec = importlib.util.spec_from_file_location('tool', {str(TOOL)!r})
-tool = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(tool)
-from tests.test_gpu_check import Part, PartReport, Report, Work, _hangs, _well
+sys.path[:0] = {[str(TOOL.parents[2]), str(TOOL.parent)]!r}
+from pathlib import Path
+from tests.test_gpu_check import TOOL, Part, PartReport, Report, Work, _hangs, _well
+from tests.tool_loading import load_tool
 parts = [Part('well', _well, 1, 0.1), Part('hangs', _hangs, 99, 0.1)]
-folder = pathlib.Path({str(tmp_path)!r})
+folder = Path({str(tmp_path)!r})
 run = dict(started='now', command='gpu_check.py', minutes=1, dry_run=True)
 report = Report(folder, run, {{part.name: PartReport() for part in parts}})
-tool.check(report, parts, Work(folder, folder, folder, tiny=True), time.monotonic() + 600)
+load_tool(TOOL).check(report, parts, Work(folder, folder, folder, tiny=True), time.monotonic() + 600)
 """
     process = subprocess.Popen([sys.executable, '-c', script])
     try:

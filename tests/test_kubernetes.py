@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.test_evaluate_robustness import _contents, files, tool  # noqa: F401 (fixtures)
+from tests.test_evaluate_robustness import TOOL, _contents, files  # noqa: F401 (TOOL: of the fixture tool)
 
 ROOT = Path(__file__).resolve().parents[1]
 INDEX = 'JOB_COMPLETION_INDEX'  # what Kubernetes sets in every container of an Indexed Job
@@ -67,7 +67,7 @@ def test_its_commands_give_what_one_command_gives(job, files, tmp_path):  # noqa
     assert results['pods'] == results['one']
 
 
-def test_a_users_mistake_is_the_exit_code_that_ends_the_job(job, tool, tmp_path, monkeypatch):  # noqa: F811
+def test_a_users_mistake_is_the_exit_code_that_ends_the_job(job, tool, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where neither config nor checkpoint is
     ((command, _), *_) = _commands(job)
     with pytest.raises(SystemExit) as stopped:

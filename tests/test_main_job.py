@@ -1,6 +1,5 @@
 """The main job as a user runs it: tools/train.py on Cityscapes-format data, with TAP and ADL, tiny."""
 
-import importlib.util
 import json
 import os
 import re
@@ -9,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,8 +15,9 @@ import pytest
 import torch
 
 from mmrobust.datasets.minicity import MiniCityParams, write_minicity
-from mmrobust.performance.model_cases import prediction, training_step
+from performance.model_cases import prediction, training_step
 from tests.tiny_segmentation import REPO, TINY_SEGMENTATION
+from tests.tool_loading import load_tool
 
 MAX_ITERS = 6
 CONFIG = f"""{TINY_SEGMENTATION}
@@ -110,13 +109,6 @@ def test_two_processes_train_without_unused_parameters(config_file, tmp_path):
     assert sorted(_losses(tmp_path / 'work')) == list(range(1, MAX_ITERS + 1))
 
 
-def _tool(name):
-    spec = importlib.util.spec_from_file_location(Path(name).stem, REPO / 'tools' / name)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_measured_step(config_file):
     """What the benchmark runs is a real step of this model, and the same one in the released form."""
     ours, released = (training_step(str(config_file), {}, 64, 1, form, repeats=1) for form in ('ours', 'released'))
@@ -175,7 +167,7 @@ def _damage_label(root):
     ids=['crop', 'data_root', 'arch', 'branches', 'tau', 'truncated picture', 'label value'],
 )
 def test_bad_input_is_one_sentence(config_file, tmp_path, data_root, capfd, damage, options, sentence):
-    train = _tool('train.py')
+    train = load_tool('train.py')
     if damage:
         shutil.copytree(data_root, tmp_path / 'damaged')
         damage(tmp_path / 'damaged')

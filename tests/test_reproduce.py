@@ -1,26 +1,16 @@
 """tools/reproduce.py, called in this process."""
 
 import csv
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from mmrobust.evaluation.benchmarks.presets import select_cells
 from mmrobust.model_zoo import Size, zoo
-from mmrobust.paper_tables import paper_tables
+from mmrobust.model_zoo.paper_tables import paper_tables
 
-ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope='module')
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location('tool_reproduce', ROOT / 'tools' / 'reproduce.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+TOOL = 'reproduce.py'
 
 
 @pytest.fixture(autouse=True)

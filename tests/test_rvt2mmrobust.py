@@ -1,8 +1,6 @@
 """The converter of released RVT weights, as a user runs it."""
 
 import argparse
-import importlib.util
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,17 +8,10 @@ import torch
 from mmrobust.models import RVT
 from mmrobust.models.backbones.rvt import ARCHS
 from tests.test_models.test_backbones.released_rvt import TINY_RVT, as_released_rvt
+from tests.tool_loading import load_tool
 
-TOOLS = Path(__file__).parents[1] / 'tools/model_converters'
 # 64 pixels: a grid of 4 x 4
 OPTIONS = dict(arch=TINY_RVT, ffn_type='conv', tap_cfg=dict(num_branches=2), img_size=64)
-
-
-def _tool(name):
-    spec = importlib.util.spec_from_file_location(name, TOOLS / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +28,8 @@ def _released(**options):
 
 def _convert(tmp_path, checkpoint, *options, tool='rvt2mmrobust'):
     torch.save(checkpoint, tmp_path / 'released.pth')
-    _tool(tool).main([str(tmp_path / 'released.pth'), str(tmp_path / 'out/converted.pth'), *options])
+    main = load_tool(f'model_converters/{tool}.py').main
+    main([str(tmp_path / 'released.pth'), str(tmp_path / 'out/converted.pth'), *options])
     return torch.load(tmp_path / 'out/converted.pth', weights_only=True)
 
 

@@ -1,7 +1,6 @@
 """tools/submit_evaluation.py on this machine; tests/test_slurm.py has it on Slurm."""
 
 import builtins
-import importlib.util
 import subprocess
 import sys
 import time
@@ -10,16 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.test_evaluate_robustness import _arguments, _contents, files, whole  # noqa: F401 (fixtures)
+from tests.tool_loading import TOOLS, load_tool
 
 ROOT = Path(__file__).resolve().parents[1]
-TOOL = ROOT / 'tools/submit_evaluation.py'
-
-
-def _load():
-    spec = importlib.util.spec_from_file_location('submit_evaluation', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+TOOL = TOOLS / 'submit_evaluation.py'
 
 
 def test_submitit_is_missing(monkeypatch, capsys):
@@ -32,7 +25,7 @@ def test_submitit_is_missing(monkeypatch, capsys):
 
     monkeypatch.setattr(builtins, '__import__', without_submitit)
     with pytest.raises(SystemExit) as stopped:
-        _load()
+        load_tool(TOOL)
     assert stopped.value.code == 2
     assert capsys.readouterr().err.strip().endswith("needs submitit: pip install 'mmrobust[submitit]'")
 
@@ -49,14 +42,14 @@ def test_bad_input_is_one_sentence(tmp_path, capsys, monkeypatch, options, sente
     pytest.importorskip('submitit')
     monkeypatch.setenv('PATH', str(tmp_path))
     with pytest.raises(SystemExit) as stopped:
-        _load().main([*options, '--log-dir', str(tmp_path / 'logs'), '--', 'CONFIG'])
+        load_tool(TOOL).main([*options, '--log-dir', str(tmp_path / 'logs'), '--', 'CONFIG'])
     assert stopped.value.code == 2 and sentence in capsys.readouterr().err
 
 
 def test_a_shard_leaves_the_warnings_of_slurm_to_submitit(tmp_path, monkeypatch):
     """A cluster sends them to every process of a job; the evaluation has a handler for SIGTERM, which ends it."""
     pytest.importorskip('submitit')
-    tool = _load()
+    tool = load_tool(TOOL)
     warned = 'import os, signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n'
     warned += 'for number in (signal.SIGTERM, signal.SIGUSR2): os.kill(os.getpid(), number)\n'
     (tmp_path / 'warned.py').write_text(f"{warned}sys.exit(sys.argv[1:] != ['CONFIG', '--shard', '1/3'])")

@@ -1,12 +1,10 @@
 """The command line tools, called in this process; only the distributed run needs processes of its own."""
 
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
@@ -18,6 +16,8 @@ from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
 from mmseg.visualization import SegLocalVisualizer
 from torch import nn
+
+from tests.tool_loading import load_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = [
@@ -82,13 +82,6 @@ visualizer = dict(type='SegLocalVisualizer', name='visualizer', vis_backends=[di
 """
 
 
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f'tool_{Path(name).stem}', ROOT / 'tools' / name)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(autouse=True)
 def forget_instances():
     """MMEngine keeps loggers, message hubs and visualizers by name, and a name by the second: one process, one run."""
@@ -124,7 +117,7 @@ def config(tmp_path_factory) -> str:
 def checkpoint(config, tmp_path_factory) -> str:
     """A checkpoint of two iterations on one process."""
     folder = tmp_path_factory.mktemp('run')
-    load('train.py').main([config, '--work-dir', str(folder), '--no-validate'])
+    load_tool('train.py').main([config, '--work-dir', str(folder), '--no-validate'])
     forget()
     return str(folder / 'iter_2.pth')
 
@@ -132,7 +125,7 @@ def checkpoint(config, tmp_path_factory) -> str:
 @pytest.mark.parametrize('name', TOOLS)
 def test_help(name, capsys):
     with pytest.raises(SystemExit) as exit_:
-        load(name).main(['--help'])
+        load_tool(name).main(['--help'])
     assert exit_.value.code == 0
     assert 'usage' in capsys.readouterr().out
 
@@ -173,7 +166,7 @@ def test_help(name, capsys):
 def test_mistake_is_one_sentence(name, argv, sentence, config, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as exit_:
-        load(name).main([config if argument == 'CONFIG' else argument for argument in argv])
+        load_tool(name).main([config if argument == 'CONFIG' else argument for argument in argv])
     assert exit_.value.code == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert 'error: ' in last
@@ -181,14 +174,14 @@ def test_mistake_is_one_sentence(name, argv, sentence, config, capsys, tmp_path,
 
 
 def test_print_config_merges_options(config, capsys):
-    load('misc/print_config.py').main([config, '--cfg-options', 'train_cfg.max_iters=7', 'model.new.key=[1,2]'])
+    load_tool('misc/print_config.py').main([config, '--cfg-options', 'train_cfg.max_iters=7', 'model.new.key=[1,2]'])
     printed = Config.fromstring(capsys.readouterr().out, '.py')
     assert printed.train_cfg.max_iters == 7
     assert printed.model.new.key == [1, 2]
 
 
 def test_resume_continues_or_starts(config, checkpoint, tmp_path):
-    train = load('train.py')
+    train = load_tool('train.py')
     options = ['--no-validate', '--cfg-options', 'train_cfg.max_iters=4']
     # nothing there yet: start, and keep the config's own load_from
     fresh = Config.fromfile(config)
@@ -206,13 +199,13 @@ def test_resume_continues_or_starts(config, checkpoint, tmp_path):
 
 
 def test_amp_trains(config, tmp_path):
-    load('train.py').main([config, '--work-dir', str(tmp_path), '--amp', '--no-validate'])
+    load_tool('train.py').main([config, '--work-dir', str(tmp_path), '--amp', '--no-validate'])
     weights = torch.load(tmp_path / 'iter_2.pth', weights_only=False)['state_dict'].values()
     assert all(value.isfinite().all() for value in weights)
 
 
 def test_compile_adds_a_hook_or_keeps_the_configs_own(config):
-    train = load('train.py')
+    train = load_tool('train.py')
     for options, own, expected in (
         (['--compile'], None, {}),
         (['--cuda-graphs'], None, {'cuda_graphs': True}),
@@ -229,7 +222,7 @@ def test_compile_adds_a_hook_or_keeps_the_configs_own(config):
 def test_compiled_training(config, tmp_path):
     """Of a model and a head that are not of this project."""
     options = ['--cfg-options', 'default_hooks.compile.backend=aot_eager']
-    load('train.py').main([config, '--work-dir', str(tmp_path), '--compile', '--amp', '--no-validate', *options])
+    load_tool('train.py').main([config, '--work-dir', str(tmp_path), '--compile', '--amp', '--no-validate', *options])
     weights = torch.load(tmp_path / 'iter_2.pth', weights_only=False)['state_dict']
     assert all(value.isfinite().all() for value in weights.values())
     assert 'backbone.layers.0.0.projection.weight' in weights
@@ -240,14 +233,14 @@ def test_compiled_training(config, tmp_path):
 def test_compiling_what_cannot_be_compiled_is_one_sentence(config, tmp_path, capsys):
     options = ['--cfg-options', 'default_hooks.compile.backend=unheard_of']
     with pytest.raises(SystemExit) as exit_:
-        load('train.py').main([config, '--work-dir', str(tmp_path), '--compile', '--no-validate', *options])
+        load_tool('train.py').main([config, '--work-dir', str(tmp_path), '--compile', '--no-validate', *options])
     assert exit_.value.code == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert 'torch.compile does not work here (' in last and 'unheard_of' in last
 
 
 def test_work_dir_defaults_to_the_config_name(config):
-    train = load('train.py')
+    train = load_tool('train.py')
     merged = Config.fromfile(config)
     train.merge_args(merged, train.parse_args([config]))
     assert Path(merged.work_dir) == Path('work_dirs/toy')
@@ -255,7 +248,7 @@ def test_work_dir_defaults_to_the_config_name(config):
 
 @pytest.mark.parametrize('out', ['metrics.json', 'predictions.pkl', 'labels'])
 def test_outputs_of_a_test(config, checkpoint, tmp_path, out):
-    load('test.py').main([config, checkpoint, '--work-dir', str(tmp_path / 'run'), '--out', str(tmp_path / out)])
+    load_tool('test.py').main([config, checkpoint, '--work-dir', str(tmp_path / 'run'), '--out', str(tmp_path / out)])
     if out == 'metrics.json':
         assert 0 <= json.loads((tmp_path / out).read_text())['mIoU'] <= 100
     elif out == 'labels':
@@ -265,14 +258,14 @@ def test_outputs_of_a_test(config, checkpoint, tmp_path, out):
 
 
 def test_drawings(config, checkpoint, tmp_path):
-    load('test.py').main([config, checkpoint, '--work-dir', str(tmp_path), '--show-dir', str(tmp_path / 'drawn')])
+    load_tool('test.py').main([config, checkpoint, '--work-dir', str(tmp_path), '--show-dir', str(tmp_path / 'drawn')])
     assert len(list((tmp_path / 'drawn').rglob('*.png'))) == 3
-    load('misc/browse_dataset.py').main([config, '--output-dir', str(tmp_path / 'browse'), '--number', '2'])
+    load_tool('misc/browse_dataset.py').main([config, '--output-dir', str(tmp_path / 'browse'), '--number', '2'])
     pictures = sorted((tmp_path / 'browse').glob('*.png'))
     assert len(pictures) == 2
     assert cv2.imread(str(pictures[0])).shape == (32, 32, 3)
     images = Path(config).parent / 'images'
-    load('image_demo.py').main(
+    load_tool('image_demo.py').main(
         [str(images), config, checkpoint, '--out-dir', str(tmp_path / 'demo'), '--device', 'cpu']
     )
     assert len(list((tmp_path / 'demo' / 'vis').glob('*.png'))) == 3
@@ -283,7 +276,7 @@ def test_picture_is_not_drawn_with_weights_of_another_model(config, checkpoint, 
     other.write_text(Path(config).read_text().replace('embed_dims=8', 'embed_dims=16').replace('[8]', '[16]'))
     images = str(Path(config).parent / 'images')
     with pytest.raises(SystemExit):
-        load('image_demo.py').main([images, str(other), checkpoint, '--out-dir', str(tmp_path / 'demo')])
+        load_tool('image_demo.py').main([images, str(other), checkpoint, '--out-dir', str(tmp_path / 'demo')])
     assert 'does not fit the model' in capsys.readouterr().err
     assert not (tmp_path / 'demo').exists()
 
@@ -310,7 +303,7 @@ def test_flops_equal_the_hand_count():
     qkv = tokens * channels * 24
     attention = heads * 2 * tokens * tokens * (channels // heads)
     head = tokens * channels * 5
-    rows = load('analysis_tools/get_flops.py').count(Attention(), (8, 8))
+    rows = load_tool('analysis_tools/get_flops.py').count(Attention(), (8, 8))
     assert rows == {
         'backbone': (96, conv),
         'qkv': (192, qkv),
@@ -320,7 +313,7 @@ def test_flops_equal_the_hand_count():
 
 
 def test_flops_of_a_config(config, capsys):
-    load('analysis_tools/get_flops.py').main([config, '--shape', '32', '64'])
+    load_tool('analysis_tools/get_flops.py').main([config, '--shape', '32', '64'])
     printed = capsys.readouterr().out
     assert all(word in printed for word in ('1 x 3 x 32 x 64', 'backbone', 'decode_head', 'whole'))
 

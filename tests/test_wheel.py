@@ -69,3 +69,13 @@ def test_wheel_trains_outside_the_checkout(installed, tmp_path):
         )
         assert 'loss_adl' in output
         assert (tmp_path / 'work_dirs' / Path(config).stem / 'iter_2.pth').is_file()
+
+
+@pytest.mark.slow
+def test_tools_of_a_wheel_find_what_lies_beside_them(installed, tmp_path):
+    tools = installed / 'mmrobust' / '.mim' / 'tools'
+    check = (tools / 'analysis_tools/gpu_check.py', '--dry-run', '--parts', 'environment', 'steps')
+    assert 'steps: done' in run(*check, folder=tmp_path, python_path=installed)
+    run(tools / 'analysis_tools/benchmark.py', 'tap', '--repeats', '1', folder=tmp_path, python_path=installed)
+    for tool in ('demo.py', 'demo_classification.py', 'model_converters/fan2mmrobust.py'):
+        assert 'usage' in run(tools / tool, '--help', folder=tmp_path, python_path=installed)

@@ -20,11 +20,11 @@ from mmrobust import cli  # it checks the OpenMMLab stack
 # isort: split
 from mmengine.config import Config
 
-from mmrobust.commands import console, last_checkpoint, run, show, train
+from demo_commands import console, last_checkpoint, of_project, run, show, train
 from mmrobust.datasets import CityscapesDataset
 from mmrobust.visualization import side_by_side
 
-MODELS = {'baseline': 'configs/fan_minicity.py', 'TAP + ADL': 'configs/fan_tap_adl_minicity.py'}
+MODELS = {'baseline': of_project('configs/fan_minicity.py'), 'TAP + ADL': of_project('configs/fan_tap_adl_minicity.py')}
 METRICS = ('mIoU', 'mAcc', 'aAcc')
 NUM_OVERVIEW = 8  # streets in the overview picture
 # enough to see how robustness is measured; a verdict takes the preset kamann and all pictures
@@ -178,10 +178,8 @@ def main() -> None:
 
     console.rule('1. Draw MiniCity')
     preview = work_dir / 'minicity.png'
-    subprocess.run(
-        [sys.executable, 'tools/dataset_converters/minicity.py', '--out', data_root, '--preview', str(preview)],
-        check=True,
-    )
+    draw = of_project('tools/dataset_converters/minicity.py')
+    subprocess.run([sys.executable, draw, '--out', data_root, '--preview', str(preview)], check=True)
     results, robustness = {}, {}
     for number, (name, config_path) in enumerate(MODELS.items(), start=2):
         console.rule(f'{number}. Train, test and disturb: {name}')

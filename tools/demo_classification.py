@@ -21,15 +21,15 @@ from scipy import stats
 from mmrobust import cli  # it checks the OpenMMLab stack
 
 # isort: split
-from mmrobust.commands import console, last_checkpoint, run, show, train
+from demo_commands import console, last_checkpoint, of_project, run, show, train
 from mmrobust.files import write_whole
 
-REFERENCE = 'configs/resnet_digits.py'  # mCE is in units of its errors
+REFERENCE = of_project('configs/resnet_digits.py')  # mCE is in units of its errors
 MODELS = {
-    'baseline': 'configs/fan_digits.py',
-    'TAP': 'configs/fan_tap_digits.py',
-    'ADL': 'configs/fan_adl_digits.py',
-    'TAP + ADL': 'configs/fan_tap_adl_digits.py',
+    'baseline': of_project('configs/fan_digits.py'),
+    'TAP': of_project('configs/fan_tap_digits.py'),
+    'ADL': of_project('configs/fan_adl_digits.py'),
+    'TAP + ADL': of_project('configs/fan_tap_adl_digits.py'),
 }
 COLUMNS = ('clean error', 'mean error', 'mCE', 'FGSM error', 'PGD-5 error')
 LOSSES = {'CE': 'loss_cls', 'ADL': 'loss_adl'}
@@ -104,7 +104,7 @@ def main(argv: list[str] | None = None) -> None:
     overrides = options or ['--cfg-options']
 
     console.rule('1. Write the digits, and train the network that mCE is relative to')
-    subprocess.run([sys.executable, 'tools/dataset_converters/digits.py'], check=True)
+    subprocess.run([sys.executable, of_project('tools/dataset_converters/digits.py')], check=True)
     reference_dir = work_dir / 'resnet'
     train(REFERENCE, reference_dir, options, epochs(REFERENCE, args), LOSSES, step='epoch')
     evaluate(REFERENCE, reference_dir, 'imagenet-c', ['--max-images', str(args.max_images)])

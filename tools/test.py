@@ -62,9 +62,6 @@ def merge_args(config: Config, args: argparse.Namespace) -> None:
             raise ValueError(f'--out takes a .json or .pkl file for a classification model, but got {args.out!r}.')
         evaluators = config.test_evaluator if isinstance(config.test_evaluator, list) else [config.test_evaluator]
         evaluators[0].output_dir = args.out
-    if config.get('default_scope') == 'mmpretrain' and config.get('test_dataloader') is not None:
-        # MMPretrain's own test.py gives this to its loader, and its configs rely on it
-        config.test_dataloader.setdefault('collate_fn', {'type': 'default_collate'})
 
 
 def is_folder(out: str) -> bool:

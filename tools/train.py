@@ -87,11 +87,6 @@ def merge_args(config: Config, args: argparse.Namespace) -> None:
         cli.require_file(args.resume, 'checkpoint')
         config.resume = True
         config.load_from = args.resume
-    if config.get('default_scope') == 'mmpretrain':
-        # MMPretrain's own train.py gives this to every loader, and its configs rely on it
-        for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-            if config.get(name) is not None:
-                config[name].setdefault('collate_fn', {'type': 'default_collate'})
 
 
 def enable_compile(config: Config, cuda_graphs: bool) -> None:

@@ -14,6 +14,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import MODEL_WRAPPERS, OPTIM_WRAPPERS
 from torch import distributed, nn
 
+from mmrobust.acceleration import computes_in_bfloat16
+
 __all__ = ['AnyDeviceDataParallel', 'BFloat16OptimWrapper', 'enable_amp', 'init_cpu_group']
 
 
@@ -52,8 +54,7 @@ def enable_amp(config: Config, dtype: str = 'auto') -> None:
             f'but got {kind!r}.'
         )
     on_gpu = torch.cuda.is_available()
-    # an older GPU emulates bfloat16, slower than float32
-    has_bfloat16 = not on_gpu or torch.version.hip is not None or torch.cuda.get_device_capability() >= (8, 0)
+    has_bfloat16 = computes_in_bfloat16('cuda' if on_gpu else 'cpu')
     if dtype == 'auto':
         named = {'AmpOptimWrapper': wrapper.get('dtype'), 'BFloat16OptimWrapper': 'bfloat16'}.get(kind)
         dtype = str(named or ('bfloat16' if has_bfloat16 else 'float16')).removeprefix('torch.')

@@ -1,9 +1,9 @@
 """``torch.compile`` for the networks of a model while it trains, and CUDA graphs of them."""
 
-import functools
 import inspect
+import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,11 +12,11 @@ from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
-from torch import nn
 
+from mmrobust.acceleration import compile_in_training, networks
 from mmrobust.registry import HOOKS
 
-__all__ = ['CompileHook', 'compile_in_training', 'explained_compile_errors']
+__all__ = ['CompileHook', 'explained_compile_errors']
 
 RECORDED = 4  # iterations until every CUDA graph is recorded: the first ones warm up
 PARTS = ('backbone', 'neck', 'decode_head', 'auxiliary_head', 'head')
@@ -70,10 +70,9 @@ class CompileHook(Hook):
                 'last; leave it out, --compile accumulates.'
             )
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        modules = {name: getattr(model, name, None) for name in self.parts or PARTS}
-        missing = [name for name, part in modules.items() if part is None]
-        modules = {name: part for name, part in modules.items() if part is not None}
-        if not modules or (missing and self.parts):
+        parts = networks(model, self.parts or PARTS)
+        missing = [name for name in self.parts or PARTS if name not in parts]
+        if not parts or (missing and self.parts):
             raise ValueError(
                 f'The parts to compile must be attributes of the model, but {type(model).__name__} has no '
                 f'{", ".join(missing)}; name its networks, as in default_hooks.compile.parts=[backbone].'
@@ -82,10 +81,9 @@ class CompileHook(Hook):
         if runner.distributed:
             # its splitting of graphs, so that gradients are sent early, cannot split what is recomputed
             torch._dynamo.config.optimize_ddp = False
-        for part in modules.values():
-            for module in part if isinstance(part, nn.ModuleList) else (part,):
-                compile_in_training(module, **self.options)
-        self.names = ', '.join(modules)
+        for module in itertools.chain(*parts.values()):
+            compile_in_training(module, **self.options)
+        self.names = ', '.join(parts)
         runner.logger.info(f'The first iteration compiles {self.names}, which takes from seconds to minutes.')
         if get_device() == 'cpu':
             runner.logger.warning('Compiling rarely pays on a CPU: it takes minutes, and steps are seldom faster.')
@@ -109,34 +107,6 @@ class CompileHook(Hook):
             runner.logger.warning(
                 f'{skips} times a compiled graph was not recorded as a CUDA graph; TORCH_LOGS=perf_hints says why.'
             )
-
-
-def compile_in_training(module: nn.Module, **options: Any) -> None:
-    """Compile ``module.forward`` in place, for calls in training mode.
-
-    The module stays what it was: of the same class, keys and signature, and its copies are not compiled.
-
-    Args:
-        module: whose ``forward`` is replaced; nothing happens where this was done before.
-        **options: of ``torch.compile``.
-    """
-    if not isinstance(module.forward, _CompiledInTraining):
-        module.forward = _CompiledInTraining(module.forward, options)
-
-
-class _CompiledInTraining:
-    """A bound ``forward`` that is compiled in training mode; where it is copied or pickled, it is the plain method."""
-
-    def __init__(self, forward: Callable[..., Any], options: dict[str, Any]) -> None:
-        functools.update_wrapper(self, forward)
-        self._forward = forward
-        self._compiled = torch.compile(forward, **options)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return (self._compiled if self._forward.__self__.training else self._forward)(*args, **kwargs)
-
-    def __reduce__(self) -> tuple:
-        return self._forward.__reduce__()
 
 
 def _check_compiler(backend: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from mmrobust.paper_tables import paper_tables
+from mmrobust.model_zoo.paper_tables import paper_tables
 
 __all__ = ['QUANTITIES', 'Figure', 'ZooEntry', 'sources', 'zoo']
 

@@ -7,7 +7,7 @@ import torch
 
 from mmrobust.analysis import AttentionStatistics
 from mmrobust.models import FAN
-from mmrobust.performance.measure import in_own_process, measure
+from performance.measure import in_own_process, measure
 
 
 def _peaks() -> tuple[int, int]:

@@ -1,6 +1,5 @@
 """What is wrong with a Cityscapes folder is said when the dataset is built."""
 
-import importlib.util
 import re
 import runpy
 import sys
@@ -11,8 +10,9 @@ import numpy as np
 import pytest
 
 from mmrobust.datasets import CityscapesDataset, SeededIndex
+from tests.tool_loading import TOOLS
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'dataset_converters' / 'cityscapes.py'
+TOOL = TOOLS / 'dataset_converters/cityscapes.py'
 
 
 def build(root: Path, **kwargs) -> CityscapesDataset:
@@ -46,14 +46,6 @@ def run_tool(monkeypatch, capsys):
         return capsys.readouterr().out
 
     return run
-
-
-@pytest.fixture(scope='module')
-def tool():
-    spec = importlib.util.spec_from_file_location('cityscapes_converter', TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def convert_all(tool, root: Path) -> None:

@@ -1,10 +1,8 @@
 """The digits on disk: scikit-learn's pictures, a fixed split, never half written; and a network that trains on them."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
@@ -18,6 +16,7 @@ pytest.importorskip('sklearn')
 from mmrobust.datasets import ImageFolder
 from mmrobust.datasets import digits as digits_module
 from mmrobust.datasets.digits import enlarge, load_digits, write_digits
+from tests.tool_loading import load_tool
 
 REPO = Path(__file__).parents[2]
 TINY = """
@@ -113,13 +112,6 @@ def test_bad_size_and_missing_scikit_learn(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match='pip install scikit-learn'):
         write_digits(tmp_path / 'digits')
     assert not list(tmp_path.iterdir())
-
-
-def load_tool(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f'tool_{Path(name).stem}', REPO / 'tools' / name)
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    return tool
 
 
 def test_tool(tmp_path, capsys):

@@ -15,9 +15,9 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from mmrobust.engine.any_device import AnyDeviceDataParallel, BFloat16OptimWrapper
-from mmrobust.performance.model_cases import SHARPENING
 
 NUM_CLASSES = 5
+SHARPENING = 6.0  # fresh weights attend almost uniformly, where ADL is 0
 SIZE = (32, 64)
 
 

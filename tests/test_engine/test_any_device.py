@@ -35,7 +35,7 @@ def amp(monkeypatch):
 
     def switched(device, dtype, wrapper):
         monkeypatch.setattr(torch.cuda, 'is_available', lambda: device is not None)
-        monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda: device)
+        monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda _: device)
         config = Config({'optim_wrapper': {'optimizer': {'type': 'SGD'}, **wrapper}})
         enable_amp(config, dtype)
         assert config.optim_wrapper.pop('optimizer') == {'type': 'SGD'}

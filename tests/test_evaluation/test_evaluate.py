@@ -1,6 +1,5 @@
 """mmrobust.evaluate: the same as the command line, of models in memory too, and of a benchmark in another package."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -17,7 +16,8 @@ import mmrobust
 from mmrobust.evaluation.counts import Confusion
 from mmrobust.registry import BENCHMARKS
 from tests.test_evaluate_classification import files as classification_files  # noqa: F401 (a fixture)
-from tests.test_evaluate_robustness import CELLS, _arguments, _contents, files, tool  # noqa: F401 (fixtures)
+from tests.test_evaluate_robustness import CELLS, TOOL, _arguments, _contents, files  # noqa: F401 (of fixtures)
+from tests.tool_loading import load_tool
 
 REPO = Path(__file__).parents[2]
 OPTIONS = dict(corruptions=['gaussian_noise', 'contrast'], severities=[2, 5])
@@ -179,13 +179,6 @@ def test_a_bug_in_a_run_keeps_its_traceback(files, monkeypatch):  # noqa: F811
         mmrobust.evaluate(files / 'toy.py', checkpoint=str(files / 'toy.pth'), device='cpu', num_workers=0, quiet=True)
 
 
-def _load(name):
-    spec = importlib.util.spec_from_file_location(Path(name).stem, REPO / 'tools' / name)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def elsewhere(files, tmp_path, monkeypatch):  # noqa: F811
     """A config that names the benchmark of another package."""
@@ -211,7 +204,7 @@ def test_a_benchmark_of_another_package(files, tool, elsewhere, tmp_path, capsys
     assert '<h2 id="1">Upside down</h2>' in (tmp_path / 'one/results.html').read_text()
     BENCHMARKS.module_dict.pop('upside-down')  # results say themselves how they are shown
     runs = [str(tmp_path / 'one'), str(tmp_path / 'two'), '--reference', 'one', '--out', str(tmp_path / 'page.html')]
-    compare = _load('analysis_tools/compare_robustness.py')
+    compare = load_tool('analysis_tools/compare_robustness.py')
     with pytest.raises(SystemExit):
         compare.main(runs)
     assert 'the runs differ in Upside down turns (1 in one, 2 in two)' in capsys.readouterr().err
@@ -219,7 +212,7 @@ def test_a_benchmark_of_another_package(files, tool, elsewhere, tmp_path, capsys
     assert 'two against one: turned' in (tmp_path / 'page.html').read_text()
 
 
-def test_options_are_those_of_the_benchmarks(tool, elsewhere, capsys):  # noqa: F811
+def test_options_are_those_of_the_benchmarks(tool, elsewhere, capsys):
     with pytest.raises(SystemExit):
         tool.main([str(elsewhere), '--help'])
     shown = capsys.readouterr().out

@@ -4,7 +4,6 @@
 instead of many. ``Job.command`` is what a user types instead.
 """
 
-import importlib.util
 import json
 import os
 import signal
@@ -13,7 +12,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
@@ -22,6 +20,7 @@ import torch
 from mmrobust.checkpoint import load_checkpoint_file
 from mmrobust.datasets.minicity import MiniCityParams, write_minicity
 from tests.tiny_segmentation import REPO, TINY_SEGMENTATION
+from tests.tool_loading import load_tool
 
 SEGMENTATION = f"""{TINY_SEGMENTATION}
 test_pipeline = [
@@ -99,14 +98,6 @@ class Job:
         finally:
             sys.stdout.flush()
             os._exit(code)
-
-
-def load_tool(name: str) -> ModuleType:
-    """Import a file below ``tools``."""
-    spec = importlib.util.spec_from_file_location(Path(name).stem, REPO / 'tools' / name)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def write_files(folder: Path) -> None:

@@ -18,7 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.test_faults.jobs import Job, evaluation, load_tool, training, wait, write_files
+from tests.test_faults.jobs import Job, evaluation, training, wait, write_files
+from tests.tool_loading import load_tool
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 MAY_END_WITH = (-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM)

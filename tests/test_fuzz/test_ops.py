@@ -56,7 +56,7 @@ def test_pooling(form, maps, block_entries):
     x, weights, windows = maps
     results = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(token_pooling, '_form', lambda x: form)
+        patch.setattr(token_pooling, '_form', lambda: form)
         patch.setattr(token_pooling_blocks, '_BLOCK_ENTRIES', block_entries)
         patch.setattr(token_pooling_blocks, '_MIN_CHANNELS', 2)
         direction = torch.randn_like(x)
@@ -75,7 +75,7 @@ def test_pooling_does_not_hide_what_is_not_finite(form, maps, value, in_weights,
     wrong[place % len(wrong)] = value
     inputs = (x, wrong.view_as(weights)) if in_weights else (wrong.view_as(x), weights)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(token_pooling, '_form', lambda x: form)
+        patch.setattr(token_pooling, '_form', lambda: form)
         out = weighted_avg_pool(*inputs, windows)
     expected = weighted_avg_pool_reference(*inputs, windows)
     assert torch.equal(out.isfinite(), expected.isfinite())

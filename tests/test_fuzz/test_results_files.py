@@ -1,7 +1,6 @@
 """Results files that are damaged, cut off or of somebody else: a page, or a ValueError in one sentence."""
 
 import copy
-import importlib.util
 import json
 from contextlib import nullcontext
 from html.parser import HTMLParser
@@ -17,6 +16,7 @@ from mmrobust.evaluation.report import Report
 from mmrobust.files import read_json
 from mmrobust.model_zoo.measured import read_measured
 from tests.test_fuzz.examples import examples
+from tests.tool_loading import load_tool
 
 EVIL = '<script>alert("\'&x")</script>'
 NAMES = st.one_of(
@@ -110,13 +110,6 @@ def damaged(draw):
             if action == 'rename':
                 holder[draw(NAMES)] = value
     return content
-
-
-def load_tool(name):
-    spec = importlib.util.spec_from_file_location(Path(name).stem, Path(__file__).parents[2] / 'tools' / name)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from mmrobust.evaluation.benchmarks.presets import select_cells
-from mmrobust.model_zoo import read_measured
+from mmrobust.model_zoo.measured import read_measured
 
 KAMANN = {cell.key: {'mIoU': 50.0} for cell in select_cells('kamann')}
 # what else the results of a benchmark have, beside what a test is about

@@ -4,7 +4,7 @@ import time
 import pytest
 import torch
 
-from mmrobust.performance.measure import (
+from performance.measure import (
     Measurement,
     device_seconds,
     in_own_process,

@@ -7,7 +7,7 @@ from mmrobust.models.backbones import FAN, Swin
 from mmrobust.models.layers import AttentionView, attend
 from mmrobust.models.losses import AttentionDiversificationLoss
 from mmrobust.ops import Attention, dilated_windows, kernel_windows, weighted_avg_pool
-from mmrobust.performance.released_form import full_map_attend, released_form, unfold_pool
+from performance.released_form import full_map_attend, released_form, unfold_pool
 
 
 @pytest.mark.parametrize('windows', [dilated_windows(4), kernel_windows(3)])

@@ -1,6 +1,6 @@
 import pytest
 
-from mmrobust.performance.scaling import Cluster, Workload, estimate, most_predictions
+from performance.scaling import Cluster, Workload, estimate, most_predictions
 
 CLUSTER = Cluster('made up', tflops=100, float32_tflops=20, utilization=0.5, fast_gbytes=8, slow_gbytes=2)
 WORKLOAD = Workload(macs=1e12, parameters=10**9, bytes_per_image=2e9, images=8.64e5, batch_size=16)

@@ -1,6 +1,6 @@
 import pytest
 
-from mmrobust.performance.targets import ON_CPU, ON_CUDA, judge
+from performance.targets import ON_CPU, ON_CUDA, judge
 
 TAP = {'forms': {'ours': {'time_ratio': 1 / 13, 'peak_bytes': 6 * 448 * 64 * 64 * 4, 'seconds': 6.0},
                  'copy': {'seconds': 1.0}}}  # fmt: skip

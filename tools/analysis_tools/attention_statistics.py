@@ -16,6 +16,7 @@ from typing import Any
 from mmrobust import cli  # first: it checks the OpenMMLab stack
 
 # isort: split
+from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from torch import Tensor
@@ -25,13 +26,12 @@ from mmrobust.analysis.arguments import add_arguments, add_crop, describe, load_
 from mmrobust.analysis.observed_model import ObservedModel
 from mmrobust.analysis.statistics_table import COLUMNS, PAIRS
 from mmrobust.analysis.tap_dilations import COLUMNS as DILATION_COLUMNS
-from mmrobust.commands import console
 from mmrobust.files import write_whole
 from mmrobust.models.layers import AttentionView
-from mmrobust.performance.measure import measure
 from mmrobust.visualization.attention_boxes import Box, Boxes, statistic_boxes
 from mmrobust.visualization.attention_dilations import dilation_bars
 from mmrobust.visualization.figure_files import to_csv, write_figure
+from performance.measure import measure
 
 FIGURES = {
     'stability': ('stability_map', 'stability_rows'),
@@ -175,7 +175,7 @@ def show_medians(tables: dict[str, StatisticsTable]) -> None:
         cells = [' / '.join(f'{found[None].median:.3f}' for found in of_model if found) for of_model in boxes]
         if any(cells):
             shown.add_row(statistic, *cells)
-    console.print(shown)
+    Console(highlight=False).print(shown)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -7,7 +7,7 @@ python tools/analysis_tools/benchmark.py tap adl step --crops 1024 --batch-size 
 
 Each form runs in a process of its own, so its peak memory is its own, and in turn with the others. Ratios within one
 run are what carries over to another machine. The same command measures on a GPU where there is one. At the end stand
-the targets of mmrobust/performance/targets.py, of what was measured.
+the targets of performance/targets.py, of what was measured.
 """
 
 import argparse
@@ -27,18 +27,17 @@ from rich.table import Table
 from mmrobust.complexity import build, count
 from mmrobust.corruptions import CORRUPTIONS
 from mmrobust.files import write_whole
-from mmrobust.performance.corruption_cases import photograph, suite_beside_imagecorruptions
-from mmrobust.performance.loading_cases import loading
-from mmrobust.performance.measure import Measurement, in_own_process, in_turn, together
-from mmrobust.performance.model_cases import prediction, training_step
-from mmrobust.performance.op_cases import ADL_FORMS, TAP_FORMS, adl, tap
-from mmrobust.performance.scaling import Cluster, Workload, estimate, most_predictions
-from mmrobust.performance.targets import LOADERS_PER_GPU, ON_CPU, ON_CUDA, judge
+from performance.corruption_cases import loading, photograph, suite_beside_imagecorruptions
+from performance.measure import Measurement, in_own_process, in_turn, together
+from performance.model_cases import prediction, training_step
+from performance.op_cases import ADL_FORMS, TAP_FORMS, adl, tap
+from performance.scaling import Cluster, Workload, estimate, most_predictions
+from performance.targets import LOADERS_PER_GPU, ON_CPU, ON_CUDA, judge
 
-BASELINE = 'configs/fan_cityscapes.py'
-ROBUST = 'configs/fan_tap_adl_cityscapes.py'
+CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
+BASELINE, ROBUST = (str(CONFIGS / name) for name in ('fan_cityscapes.py', 'fan_tap_adl_cityscapes.py'))
 WITH_CP = {'model.backbone.with_cp': True}
-SEGFORMERS = ('configs/zoo/segformer_b2_cityscapes.py', 'configs/zoo/segformer_b5_cityscapes.py')
+SEGFORMERS = [str(CONFIGS / 'zoo' / f'segformer_{size}_cityscapes.py') for size in ('b2', 'b5')]
 # peaks of the data sheets; what a step reaches of them is an assumption
 CLUSTERS = (
     Cluster('A100', tflops=312, float32_tflops=19.5, utilization=0.3),
@@ -47,7 +46,7 @@ CLUSTERS = (
 WORKLOADS = (
     # with more GPUs than the recipe's 4 crops, one crop for each
     ('Cityscapes, 160k iterations', ROBUST, 1024, lambda gpus: (max(4, gpus), 160_000 * max(4, gpus))),
-    ('ImageNet, 300 epochs', 'configs/fan_tap_adl_imagenet.py', 224, lambda gpus: (2048, 300 * 1_281_167)),
+    ('ImageNet, 300 epochs', str(CONFIGS / 'fan_tap_adl_imagenet.py'), 224, lambda gpus: (2048, 300 * 1_281_167)),
 )
 console = Console(highlight=False)
 
@@ -66,7 +65,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--released-up-to', type=int, default=768, help='largest crop for the released form, which '
                         'holds all maps: 16 GB at 768 (default: 768)')  # fmt: skip
     parser.add_argument(
-        '--beside', nargs='*', default=SEGFORMERS, help='other configs to train beside (default: %(default)s)'
+        '--beside', nargs='*', default=SEGFORMERS, help='other configs to train beside (default: SegFormer-B2 and -B5)'
     )
     parser.add_argument('--bf16', action='store_true', help='tap, adl and step in bfloat16 (default: float32)')
     parser.add_argument('--compile', action='store_true', help='also a compiled step, which takes minutes on a CPU')

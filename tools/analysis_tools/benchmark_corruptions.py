@@ -23,7 +23,7 @@ from rich.table import Table
 
 from mmrobust import cli
 from mmrobust.corruptions import CORRUPTIONS, SEVERITIES
-from mmrobust.performance.corruption_cases import beside_imagecorruptions, photograph
+from performance.corruption_cases import beside_imagecorruptions, photograph
 
 ORIGINAL_VERSION = '1.1.2'
 SLOW = 'glass_blur'  # of the original: a loop over the pixels in Python

@@ -30,21 +30,20 @@ from mmrobust import cli  # noqa: E402  first: it checks the OpenMMLab stack
 import torch  # noqa: E402
 from rich.console import Console  # noqa: E402
 
-from mmrobust.performance.gpu_check.combinations import combinations  # noqa: E402
-from mmrobust.performance.gpu_check.environment import environment  # noqa: E402
-from mmrobust.performance.gpu_check.equality import equality  # noqa: E402
-from mmrobust.performance.gpu_check.evaluation import evaluation_speed  # noqa: E402
-from mmrobust.performance.gpu_check.gpu_tests import gpu_tests  # noqa: E402
-from mmrobust.performance.gpu_check.minicity import minicity  # noqa: E402
-from mmrobust.performance.gpu_check.ops import ops  # noqa: E402
-from mmrobust.performance.gpu_check.processes import (  # noqa: E402
+from performance.gpu_check.combinations import combinations  # noqa: E402
+from performance.gpu_check.environment import environment  # noqa: E402
+from performance.gpu_check.equality import equality  # noqa: E402
+from performance.gpu_check.evaluation import evaluation_speed  # noqa: E402
+from performance.gpu_check.gpu_tests import gpu_tests  # noqa: E402
+from performance.gpu_check.minicity import minicity  # noqa: E402
+from performance.gpu_check.ops import ops  # noqa: E402
+from performance.gpu_check.processes import (  # noqa: E402
     forked_processes_can_use_the_device,
     run_under_limit,
 )
-from mmrobust.performance.gpu_check.report import PartReport, Report  # noqa: E402
-from mmrobust.performance.gpu_check.schedule import Part, limits  # noqa: E402
-from mmrobust.performance.gpu_check.steps import compiled_steps, eager_steps  # noqa: E402
-from mmrobust.performance.gpu_check.work import Work, cores  # noqa: E402
+from performance.gpu_check.report import PartReport, Report  # noqa: E402
+from performance.gpu_check.steps import compiled_steps, eager_steps  # noqa: E402
+from performance.gpu_check.work import Part, Work, cores, limits  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = (

@@ -13,7 +13,7 @@ import numpy as np
 from rich.progress import track
 
 from mmrobust import cli
-from mmrobust.engine import AtomicLocalBackend
+from mmrobust.files import write_whole
 
 # The 19 classes of the benchmark; every other id (void, and classes too rare to evaluate) is ignored.
 TRAIN_IDS = {
@@ -60,7 +60,7 @@ def convert_file(source: Path, target: Path) -> None:
     wrong = np.unique(label[(label > 33) & (label != 255)])
     if len(wrong):
         raise ValueError(f'{source} must hold label ids, 0 to 33 or 255, but has {", ".join(map(str, wrong))}.')
-    AtomicLocalBackend().put(cv2.imencode('.png', convert(label))[1].tobytes(), target)
+    write_whole(target, cv2.imencode('.png', convert(label))[1].tobytes(), temporary=f'{target}.tmp')
 
 
 def main() -> None:

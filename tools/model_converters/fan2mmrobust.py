@@ -9,7 +9,7 @@ checkpoint=...)` of any FAN; that of a segmentor is for tools/test.py and the Ci
 
 from collections.abc import Mapping
 
-from mmrobust import conversion  # first: it checks the OpenMMLab stack
+import conversion  # first: it checks the OpenMMLab stack
 
 # isort: split
 import torch

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from mmrobust import conversion  # first: it checks the OpenMMLab stack
+import conversion  # first: it checks the OpenMMLab stack
 
 # isort: split
 import torch

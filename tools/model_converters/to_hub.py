@@ -3,18 +3,52 @@
     python tools/model_converters/to_hub.py CONFIG CHECKPOINT hub/fan_tap_adl_minicity
     python tools/test.py hub/fan_tap_adl_minicity/config.py hub/fan_tap_adl_minicity/model.safetensors
 
-Nothing is uploaded; `hf upload OWNER/NAME hub/fan_tap_adl_minicity` does that.
+model.safetensors holds the weights, config.py the config with its bases merged, README.md the model card. Every tool
+takes the first two as checkpoint and config. Optimizer and training state stay behind. Nothing is uploaded;
+`hf upload OWNER/NAME hub/fan_tap_adl_minicity` does that.
 """
 
 import argparse
+import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mmrobust import cli  # first: it checks the OpenMMLab stack, and prepares it for Config.fromfile
 
 # isort: split
-from mmrobust.checkpoint import load_checkpoint_file
-from mmrobust.hub import write_hub_folder
+import safetensors.torch
+import torch
+import yaml
+from mmengine.config import Config
+from torch import Tensor
+
+from mmrobust.checkpoint import check_state_dict, load_checkpoint_file
+from mmrobust.complexity import build, parameters_of
+from mmrobust.files import write_whole
+
+META = ('dataset_meta', 'epoch', 'iter', 'experiment_name', 'mmengine_version')  # what is kept of a checkpoint's meta
+_TASKS = {'mmseg': 'image-segmentation', 'mmpretrain': 'image-classification'}
+
+_CARD = """---
+{front_matter}---
+# {name}
+
+{parameters:.1f} million parameters, trained with mmrobust. `config.py` is the whole recipe.
+
+    pip install "mmrobust[onedl]"
+
+```python
+from mmrobust import cli  # it prepares MMEngine to read both files
+from mmengine.runner import load_checkpoint
+
+from mmrobust.complexity import build
+
+model = build(cli.load_config('config.py')).eval()
+load_checkpoint(model, 'model.safetensors', map_location='cpu', strict=True)
+```
+"""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -25,6 +59,45 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--license', help="the Hub's identifier of the weights' licence, such as apache-2.0")
     cli.add_cfg_options(parser)
     return parser.parse_args(argv)
+
+
+def write_hub_folder(
+    folder: str | Path, config: Config, checkpoint: Mapping[str, Any], name: str, license_name: str | None = None
+) -> None:
+    """Write the folder; a file that is there is replaced.
+
+    Args:
+        folder: to write.
+        config: of the model.
+        checkpoint: as :func:`~mmrobust.checkpoint.load_checkpoint_file` gives it.
+        name: of the model, the title of its card.
+        license_name: the Hub's identifier of the weights' licence, such as ``'apache-2.0'``; None leaves it out.
+
+    Raises:
+        ValueError: the weights do not fit the model.
+    """
+    folder = Path(folder)
+    weights: Mapping[str, Tensor] = checkpoint.get('state_dict', checkpoint)
+    model = build(config)
+    check_state_dict(model.state_dict(), weights)
+    meta = {key: value for key, value in checkpoint.get('meta', {}).items() if key in META}
+    metadata = {'format': 'pt', 'mmengine_meta': json.dumps(meta, default=_plain)}
+    # cloned, because safetensors refuses tensors that share memory
+    tensors = {key: value.clone(memory_format=torch.contiguous_format) for key, value in weights.items()}
+    front_matter = {
+        'library_name': 'mmrobust',
+        'pipeline_tag': _TASKS.get(config.get('default_scope') or 'mmseg', 'image-feature-extraction'),
+        'tags': ['openmmlab', 'robustness'],
+    } | ({'license': license_name} if license_name else {})
+    card = _CARD.format(front_matter=yaml.safe_dump(front_matter), name=name, parameters=parameters_of(model) / 1e6)
+    write_whole(folder / 'model.safetensors', safetensors.torch.save(tensors, metadata))
+    write_whole(folder / 'config.py', config.pretty_text)
+    write_whole(folder / 'README.md', card)
+
+
+def _plain(value: Any) -> Any:
+    """An array of NumPy as lists, for JSON."""
+    return value.tolist()
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -131,7 +131,7 @@ class Benchmark:
 
     @classmethod
     def paper_numbers(cls, results: Mapping, provenance: Mapping) -> tuple[dict[str, float], list[str]]:
-        """Numbers that may stand beside the paper's, by the names of :mod:`mmrobust.paper_tables`; and remarks.
+        """Numbers that may stand beside the paper's, by the names of ``model_zoo.paper_tables``; and remarks.
 
         Raises:
             ValueError, KeyError, TypeError, AttributeError: the results are damaged.

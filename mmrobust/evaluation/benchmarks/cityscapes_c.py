@@ -28,7 +28,7 @@ from mmrobust.evaluation.statistics import (
     mean_over_severities,
     retention,
 )
-from mmrobust.paper_tables import paper_models
+from mmrobust.model_zoo.paper_tables import paper_models
 from mmrobust.registry import BENCHMARKS
 
 __all__ = ['CityscapesC', 'is_table_iv', 'summarize']

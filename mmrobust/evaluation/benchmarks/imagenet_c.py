@@ -30,7 +30,7 @@ from mmrobust.evaluation.statistics import (
     relative_corruption_errors,
 )
 from mmrobust.files import read_json
-from mmrobust.paper_tables import paper_models
+from mmrobust.model_zoo.paper_tables import paper_models
 from mmrobust.registry import BENCHMARKS
 
 __all__ = ['ImageNetC', 'summarize']

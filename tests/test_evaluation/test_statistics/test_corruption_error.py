@@ -12,7 +12,7 @@ from mmrobust.evaluation.statistics import (
     relative_corruption_errors,
 )
 from mmrobust.evaluation.statistics.corruption_error import BENCHMARK
-from mmrobust.paper_tables import paper_models, paper_tables
+from mmrobust.model_zoo.paper_tables import paper_models, paper_tables
 
 CE, MCE = paper_models('3', 'ce/', {}), paper_models('3', 'mce/', {'mCE': 'mce'})
 

@@ -6,7 +6,7 @@ from mmrobust.evaluation.statistics import (
     mean_over_severities,
     retention,
 )
-from mmrobust.paper_tables import paper_models
+from mmrobust.model_zoo.paper_tables import paper_models
 
 CELLS = {('fog', 1): 80.0, ('fog', 2): 60.0, ('snow', 1): 50.0}
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mmrobust.ops import ADL_MODES
-from mmrobust.performance.gpu_check import equality
-from mmrobust.performance.gpu_check.equality import Case, cases, compare
+from performance.gpu_check import equality
+from performance.gpu_check.equality import Case, cases, compare
 
 
 @pytest.mark.parametrize('case', [case for case in cases(tiny=True) if not case.compiled], ids=lambda case: case.name)

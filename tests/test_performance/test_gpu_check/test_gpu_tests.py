@@ -2,9 +2,9 @@ import time
 
 import pytest
 
-from mmrobust.performance.gpu_check.gpu_tests import gpu_tests
-from mmrobust.performance.gpu_check.processes import run_under_limit
-from mmrobust.performance.gpu_check.work import Work
+from performance.gpu_check.gpu_tests import gpu_tests
+from performance.gpu_check.processes import run_under_limit
+from performance.gpu_check.work import Work
 
 TESTS = """
 import pytest

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mmrobust.performance.gpu_check.processes import run_under_limit
-from mmrobust.performance.gpu_check.work import OutOfTimeError, Work
+from performance.gpu_check.processes import run_under_limit
+from performance.gpu_check.work import OutOfTimeError, Work
 
 
 def _well(work):

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from mmrobust.performance.gpu_check.report import PartReport, Report
+from performance.gpu_check.report import PartReport, Report
 
 
 def _row(seconds, peak, **more):

@@ -7,17 +7,15 @@ import pytest
 
 from mmrobust.evaluation.benchmarks.segmentation_base import SegmentationBenchmark
 from mmrobust.evaluation.cells import CLEAN
-from mmrobust.performance.gpu_check.evaluation import timed_pictures
-from mmrobust.performance.gpu_check.minicity import scalars
-from mmrobust.performance.gpu_check.tools import in_own_process, load_tool, options_of, require, run_tool
-from mmrobust.performance.gpu_check.work import Work
+from performance.gpu_check.evaluation import timed_pictures
+from performance.gpu_check.minicity import scalars
+from performance.gpu_check.tools import in_own_process, load_tool, require, run_tool
+from performance.gpu_check.work import Work
 
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_options():
-    assert {'--amp', '--resume', '--work-dir', '--cfg-options'} <= options_of(ROOT / 'tools/train.py')
-    assert '--num-workers' in options_of(ROOT / 'tools/evaluate_robustness.py')
+def test_a_tool_is_loaded():
     assert load_tool(ROOT / 'tools/train.py').__doc__.startswith('Train')
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmrobust import cli
 from mmrobust.checkpoint import load_checkpoint_file
-from mmrobust.engine import AtomicLocalBackend
+from mmrobust.files import write_whole
 
 # where checkpoints keep weights and averaged weights: timm and OpenMMLab, and DeiT's training code and its descendants
 _WEIGHTS = ('state_dict', 'model')
@@ -68,4 +68,4 @@ def write_converted(weights: Mapping[str, Tensor], meta: dict[str, Any], path: s
     """
     content = io.BytesIO()
     torch.save({'meta': meta, 'state_dict': weights}, content)
-    AtomicLocalBackend().put(content.getvalue(), path)
+    write_whole(path, content.getvalue(), temporary=f'{path}.tmp')

@@ -12,8 +12,8 @@ import mmseg
 import torch
 
 from mmrobust.ops import ADL_MODES
-from mmrobust.performance.gpu_check.work import Work, cores
 from mmrobust.version import __version__
+from performance.gpu_check.work import Work, cores
 
 
 def environment(work: Work) -> None:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mmrobust.performance.gpu_check.work import OutOfTimeError, Work
+from performance.gpu_check.work import OutOfTimeError, Work
 
 STATES = ('done', 'out of time', 'failed')  # of several processes the last one counts
 _LINES = 12  # of a log or traceback that a report shows

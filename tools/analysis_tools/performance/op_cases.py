@@ -13,8 +13,8 @@ from torch import Tensor
 from mmrobust.models.layers import AttentionView, attend
 from mmrobust.models.losses import AttentionDiversificationLoss
 from mmrobust.ops import Attention, dilated_windows, weighted_avg_pool
-from mmrobust.performance.measure import Measurement, device_seconds, measure
-from mmrobust.performance.released_form import full_map_attend, unfold_pool
+from performance.measure import Measurement, device_seconds, measure
+from performance.released_form import full_map_attend, unfold_pool
 
 TAP_FORMS = ('copy', 'released', 'ours', 'ours compiled')
 ADL_FORMS = ('attention alone', 'released', 'ours')

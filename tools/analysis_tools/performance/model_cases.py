@@ -13,9 +13,9 @@ from mmseg.structures import SegDataSample
 from torch import nn
 
 from mmrobust import cli
-from mmrobust.engine.compile import compile_in_training
-from mmrobust.performance.measure import Measurement, measure
-from mmrobust.performance.released_form import released_form
+from mmrobust.acceleration import compile_in_training
+from performance.measure import Measurement, measure
+from performance.released_form import released_form
 
 # A fresh network attends almost uniformly, where ADL is 0: its query and key weights are multiplied with this.
 SHARPENING = 6.0

@@ -1,18 +1,17 @@
 """Time and memory of TAP beside a copy, and of attention with ADL beside attention alone."""
 
-import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 
-from mmrobust.models.losses import AttentionDiversificationLoss
 from mmrobust.ops import ADL_MODES
-from mmrobust.performance.gpu_check.equality import dtype_name
-from mmrobust.performance.gpu_check.processes import error_lines
-from mmrobust.performance.gpu_check.work import Work
-from mmrobust.performance.measure import Measurement
-from mmrobust.performance.op_cases import adl, tap
+from performance.gpu_check.equality import dtype_name
+from performance.gpu_check.processes import error_lines
+from performance.gpu_check.work import Work
+from performance.measure import Measurement
+from performance.op_cases import adl, tap
 
 # A copy reads and writes once; TAP reads tokens twice and a gradient once, and writes two results.
 PASSES_OF_TAP, PASSES_OF_COPY = 5, 2
@@ -21,29 +20,21 @@ PASSES_OF_TAP, PASSES_OF_COPY = 5, 2
 def ops(work: Work) -> None:
     """Tables by name; each row with time between events, time of the kernels alone, peak memory, and ratios."""
     repeats = 2 if work.tiny else 20
-    shape = (2, 8, 4, 4) if work.tiny else (8, 448, 64, 64)
-    tokens, classification = (16, (2, 2, 9, 8)) if work.tiny else (4096, (128, 8, 196, 56))
-    heads, dims = (2, 8) if work.tiny else (8, 56)
-    tables: dict[str, Callable[[], dict[str, Any]]] = {}
-    for batch in (8, 1):
-        tables[f'ADL, batch {batch}, bfloat16'] = lambda batch=batch: _adl(
-            heads, dims, tokens, repeats, torch.bfloat16, batch
-        )
-    for dtype in (torch.bfloat16, torch.float32):
-        tables[f'TAP, {dtype_name(dtype)}'] = lambda dtype=dtype: _tap(shape, repeats, dtype)
-    batch, heads_cls, tokens_cls, dims_cls = classification
-    tables['ADL, classification, bfloat16'] = lambda: _adl(
-        heads_cls, dims_cls, tokens_cls, repeats, torch.bfloat16, batch
-    )
-    tables['ADL, batch 1, float32'] = lambda: _adl(heads, dims, tokens, repeats, torch.float32, 1)
-    others: list[dict[str, Any]] = [{'mode': mode} for mode in ADL_MODES[1:]]
-    if 'sample_rows' in inspect.signature(AttentionDiversificationLoss).parameters:
-        others.append({'sample_rows': tokens // 8})
-    for options in others:
-        listed = ', '.join(f'{name} {value}' for name, value in options.items())
-        tables[f'ADL, batch 8, bfloat16, {listed}'] = lambda options=options: _adl(
-            heads, dims, tokens, repeats, torch.bfloat16, 8, **options
-        )
+    of_tap = (2, 8, 4, 4) if work.tiny else (8, 448, 64, 64)
+    heads, tokens, dims = (2, 16, 8) if work.tiny else (8, 4096, 56)
+    classification = (2, 2, 9, 8) if work.tiny else (128, 8, 196, 56)
+    one, many = ((batch, heads, tokens, dims) for batch in (1, 8))
+    bfloat16, float32 = torch.bfloat16, torch.float32
+    tables: dict[str, Callable[[], dict[str, Any]]] = {
+        'ADL, batch 8, bfloat16': partial(_adl, many, repeats, bfloat16),
+        'ADL, batch 1, bfloat16': partial(_adl, one, repeats, bfloat16),
+        'TAP, bfloat16': partial(_tap, of_tap, repeats, bfloat16),
+        'TAP, float32': partial(_tap, of_tap, repeats, float32),
+        'ADL, classification, bfloat16': partial(_adl, classification, repeats, bfloat16),
+        'ADL, batch 1, float32': partial(_adl, one, repeats, float32),
+    }
+    for options in [*({'mode': mode} for mode in ADL_MODES[1:]), {'sample_rows': tokens // 8}]:
+        tables[f'ADL, batch 8, bfloat16{_listed(options)}'] = partial(_adl, many, repeats, bfloat16, **options)
     for name, table in tables.items():
         work.require_time(5, name)
         try:
@@ -63,15 +54,17 @@ def _tap(shape: tuple[int, int, int, int], repeats: int, dtype: torch.dtype) -> 
     return found | {'title': f'TAP, forward and backward, {shape}, K = 4, {dtype_name(dtype)}'}
 
 
-def _adl(
-    heads: int, dims: int, tokens: int, repeats: int, dtype: torch.dtype, batch: int, **options: Any
-) -> dict[str, Any]:
+def _adl(shape: tuple[int, int, int, int], repeats: int, dtype: torch.dtype, **options: Any) -> dict[str, Any]:
+    """Of ``shape`` = (B, H, N, D)."""
+    batch, heads, tokens, dims = shape
     alone = 'attention alone'
     rows = {form: adl(form, heads, dims, tokens, repeats, dtype, batch, **options) for form in (alone, 'ours')}
-    shape = (batch, heads, tokens, dims)
-    listed = ''.join(f', {name} {value}' for name, value in options.items())
-    title = f'attention with ADL{listed}, forward and backward, {shape}, {dtype_name(dtype)}'
+    title = f'attention with ADL{_listed(options)}, forward and backward, {shape}, {dtype_name(dtype)}'
     return beside(rows, alone) | {'title': title}
+
+
+def _listed(options: Mapping[str, Any]) -> str:
+    return ''.join(f', {name} {value}' for name, value in options.items())
 
 
 def beside(rows: Mapping[str, Measurement], reference: str) -> dict[str, Any]:

@@ -4,11 +4,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mmrobust.performance.gpu_check.equality import dtype_name
-from mmrobust.performance.gpu_check.processes import error_lines
-from mmrobust.performance.gpu_check.steps import TINY_FAN
-from mmrobust.performance.gpu_check.work import Work
-from mmrobust.performance.model_cases import PreparedStep
+from performance.gpu_check.equality import dtype_name
+from performance.gpu_check.processes import error_lines
+from performance.gpu_check.steps import TINY_FAN
+from performance.gpu_check.work import Work
+from performance.model_cases import PreparedStep
 
 # Largest relative error of a loss, and of all gradients together by their norm. A network amplifies what its layers
 # round; the second pair is what autocast itself does to it.

@@ -1,9 +1,7 @@
 """The project's command line tools, run as a user runs them, without the seconds that importing takes."""
 
-import contextlib
 import ctypes
 import importlib.util
-import io
 import multiprocessing
 import os
 import signal
@@ -15,8 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from mmrobust.performance.gpu_check.processes import KILL_WITH_PARENT, to_log
-from mmrobust.performance.gpu_check.work import Work
+from performance.gpu_check.processes import KILL_WITH_PARENT, to_log
+from performance.gpu_check.work import Work
 
 _LINES = 12
 
@@ -35,14 +33,6 @@ def load_tool(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def options_of(path: Path) -> set[str]:
-    """The long options that a tool's ``--help`` names."""
-    text = io.StringIO()
-    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-        load_tool(path).parse_args(['--help'])
-    return {word.strip('[],') for word in text.getvalue().split() if word.strip('[],').startswith('--')}
 
 
 def run_tool(

@@ -2,16 +2,17 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmrobust.files import write_whole
-from mmrobust.performance.targets import ON_GPU_CHECK, judge
+from performance.targets import ON_GPU_CHECK, judge
 
 # What they count says something only where all was compared.
 _WHOLE_ONLY = ('equality', 'combinations', 'tests')
+_Found = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass
@@ -70,27 +71,18 @@ class Report:
         """What a person reads first."""
         title = 'Dry run of the check on a GPU: tiny sizes, no figures' if self.run['dry_run'] else 'Check on a GPU'
         found = {name: part.found for name, part in self.parts.items()}
+        listed = ', '.join(f'{name} {value}' for name, value in found.get('environment', {}).items())
         chapters = [
             f'# {title}',
-            _environment(found.get('environment', {}), self.run),
+            f'{self.run["started"]}, `{self.run["command"]}`, {self.run["minutes"]:g} minutes.\n'
+            f'{listed or "Environment unknown"}.',
             '## Targets\n' + _targets(self.targets()),
             '## Parts\n' + _parts(self.parts),
-            _equality(found.get('equality', {})),
-            _ops(found.get('ops', {})),
-            _steps(found.get('steps', {}), found.get('compiled', {})),
-            _combinations(found.get('combinations', {})),
-            _minicity(found.get('minicity', {})),
-            _evaluation(found.get('evaluation', {})),
-            _tests(found.get('tests', {})),
-            _profiles(found.get('compiled', {})),
-            _failures(self.parts),
         ]
-        return '\n\n'.join(filter(None, chapters)) + '\n'
-
-
-def _environment(found: Mapping[str, Any], run: Mapping[str, Any]) -> str:
-    listed = ', '.join(f'{name} {value}' for name, value in found.items())
-    return f'{run["started"]}, `{run["command"]}`, {run["minutes"]:g} minutes.\n{listed or "Environment unknown"}.'
+        for heading, names, chapter in _CHAPTERS:
+            lines = chapter(*(found.get(name, {}) for name in names))
+            chapters += ['\n'.join([f'## {heading}', *lines])] if lines else []
+        return '\n\n'.join([*chapters, *_failures(self.parts)]) + '\n'
 
 
 def _targets(targets: Iterable[Mapping[str, Any]]) -> str:
@@ -109,10 +101,10 @@ def _parts(parts: Mapping[str, PartReport]) -> str:
     return _table(('part', 'state', 'seconds', 'limit', 'why'), rows)
 
 
-def _equality(found: Mapping[str, Mapping[str, Any]]) -> str:
+def _equality(found: _Found) -> list[str]:
     """The worst case of each operation, dtype and form, and every case that does not hold."""
     if not found:
-        return ''
+        return []
     groups: dict[tuple[str, str, str], list[Mapping[str, Any]]] = {}
     for row in found.values():
         groups.setdefault((row['op'], row['dtype'], 'compiled' if row['compiled'] else 'eager'), []).append(row)
@@ -130,110 +122,90 @@ def _equality(found: Mapping[str, Mapping[str, Any]]) -> str:
         rows.append((*key, *worst, tolerance, f'{held} of {len(cases)}', ran, fell_back))
     header = ('op', 'dtype', 'form', 'value error', 'gradient error', 'allowed', 'held', 'own kernels', 'fell back')
     kernels = sorted({kernel for case in found.values() for kernel in case.get('kernels', ())})
-    lines = ['## Equality with the plain formula', 'Worst cases, over the largest entry.', '', _table(header, rows)]
+    lines = ['Worst cases, over the largest entry.', '', _table(header, rows)]
     if kernels:
         lines += ['', f'Kernels of this project that ran: {", ".join(kernels)}.']
     failures = {case['failure'] for case in found.values() if case.get('failure')}
     warned = {warning for case in found.values() for warning in case.get('warnings', ())}
     lines += [f'- kernels do not compile: {_last_line(text)}' for text in sorted(failures)]
     lines += [f'- warned: {_last_line(text)}' for text in sorted(warned)]
-    for name, case in found.items():
-        if not case['held']:
-            lines.append(f'- {name}: {_why_not_equal(case)}')
-    return '\n'.join(lines)
+    return lines + [f'- {name}: {_why_not_equal(case)}' for name, case in found.items() if not case['held']]
 
 
 def _why_not_equal(case: Mapping[str, Any]) -> str:
     if 'error' in case:
-        return case['error'].splitlines()[-1]
+        return _error(case)
     errors = ', '.join(f'{name} {value:.1e}' for name, value in case['errors'].items() if value > case['tolerance'])
     return '; '.join(filter(None, [errors, 'no kernel of this project ran' if case['fell back'] else '']))
 
 
-def _ops(found: Mapping[str, Mapping[str, Any]]) -> str:
+def _ops(found: _Found) -> list[str]:
+    if not found:
+        return []
+    times = ('seconds', 'device_seconds')
     rows, failed = [], []
     for name, table in found.items():
         if 'error' in table:
-            failed.append(f'- {name}: {table["error"].splitlines()[-1]}')
+            failed.append(f'- {name}: {_error(table)}')
             continue
+        title = table['title']
         for form, row in table['rows'].items():
-            first = form == next(iter(table['rows']))
-            rows.append(
-                (
-                    table['title'] if first else '',
-                    form,
-                    *(_number(1e3 * row[key] if row[key] else None) for key in ('seconds', 'device_seconds')),
-                    *(_number(row[key]) for key in ('time_ratio', 'device_ratio')),
-                    _number(row['peak_bytes'] / 1e6 if row['peak_bytes'] is not None else None),
-                    *(_number(row.get(f'bandwidth by {key}')) for key in ('seconds', 'device_seconds')),
-                )
-            )
-    if not found:
-        return ''
+            numbers = [_number(row[key], 1e3) for key in times]
+            numbers += [_number(row['time_ratio']), _number(row['device_ratio']), _number(row['peak_bytes'], 1e-6)]
+            rows.append((title, form, *numbers, *(_number(row.get(f'bandwidth by {key}')) for key in times)))
+            title = ''
     header = ('what', 'form', 'ms', 'ms of kernels', 'x first', 'kernels x first', 'peak MB', 'of copy bandwidth',
               'kernels, of copy bandwidth')  # fmt: skip
-    return '\n'.join(['## Operations', _table(header, rows), *failed])
+    return [_table(header, rows), *failed]
 
 
-def _steps(eager: Mapping[str, Mapping[str, Any]], compiled: Mapping[str, Mapping[str, Any]]) -> str:
+def _steps(eager: _Found, compiled: _Found) -> list[str]:
     rows, failed = [], []
     for name in dict.fromkeys([*eager, *compiled]):
         for form, found in (('eager', eager), ('compiled', compiled)):
             row = found.get(name, {})
             if 'error' in row:
-                failed.append(f'- {name}, {form}: {row["error"].splitlines()[-1]}')
+                failed.append(f'- {name}, {form}: {_error(row)}')
             if 'seconds' not in row:
                 continue
             base = found.get(f'{name.partition(",")[0]}, baseline', {})
-            ratios = [row[key] / base[key] if base.get(key) and row[key] else None for key in ('seconds', 'peak_bytes')]
-            memory = row['peak_bytes'] / 1e9 if row['peak_bytes'] else None
-            rows.append(
-                (
-                    name,
-                    form,
-                    *map(_number, (1e3 * row['seconds'], ratios[0], memory, ratios[1], row.get('compile_seconds'))),
-                )
-            )
-    if not eager and not compiled:
-        return ''
+            numbers = []
+            for key, scale in (('seconds', 1e3), ('peak_bytes', 1e-9)):
+                numbers += [
+                    _number(row[key], scale),
+                    _number(row[key] / base[key] if row[key] and base.get(key) else None),
+                ]
+            rows.append((name, form, *numbers, _number(row.get('compile_seconds'))))
     header = ('step', 'form', 'ms', 'x baseline', 'GB', 'x baseline', 's to compile')
-    return '\n'.join(
-        ['## Training steps, FAN-B-Hybrid, 1024 crop, bfloat16, no optimizer', _table(header, rows), *failed]
-    )
+    return [_table(header, rows), *failed] if eager or compiled else []
 
 
-def _combinations(found: Mapping[str, Mapping[str, Any]]) -> str:
-    if not found:
-        return ''
-    rows = []
-    for name, row in found.items():
-        numbers = ('', '', row['error'].splitlines()[-1]) if 'error' in row else (
-            f'{row["loss error"]:.1e} (allowed {row["tolerances"][0]:g})',
-            f'{row["gradient error"]:.1e} (allowed {row["tolerances"][1]:g})',
-            '',
-        )  # fmt: skip
-        rows.append((name, *numbers[:2], 'yes' if row['held'] else f'**no** {numbers[2]}'))
-    return '## A small FAN beside eager float32\n' + _table(('form', 'loss error', 'gradient error', 'held'), rows)
-
-
-def _minicity(found: Mapping[str, Mapping[str, Any]]) -> str:
-    if not found:
-        return ''
-    lines = ['## MiniCity']
+def _combinations(found: _Found) -> list[str]:
     rows = []
     for name, row in found.items():
         if 'error' in row:
-            lines.append(f'- {name}: {row["error"].splitlines()[-1]}')
+            rows.append((name, '', '', f'**no** {_error(row)}'))
+            continue
+        errors = zip(('loss error', 'gradient error'), row['tolerances'], strict=True)
+        numbers = [f'{row[key]:.1e} (allowed {allowed:g})' for key, allowed in errors]
+        rows.append((name, *numbers, 'yes' if row['held'] else '**no** '))
+    return [_table(('form', 'loss error', 'gradient error', 'held'), rows)] if rows else []
+
+
+def _minicity(found: _Found) -> list[str]:
+    lines, rows = [], []
+    for name, row in found.items():
+        if 'error' in row:
+            lines.append(f'- {name}: {_error(row)}')
         elif name.startswith('train'):
             losses = ' to '.join(_number(loss) for loss in row['losses'].values())
             rows.append((name, *map(_number, (row['seconds_per_iteration'], row['of these waiting for data'])), losses,
                          row['iterations'], _number(row['wall_seconds'])))  # fmt: skip
     if rows:
         lines.append(_table(('run', 's per iteration', 'waiting for data', 'loss', 'iterations', 's in all'), rows))
-    evaluated = found.get('evaluate', {})
     rows = [
         (name, *(_number(row[key]) for key in ('clean_mIoU', 'mPC', 'wall_seconds')))
-        for name, row in evaluated.items()
+        for name, row in found.get('evaluate', {}).items()
         if isinstance(row, Mapping)
     ]
     if rows:
@@ -246,39 +218,36 @@ def _minicity(found: Mapping[str, Mapping[str, Any]]) -> str:
             f'by {resumed["error of the first three losses"]:.1e} of an undisturbed run at most (allowed '
             f'{resumed["tolerance"]:g}), all by {resumed["error of all losses"]:.1e}.',
         ]
-    return '\n'.join(lines)
+    return lines
 
 
-def _evaluation(found: Mapping[str, Mapping[str, Any]]) -> str:
-    if not found:
-        return ''
+def _evaluation(found: _Found) -> list[str]:
     keys = ('seconds_per_picture', 'seconds_to_start_a_cell', 'extrapolated_hours', 'loaders')
     rows = [
-        (name, *(_number(row.get(key)) for key in keys), row.get('measured') or row['error'].splitlines()[-1])
+        (name, *(_number(row.get(key)) for key in keys), row.get('measured') or _error(row))
         for name, row in found.items()
     ]
     header = ('form', 's per image', 's to start a cell', 'hours for all, extrapolated', 'loaders', 'measured')
-    return '## Evaluation of 2048 x 1024 images under corruption\n' + _table(header, rows)
+    return [_table(header, rows)] if rows else []
 
 
-def _tests(found: Mapping[str, Mapping[str, Any]]) -> str:
-    if 'tests' not in found:
-        return ''
-    row = found['tests']
-    counts = ', '.join(f'{row[name]} {name}' for name in ('passed', 'failed', 'skipped'))
-    failures = [f'- {name}: {_last_line(text.splitlines()[-1])}' for name, text in row['failures'].items() if text]
-    return '\n'.join([f'## Tests that need a GPU\n{counts} in {row["seconds"]:.0f} s.', *failures])
+def _tests(found: _Found) -> list[str]:
+    lines = []
+    for row in found.values():
+        counts = ', '.join(f'{row[name]} {name}' for name in ('passed', 'failed', 'skipped'))
+        lines.append(f'{counts} in {row["seconds"]:.0f} s.')
+        lines += [f'- {name}: {_last_line(text)}' for name, text in row['failures'].items() if text]
+    return lines
 
 
-def _profiles(found: Mapping[str, Mapping[str, Any]]) -> str:
+def _profiles(found: _Found) -> list[str]:
     """Those of the largest batch; JSON has the others."""
-    chapters = []
-    profiled = {name: row for name, row in found.items() if row.get('profile')}
-    largest = max((_batch(name) for name in profiled), default=0)
-    for name, row in profiled.items():
+    lines = []
+    profiles = {name: row['profile'] for name, row in found.items() if row.get('profile')}
+    largest = max(map(_batch, profiles), default=0)
+    for name, profile in profiles.items():
         if _batch(name) < largest:
             continue
-        profile = row['profile']
         total = profile['seconds']
         rows = [
             (f'`{kernel["name"][:90]}`', kernel['calls'], f'{1e3 * kernel["seconds"]:.2f}',
@@ -287,8 +256,8 @@ def _profiles(found: Mapping[str, Mapping[str, Any]]) -> str:
         ]  # fmt: skip
         own = ', '.join(profile['own']) or 'none'
         head = f'{profile["launches"]} launches, {1e3 * total:.1f} ms of kernels; kernels of this project: {own}.'
-        chapters.append(f'### {name}, compiled\n{head}\n\n' + _table(('kernel', 'launches', 'ms', 'share'), rows))
-    return '\n\n'.join(['## Profiles: the longest kernels of a step', *chapters]) if chapters else ''
+        lines += ['', f'### {name}, compiled', head, '', _table(('kernel', 'launches', 'ms', 'share'), rows)]
+    return lines
 
 
 def _batch(name: str) -> int:
@@ -296,13 +265,25 @@ def _batch(name: str) -> int:
     return int(name.split(',')[0].split()[1])
 
 
-def _failures(parts: Mapping[str, PartReport]) -> str:
+def _failures(parts: Mapping[str, PartReport]) -> list[str]:
     chapters = [
         f'### {name}: {part.state}\n```\n{part.reason}\n```'
         for name, part in parts.items()
         if part.state in ('failed in parts', 'failed', 'out of time')
     ]
-    return '\n\n'.join(['## Failures', *chapters]) if chapters else ''
+    return ['## Failures', *chapters] if chapters else []
+
+
+_CHAPTERS: tuple[tuple[str, tuple[str, ...], Callable[..., list[str]]], ...] = (
+    ('Equality with the plain formula', ('equality',), _equality),
+    ('Operations', ('ops',), _ops),
+    ('Training steps, FAN-B-Hybrid, 1024 crop, bfloat16, no optimizer', ('steps', 'compiled'), _steps),
+    ('A small FAN beside eager float32', ('combinations',), _combinations),
+    ('MiniCity', ('minicity',), _minicity),
+    ('Evaluation of 2048 x 1024 images under corruption', ('evaluation',), _evaluation),
+    ('Tests that need a GPU', ('tests',), _tests),
+    ('Profiles: the longest kernels of a step', ('compiled',), _profiles),
+)
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -311,10 +292,16 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return '\n'.join([lines[0], '|' + '---|' * len(header), *lines[1:]])
 
 
-def _number(value: float | None) -> str:
+def _number(value: float | None, scale: float = 1) -> str:
     if value is None:
         return '-'
+    value *= scale
     return f'{value:.3g}' if abs(value) < 1000 else f'{value:.0f}'
+
+
+def _error(row: Mapping[str, Any]) -> str:
+    """The last line of a traceback."""
+    return row['error'].splitlines()[-1]
 
 
 def _last_line(text: str, length: int = 160) -> str:

@@ -30,9 +30,9 @@ from mmrobust.ops import (
     weighted_avg_pool,
     weighted_avg_pool_reference,
 )
-from mmrobust.performance.gpu_check.processes import error_lines
-from mmrobust.performance.gpu_check.work import Work
-from mmrobust.performance.measure import profiler_sees_kernels
+from performance.gpu_check.processes import error_lines
+from performance.gpu_check.work import Work
+from performance.measure import profiler_sees_kernels
 
 # Largest error allowed, over the largest entry. A kernel may round to the dtype of its inputs more than once, and
 # entries whose rounding crosses the threshold count in full; maps are kept in bfloat16 for float16 too.

@@ -1,15 +1,15 @@
-"""What a part of the check is handed: sizes, folders, the time left, and a way to report what it found."""
+"""A part of the check, its share of the time, and what it is handed: sizes, folders, and a way to report findings."""
 
 import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 Case = TypeVar('Case')
 
@@ -86,6 +86,34 @@ class Work:
         with (self.folder / 'device.lock').open('a') as file:
             fcntl.flock(file, kind)
             yield
+
+
+class Part(NamedTuple):
+    """One part of the check.
+
+    Attributes:
+        name: of the part.
+        function: what runs, see :func:`performance.gpu_check.processes.run_under_limit`.
+        share: of the time, beside those of the other parts.
+        needs: the least seconds that are worth starting it for.
+        processes: how many share the work, where there are cores.
+    """
+
+    name: str
+    function: Callable[[Work], None]
+    share: float
+    needs: float
+    processes: int = 1
+
+
+def limits(parts: Sequence[Part], seconds: float) -> list[float]:
+    """When each part has to be over, in seconds from now. A part that is over earlier leaves its time to the next."""
+    whole = sum(part.share for part in parts)
+    ends, passed = [], 0.0
+    for part in parts:
+        passed += part.share
+        ends.append(seconds * passed / whole)
+    return ends
 
 
 def cores() -> int:

@@ -1,8 +1,5 @@
 """A folder for the Hugging Face Hub: the same bits, read back by whoever takes a checkpoint."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -14,9 +11,8 @@ from safetensors.torch import save_file
 from mmrobust.checkpoint import load_checkpoint_file
 from mmrobust.cli import load_config
 from mmrobust.complexity import build
-from mmrobust.hub import write_hub_folder
 
-ROOT = Path(__file__).resolve().parents[1]
+TOOL = 'model_converters/to_hub.py'
 CONFIG = Config(
     dict(
         default_scope='mmpretrain',
@@ -51,8 +47,8 @@ def same_bits(expected: dict, got: dict) -> bool:
     )
 
 
-def test_round_trip(tmp_path, checkpoint):
-    write_hub_folder(tmp_path / 'hub', CONFIG, checkpoint, 'tiny', 'apache-2.0')
+def test_round_trip(tool, tmp_path, checkpoint):
+    tool.write_hub_folder(tmp_path / 'hub', CONFIG, checkpoint, 'tiny', 'apache-2.0')
     assert sorted(path.name for path in (tmp_path / 'hub').iterdir()) == ['README.md', 'config.py', 'model.safetensors']
 
     loaded = load_checkpoint_file(tmp_path / 'hub/model.safetensors')
@@ -75,15 +71,15 @@ def test_round_trip(tmp_path, checkpoint):
     assert title.startswith('# tiny\n')
 
 
-def test_weights_of_another_model_are_refused(tmp_path, checkpoint):
+def test_weights_of_another_model_are_refused(tool, tmp_path, checkpoint):
     del checkpoint['state_dict']['head.fc.bias']
     with pytest.raises(ValueError, match=r'head\.fc\.bias'):
-        write_hub_folder(tmp_path / 'hub', CONFIG, checkpoint, 'tiny')
+        tool.write_hub_folder(tmp_path / 'hub', CONFIG, checkpoint, 'tiny')
     assert not (tmp_path / 'hub').exists()
 
 
-def test_backbone_takes_safetensors(tmp_path, checkpoint):
-    write_hub_folder(tmp_path, CONFIG, checkpoint, 'tiny')
+def test_backbone_takes_safetensors(tool, tmp_path, checkpoint):
+    tool.write_hub_folder(tmp_path, CONFIG, checkpoint, 'tiny')
     init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'model.safetensors'))
     backbone = build(
         Config(dict(CONFIG, model=CONFIG.model | dict(backbone=CONFIG.model.backbone | dict(init_cfg=init_cfg))))
@@ -108,13 +104,10 @@ def test_truncated_safetensors(tmp_path, part):
         load_checkpoint_file(path)
 
 
-def test_tool(tmp_path, checkpoint, capsys):
+def test_tool(tool, tmp_path, checkpoint, capsys):
     CONFIG.dump(tmp_path / 'config.py')
     checkpoint['meta']['dataset_meta']['palette'] = [[0, 0, 0]]
     torch.save(checkpoint, tmp_path / 'a.pth')
-    spec = importlib.util.spec_from_file_location('to_hub', ROOT / 'tools/model_converters/to_hub.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
     tool.main([str(tmp_path / 'config.py'), str(tmp_path / 'a.pth'), str(tmp_path / 'hub')])
     assert 'model.safetensors, config.py, README.md' in capsys.readouterr().out
     assert same_bits(

@@ -18,10 +18,10 @@ from mmseg.registry import MODELS
 from mmrobust import cli
 from mmrobust.evaluation.benchmarks.presets import preset_cells
 from mmrobust.evaluation.benchmarks.segmentation_base import SegmentationBenchmark
-from mmrobust.performance.gpu_check.processes import error_lines
-from mmrobust.performance.gpu_check.steps import TINY_FAN
-from mmrobust.performance.gpu_check.tools import in_own_process, options_of, require, run_tool
-from mmrobust.performance.gpu_check.work import Work, cores
+from performance.gpu_check.processes import error_lines
+from performance.gpu_check.steps import TINY_FAN
+from performance.gpu_check.tools import in_own_process, require, run_tool
+from performance.gpu_check.work import Work, cores
 
 CONFIG = 'configs/fan_tap_adl_cityscapes.py'
 TOOL = 'tools/evaluate_robustness.py'
@@ -39,13 +39,8 @@ def evaluation_speed(work: Work) -> None:
     config, checkpoint = work.folder / 'evaluation.py', work.folder / 'random.pth'
     in_own_process(_write_pictures, data, width, height, count)
     in_own_process(_write_model, work, data, config, checkpoint)
-    known = options_of(work.root / TOOL)
-    fast = [option for option in ('--amp',) if option in known]
-    fast += ['--window-batch', '3'] if '--window-batch' in known and not work.tiny else []
-    forms = [[]]
-    if fast:
-        forms = [fast, *([[*fast, '--compile']] if '--compile' in known and not work.tiny else []), []]
-    for options in forms:
+    fast = ['--amp', '--window-batch', '3']
+    for options in [['--amp'], []] if work.tiny else [fast, [*fast, '--compile'], []]:
         name = ' '.join(options) or 'float32'
         work.require_time(5, name)
         try:

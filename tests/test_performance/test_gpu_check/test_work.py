@@ -1,6 +1,6 @@
 import pytest
 
-from mmrobust.performance.gpu_check.schedule import Part, limits
+from performance.gpu_check.work import Part, limits
 
 
 def test_each_part_ends_when_its_share_has_passed():

@@ -3,7 +3,7 @@
 import pytest
 
 from mmrobust.model_zoo import zoo
-from mmrobust.paper_tables import paper_tables
+from mmrobust.model_zoo.paper_tables import paper_tables
 
 
 def average(row, prefix: str) -> float:

@@ -12,15 +12,28 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+PROJECT = Path(__file__).resolve().parents[1]
 console = Console(highlight=False)
 
 
+def of_project(path: str) -> str:
+    """A file of this project, such as ``'configs/fan_minicity.py'``: from the working directory if it is below it."""
+    file, here = PROJECT / path, Path.cwd()
+    return str(file.relative_to(here) if file.is_relative_to(here) else file)
+
+
 def run(command: Sequence[str], log: Path, watch: Callable[[], None] = lambda: None) -> None:
-    """Run a command of this project, its output in ``log``; ``watch`` is called about every second.
+    """Run a tool of this project, its output in ``log``.
+
+    Args:
+        command: the tool's path in the project, such as ``'tools/test.py'``, and its arguments.
+        log: file for what it prints.
+        watch: called about every second while it runs.
 
     Raises:
         SystemExit: the command failed; the end of its output is shown.
     """
+    command = [of_project(command[0]), *command[1:]]
     console.print(f'[dim]$ {shlex.join(["python", *command])}   (output: {log})[/dim]', soft_wrap=True)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open('w') as output:

@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mmrobust.performance.gpu_check.equality import own_kernels
-from mmrobust.performance.gpu_check.processes import error_lines
-from mmrobust.performance.gpu_check.work import Work
-from mmrobust.performance.measure import Kernel, measure, profile
-from mmrobust.performance.model_cases import PreparedStep
+from performance.gpu_check.equality import own_kernels
+from performance.gpu_check.processes import error_lines
+from performance.gpu_check.work import Work
+from performance.measure import Kernel, measure, profile
+from performance.model_cases import PreparedStep
 
 MODELS = {'TAP + ADL': 'fan_tap_adl_cityscapes.py', 'baseline': 'fan_cityscapes.py'}
 NUM_KERNELS = 15

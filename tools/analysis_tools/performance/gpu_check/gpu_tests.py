@@ -3,7 +3,7 @@
 import os
 import time
 
-from mmrobust.performance.gpu_check.work import Work
+from performance.gpu_check.work import Work
 
 MARKER = 'gpu'
 _LINES = 6  # of a failure

@@ -1,15 +1,21 @@
-"""CPU time of a corruption, here and in imagecorruptions."""
+"""CPU time of a corruption, here and in imagecorruptions, and of loading corrupted pictures, without a model."""
 
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from imagecorruptions import corrupt as reference  # the distribution imagecorruptions-imaug
+from mmengine.dataset import Compose
+from mmengine.registry import DefaultScope
 
+from mmrobust import datasets  # noqa: F401  (registers the transforms)
 from mmrobust.corruptions import CORRUPTIONS, corrupt
+from performance.measure import Measurement, measure
 
 
 def photograph(width: int, height: int) -> np.ndarray:
@@ -48,6 +54,21 @@ def suite_beside_imagecorruptions(image: np.ndarray, severity: int, runs: int) -
     pairs = [beside_imagecorruptions(name, image, severity, runs) for name in CORRUPTIONS]
     ours, theirs = map(sum, zip(*pairs, strict=True))
     return ours, theirs
+
+
+def loading(corruption: str | None, height: int, width: int, repeats: int) -> Measurement:
+    """Read a PNG and corrupt it at severity 3, as the evaluation on Cityscapes-C does; None only reads."""
+    rng = np.random.default_rng(0)
+    rough = rng.integers(0, 256, (height // 16, width // 16, 3), dtype=np.uint8)
+    with tempfile.TemporaryDirectory() as folder, DefaultScope.overwrite_default_scope('mmseg'):
+        path = str(Path(folder) / 'picture.png')
+        picture = cv2.resize(rough, (width, height)).astype(np.int16) + rng.integers(-8, 9, (height, width, 3))
+        cv2.imwrite(path, picture.clip(0, 255).astype(np.uint8))
+        steps = [dict(type='mmrobust.LoadImageFromFile')]
+        if corruption is not None:
+            steps.append(dict(type='mmrobust.Corrupt', corruption=corruption, severity=3, data_root=folder))
+        pipeline = Compose(steps)
+        return measure(lambda: pipeline(dict(img_path=path)), repeats)
 
 
 def _cpu_seconds(call: Callable[[], Any]) -> float:
