@@ -59,10 +59,11 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=['mmrobust*']),
-    package_data={'mmrobust': ['.mim/**/*', 'model_zoo/*.yml']},
+    package_data={'mmrobust': ['.mim/**/*', 'model_zoo/*.yml', 'visualization/*.j2']},
     python_requires='>=3.10',
     # What every stack needs. The OpenMMLab stack itself is an extra, because requirements cannot say "this or that".
-    # matplotlib, rich and yapf come with MMEngine, OpenCV with MMCV, prettytable with MMSegmentation.
+    # matplotlib, rich and yapf come with MMEngine, OpenCV with MMCV, prettytable with MMSegmentation,
+    # Jinja2 with torch.
     install_requires=[
         'torch>=2.1',
         'torchvision>=0.16',

@@ -12,7 +12,7 @@ from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPP
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
-__all__ = ['DATASETS', 'DATA_SAMPLERS', 'HOOKS', 'MODELS', 'OPTIM_WRAPPER_CONSTRUCTORS', 'TRANSFORMS']
+__all__ = ['BENCHMARKS', 'DATASETS', 'DATA_SAMPLERS', 'HOOKS', 'MODELS', 'OPTIM_WRAPPER_CONSTRUCTORS', 'TRANSFORMS']
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmrobust', locations=['mmrobust.models'])
 DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='mmrobust', locations=['mmrobust.datasets'])
@@ -29,3 +29,5 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     scope='mmrobust',
     locations=['mmrobust.engine'],
 )
+# no parent: MMEngine knows no benchmarks
+BENCHMARKS = Registry('benchmark', scope='mmrobust', locations=['mmrobust.evaluation.benchmarks'])

@@ -28,6 +28,9 @@ def stopped_by_sigterm(advice: str) -> Iterator[Callable[[], None]]:
     Raises:
         SystemExit: with code 143, from that function.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None  # only the main thread is told of signals
+        return
     received = []
     previous = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number)) or signal.SIG_DFL
 

@@ -20,8 +20,10 @@ from mmrobust.corruptions import corrupt
 from mmrobust.datasets.imagenet_p import read_frames
 from mmrobust.datasets.imagenet_subsets import WNIDS, subset_indices, subset_wnids
 from mmrobust.datasets.imagenet_variants import ImageNetVariant
-from mmrobust.evaluation.benchmarks import Cell, ClassResult, ImageNetC
-from mmrobust.evaluation.functional import flip_probability
+from mmrobust.evaluation.benchmarks import ImageNetC
+from mmrobust.evaluation.cells import Cell
+from mmrobust.evaluation.counts import Predictions
+from mmrobust.evaluation.statistics import flip_probability
 from tests.test_datasets.test_imagenet_p import write_video
 from tests.test_evaluate_robustness import TOOL, _contents  # noqa: F401 (of the fixture tool)
 
@@ -118,7 +120,7 @@ def _model(files, name='toy'):
 
 
 def _labels_and_predictions(whole, cell):
-    return ClassResult.from_json((whole / f'cells/{cell}.json').read_text()).pictures
+    return Predictions.from_json((whole / f'cells/{cell}.json').read_text()).images
 
 
 def test_a_cell_equals_a_plain_loop(files, whole):
@@ -242,7 +244,7 @@ def test_pictures_of_a_cell_are_listed_once(files, imagenet, monkeypatch):
     config = Config.fromfile(files / 'imagenet.py')
     benchmark = ImageNetC(config, str(imagenet / 'imagenet-c'), ['fog'], [3], expected_images=1000)
     result = benchmark.run(Model(), Cell('fog', 3))
-    assert len(result.pictures) == 1000 and listed == ['imagenet', 'imagenet-c']
+    assert len(result.images) == 1000 and listed == ['imagenet', 'imagenet-c']
 
 
 def _stopped(tool, capsys, arguments):
@@ -262,8 +264,8 @@ def test_low_precision(files, tool, whole, tmp_path, capsys):
     assert sum(found[name] == expected[name] for name in expected) >= 10
     capsys.readouterr()
     for options, sentence in (
-        (['--benchmark', 'adversarial', '--amp'], '--amp is not for --benchmark adversarial'),
-        (['--benchmark', 'imagenet-c', '--window-batch', '2'], '--window-batch is for models of mmseg'),
+        (['--benchmark', 'adversarial', '--amp'], 'amp is not for the benchmark adversarial'),
+        (['--benchmark', 'imagenet-c', '--window-batch', '2'], 'window_batch is for models of mmseg'),
     ):
         assert sentence in _stopped(tool, capsys, _arguments(files, tmp_path / 'other', *options))
 
@@ -362,4 +364,4 @@ def test_timm_classifier(files, tool, tmp_path, capsys):
 def test_benchmark_of_segmentation(files, tool, tmp_path, capsys):
     with pytest.raises(SystemExit):
         tool.main(_arguments(files, tmp_path))
-    assert 'choose from imagenet-c, imagenet-variants, imagenet-p, adversarial' in capsys.readouterr().err
+    assert 'choose from imagenet-c, imagenet-variants, adversarial, imagenet-p' in capsys.readouterr().err

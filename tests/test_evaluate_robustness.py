@@ -22,8 +22,8 @@ from mmseg.evaluation import IoUMetric
 from mmseg.registry import MODELS
 
 from mmrobust.datasets.minicity import MiniCityParams, write_minicity
-from mmrobust.evaluation.benchmarks import ConfusionResult
-from mmrobust.evaluation.functional import mean_iou
+from mmrobust.evaluation.counts import Confusion
+from mmrobust.evaluation.statistics import mean_iou
 
 REPO = Path(__file__).parents[1]
 TOOL = 'evaluate_robustness.py'
@@ -200,7 +200,7 @@ def test_a_cell_equals_mmsegs_own_metric(files, whole):
         results.append(IoUMetric.intersect_and_union(prediction, torch.from_numpy(label), 19, 255))
     metric = IoUMetric()
     metric.dataset_meta = dict(classes=tuple(range(19)))
-    cell = ConfusionResult.from_json((whole / 'cells/contrast_5.json').read_text())
+    cell = Confusion.from_json((whole / 'cells/contrast_5.json').read_text())
     assert round(mean_iou(cell.confusion), 2) == pytest.approx(metric.compute_metrics(results)['mIoU'], abs=1e-9)
     assert json.loads((whole / 'results.json').read_text())['results']['cells']['contrast_5']['mIoU'] == mean_iou(
         cell.confusion
@@ -223,7 +223,7 @@ def test_summary_is_the_mean_of_its_cells(whole):
 
 def test_part_of_the_pictures(files, tool, tmp_path):
     tool.main(_arguments(files, tmp_path, '--max-images', '2'))
-    cell = ConfusionResult.from_json((tmp_path / 'cells/clean.json').read_text())
+    cell = Confusion.from_json((tmp_path / 'cells/clean.json').read_text())
     assert len(cell.images) == 2
     assert json.loads((tmp_path / 'results.json').read_text())['provenance']['num_images'] == 2
 
@@ -244,7 +244,7 @@ def test_a_copy_on_disk_gives_the_same_counts(files, tool, whole, tmp_path):
 def test_worst_pictures_are_shown(whole):
     content = json.loads((whole / 'results.json').read_text())
     first = content['worst'][0]
-    cell = ConfusionResult.from_json((whole / f'cells/{first["cell"]}.json').read_text())
+    cell = Confusion.from_json((whole / f'cells/{first["cell"]}.json').read_text())
     ious = {
         name: np.nanmean(100 * i / np.where(p + t - i, p + t - i, np.nan)) for name, (i, p, t) in cell.images.items()
     }
@@ -270,9 +270,7 @@ def test_acdc(files, tool, tmp_path, capsys):
         tool.main(_acdc_arguments(files, tmp_path, '--shard', f'{index}/2'))
     assert '| fog | night | rain | snow | mean | pooled |' in capsys.readouterr().out
     results = json.loads((tmp_path / 'results.json').read_text())['results']
-    cells = {
-        name: ConfusionResult.from_json((tmp_path / f'cells/{name}.json').read_text()) for name in results['conditions']
-    }
+    cells = {name: Confusion.from_json((tmp_path / f'cells/{name}.json').read_text()) for name in results['conditions']}
     assert list(cells) == ['fog', 'night', 'rain', 'snow']
     for name, cell in cells.items():
         assert len(cell.images) == 2 and all(f'/{name}/val/' in picture for picture in cell.images)
@@ -284,7 +282,7 @@ def test_acdc(files, tool, tmp_path, capsys):
         '0_prediction.png',
     }
     tool.main(_acdc_arguments(files, tmp_path / 'two', '--conditions', 'rain', '--max-images', '1'))
-    assert len(ConfusionResult.from_json((tmp_path / 'two/cells/rain.json').read_text()).images) == 1
+    assert len(Confusion.from_json((tmp_path / 'two/cells/rain.json').read_text()).images) == 1
 
 
 def test_acdc_test_split_becomes_a_zip_for_the_server(files, tool, tmp_path, capsys):
@@ -351,7 +349,7 @@ def test_other_models_of_mmsegmentation(files, tool, tmp_path, name):
         (['--shard', 'one'], "--shard takes I/N such as 0/3, got 'one'"),
         (['--window-batch', '4'], "where test_cfg.mode is not 'slide', got 4 and 'whole'"),
         (['--max-images', '0'], 'max_images must be 1 or more, got 0'),
-        (['--split', 'val'], '--split is for --benchmark acdc, not cityscapes-c'),
+        (['--split', 'val'], 'split is for the benchmark acdc, not cityscapes-c'),
         (['--corrupted-root', '/nowhere'], '/nowhere'),
         (['--cfg-options', 'test_dataloader.dataset.data_root=/nowhere'], '/nowhere'),
     ],
@@ -386,7 +384,7 @@ SLIDE = [
 def _moved(folder, other):
     """Share of the pixels that two runs count in different places, over all cells."""
     found, expected = (
-        [ConfusionResult.from_json(path.read_text()).confusion for path in sorted(run.glob('cells/*.json'))]
+        [Confusion.from_json(path.read_text()).confusion for path in sorted(run.glob('cells/*.json'))]
         for run in (folder, other)
     )
     assert len(found) == len(expected) == 5

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mmrobust.evaluation.protocols import select_cells
+from mmrobust.evaluation.benchmarks.presets import select_cells
 from mmrobust.model_zoo import Size, zoo
 from mmrobust.model_zoo.paper_tables import paper_tables
 
@@ -24,8 +24,9 @@ def write_results(folder: Path, config: str, mpc: float = 51.23, num_images: int
     results = {
         'clean_mIoU': 70.04,
         'mPC': mpc,
-        'corruptions': {cell.corruption: 50.0 for cell in cells} | {'fog': 61.26},
-        'cells': {cell.name: {} for cell in cells},
+        'retention': 100 * mpc / 70.04,
+        'corruptions': {cell.name: 50.0 for cell in cells} | {'fog': 61.26},
+        'cells': {cell.key: {} for cell in cells},
     }
     provenance = {'config': f'somewhere/{config}.py', 'benchmark': 'cityscapes-c', 'num_images': num_images}
     folder.mkdir(parents=True)
@@ -83,7 +84,7 @@ def test_says_what_is_left_out_and_which_run_has_no_row(tool, tmp_path, capsys):
     write_results(tmp_path / 'mine', 'mine')
     tool.main(['4', '--results', 'few', 'mine'])
     printed = capsys.readouterr().out
-    assert 'few/results.json: left out: 10 pictures, not all 500' in printed
+    assert 'few/results.json: left out: 10 images, not all 500' in printed
     assert 'mine/results.json belongs to no row: no table has the config mine' in printed
 
 

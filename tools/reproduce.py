@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mmrobust.evaluation.benchmarks.formatting import as_csv
+from mmrobust.evaluation.renderers import as_csv
 from mmrobust.files import write_whole
 from mmrobust.model_zoo import TOLERANCE, Comparison, Size, ZooEntry, compare, size_of, sources, zoo
 from mmrobust.model_zoo.measured import Measured, read_measured

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, StackDataset, Subset
 
 from mmrobust.analysis.observing import preprocess, require_observable
-from mmrobust.evaluation.benchmarks.evaluated_model import EvaluatedModel
-from mmrobust.evaluation.benchmarks.pictures import evenly
+from mmrobust.evaluation.images import evenly
+from mmrobust.evaluation.models.evaluated_model import EvaluatedModel
 from mmrobust.models.layers import Observe
 
 __all__ = ['ObservedModel']

@@ -37,7 +37,7 @@ class ImageNetP(BaseDataset):
             ``<perturbation>_3``.
         perturbation: One of the 10 perturbations of the benchmark or of the 4 for validation.
         difficulty: 1 to 3. For noise it chooses the folder; for the others it is the distance of the frames that are
-            compared, see :func:`mmrobust.evaluation.functional.flip_probability`, and the folder is the same.
+            compared, see :func:`mmrobust.evaluation.statistics.flip_probability`, and the folder is the same.
         **kwargs: As in ``mmpretrain.BaseDataset``, except for those that say where files lie.
 
     Raises:

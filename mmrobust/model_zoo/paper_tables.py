@@ -6,7 +6,9 @@ from pathlib import Path
 
 import yaml
 
-__all__ = ['PaperTable', 'Row', 'paper_tables']
+__all__ = ['PaperTable', 'Row', 'paper_models', 'paper_tables']
+
+BASE = 'FAN-B-Hybrid'
 
 
 @dataclass(frozen=True)
@@ -75,3 +77,24 @@ def paper_tables() -> dict[str, PaperTable]:
         )
         tables[name] = PaperTable(name, table['caption'], table['columns'], tuple(rows))
     return tables
+
+
+def paper_models(table: str, prefix: str, overall: dict[str, str]) -> dict[str, dict[str, float | None]]:
+    """What a table prints for the paper's own models.
+
+    Args:
+        table: its number.
+        prefix: of the measures to take; what follows it is what they are called.
+        overall: more measures, by what to call them.
+
+    Returns:
+        model, such as ``'+ TAP'``, to name to number.
+    """
+    return {
+        row.name.removeprefix(f'{BASE} '): {
+            **{name.removeprefix(prefix): value for name, value in row.values.items() if name.startswith(prefix)},
+            **{name: row.values[measure] for name, measure in overall.items()},
+        }
+        for row in paper_tables()[table].rows
+        if row.name.startswith(BASE)
+    }

@@ -9,7 +9,7 @@ from mmengine.registry import DATASETS
 from mmrobust.datasets import ImageNetP, imagenet_p
 from mmrobust.datasets.imagenet_p import read_frames
 from mmrobust.datasets.imagenet_subsets import WNIDS
-from mmrobust.evaluation.functional.perturbation_stability import EXTRA_PERTURBATIONS, PERTURBATIONS
+from mmrobust.evaluation.statistics.perturbation_stability import EXTRA_PERTURBATIONS, PERTURBATIONS
 
 
 def write_video(path: Path, num_frames: int, size: tuple[int, int] = (48, 32)) -> Path:

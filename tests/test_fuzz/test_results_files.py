@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrobust.evaluation.benchmarks import CellStore, ConfusionResult
-from mmrobust.evaluation.benchmarks.class_result import ClassResult
-from mmrobust.evaluation.benchmarks.sequence_result import SequenceResult
-from mmrobust.evaluation.protocols import Cell
+from mmrobust.evaluation.cells import Cell, CellStore
+from mmrobust.evaluation.counts import Confusion, Flips, Predictions
+from mmrobust.evaluation.report import Report
 from mmrobust.files import read_json
 from mmrobust.model_zoo.measured import read_measured
 from tests.test_fuzz.examples import examples
@@ -78,6 +77,11 @@ def of_run(benchmark):
     return {'provenance': provenance, 'results': RESULTS[benchmark]} | ({'worst': worst} if 'mi' in benchmark else {})
 
 
+def of_this_version(benchmark):
+    """What it holds since results say themselves how they are shown."""
+    return json.loads(Report.from_json(of_run(benchmark)).to_json())
+
+
 def places(value, path=()):
     """The path to everything inside nested lists and dicts."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -89,7 +93,8 @@ def places(value, path=()):
 @st.composite
 def damaged(draw):
     """A results.json in which some values are others, gone, or under another name."""
-    content = copy.deepcopy(of_run(draw(st.sampled_from(sorted(RESULTS)))))
+    of = draw(st.sampled_from([of_run, of_this_version]))
+    content = copy.deepcopy(of(draw(st.sampled_from(sorted(RESULTS)))))
     for _ in range(draw(st.integers(1, 3))):
         *path, key = draw(st.sampled_from(list(places(content)) or [('results',)]))
         holder = content
@@ -157,8 +162,9 @@ def test_a_page_or_a_sentence(tool, tmp_path, content, against):
 
 def test_what_is_damaged_here_is_whole_before(tool, tmp_path):
     for benchmark in RESULTS:
-        (tmp_path / 'results.json').write_text(json.dumps(of_run(benchmark)))
-        assert page_or_sentence(tool, tmp_path, tmp_path / 'results.json')
+        for of in (of_run, of_this_version):
+            (tmp_path / 'results.json').write_text(json.dumps(of(benchmark)))
+            assert page_or_sentence(tool, tmp_path, tmp_path / 'results.json')
 
 
 @examples(20, 500)
@@ -230,9 +236,9 @@ def test_numbers_of_a_sweep(tmp_path, content, metric):
 
 
 CELLS = {
-    ConfusionResult: {'confusion': [[3, 1], [0, 2]], 'images': {'a.png': [[3, 2], [3, 3], [4, 2]]}},
-    ClassResult: {'pictures': {'a.png': [1, 2], 'b.png': [0, 0]}},
-    SequenceResult: {'videos': {'a.mp4': [1, 20, 30]}},
+    Confusion: {'confusion': [[3, 1], [0, 2]], 'images': {'a.png': [[3, 2], [3, 3], [4, 2]]}},
+    Predictions: {'pictures': {'a.png': [1, 2], 'b.png': [0, 0]}},
+    Flips: {'videos': {'a.mp4': [1, 20, 30]}},
 }
 
 
@@ -266,7 +272,7 @@ def test_cells(tmp_path, kind, data):
 def test_identity_of_cells(tmp_path, content):
     (tmp_path / 'identity.json').write_bytes(content)
     try:
-        CellStore(tmp_path, ClassResult, {'seed': 0})
+        CellStore(tmp_path, Predictions, {'seed': 0})
     except ValueError as error:
         assert str(tmp_path) in str(error)
     else:

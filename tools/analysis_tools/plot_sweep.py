@@ -15,9 +15,9 @@ from mmrobust import cli  # first: it checks the OpenMMLab stack
 # isort: split
 import numpy as np
 
+from mmrobust.evaluation.report import RESULTS, Report, finite
 from mmrobust.files import read_json
 from mmrobust.visualization.figure_files import write_figure
-from mmrobust.visualization.html_elements import finite
 from mmrobust.visualization.sweep_curves import sweep_figure
 
 PARAMETERS = {  # label of the axis, and whether it is logarithmic
@@ -25,7 +25,6 @@ PARAMETERS = {  # label of the axis, and whether it is logarithmic
     'lambda': ('weight λ of ADL', True),
     'tau': ('threshold τ of ADL', False),
 }
-DIRECTIONS = {'mCE': 'lower', 'mFR': 'lower', 'mean_error': 'lower', 'relative_mCE': 'lower', 'clean_error': 'lower'}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -46,14 +45,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def file_of(path: str) -> Path:
+    """The results that a path stands for: the file, or that of a folder."""
+    return Path(path, RESULTS) if Path(path).is_dir() else Path(path)
+
+
 def read_number(path: str, metric: str) -> float:
-    """The number ``metric`` of a run.
+    """The number ``metric`` of a run: of the headline of its report, or of what tools/test.py wrote.
 
     Raises:
         FileNotFoundError: there is no file.
         ValueError: the file is no JSON, or has no such number.
     """
-    file = Path(path, 'results.json') if Path(path).is_dir() else Path(path)
+    file = file_of(path)
     if not file.is_file():
         raise FileNotFoundError(f'There are no results {str(file)!r}.')
     content = read_json(file)
@@ -63,6 +67,15 @@ def read_number(path: str, metric: str) -> float:
     if metric not in known:
         raise ValueError(f'{file} has no number {metric!r}, but {", ".join(known) or "none at all"}')
     return float(known[metric])
+
+
+def direction(path: str, metric: str) -> str:
+    """What is better of a number, ``'higher'`` or ``'lower'``, as the report says; empty if it does not."""
+    try:
+        columns = Report.read(file_of(path)).headline.columns
+    except ValueError:  # of tools/test.py
+        return ''
+    return next((column.better for column in columns if column.key == metric), '')
 
 
 def read_series(runs: list[str], metric: str) -> dict[float, list[float]]:
@@ -94,7 +107,7 @@ def main(argv: list[str] | None = None) -> None:
         if len(series) < len(args.series):
             raise ValueError('--series takes different names')
         baseline = read_number(args.baseline, args.metric) if args.baseline else None
-        better = DIRECTIONS.get(args.metric)
+        better = direction(args.series[0][1].partition('=')[2], args.metric)
         title = f'{args.metric} ({better} is better)' if better else args.metric
         figure = sweep_figure(series, label, title, is_log or args.log, baseline)
         num_runs = sum(len(results) for runs in series.values() for results in runs.values())

@@ -19,9 +19,9 @@ import numpy as np
 from mmrobust.analysis.arguments import add_arguments, describe, name_corruption, named, which_device
 from mmrobust.datasets.acdc import CONDITIONS
 from mmrobust.datasets.corrupted import position_of_loading
-from mmrobust.evaluation.benchmarks import SegmentationModel
-from mmrobust.evaluation.benchmarks.pictures import LabelMapPictures
-from mmrobust.evaluation.functional import confusion_matrix, mean_iou
+from mmrobust.evaluation.images import LabelMapImages
+from mmrobust.evaluation.models.segmentation import SegmentationModel
+from mmrobust.evaluation.statistics import confusion_matrix, mean_iou
 from mmrobust.visualization.figure_files import write_figure
 from mmrobust.visualization.segmentation_differences import Scene, segmentation_figure
 
@@ -55,13 +55,13 @@ def corrupted(dataset: dict, args: argparse.Namespace) -> dict:
     return dict(type='mmrobust.CorruptedDataset', dataset=dataset, **how)
 
 
-def predict(model: SegmentationModel, args: argparse.Namespace) -> tuple[LabelMapPictures, list, list[np.ndarray]]:
+def predict(model: SegmentationModel, args: argparse.Namespace) -> tuple[LabelMapImages, list, list[np.ndarray]]:
     """The pictures, what the model predicts of them, and what they look like, RGB.
 
     Raises:
         ValueError: they have no labels.
     """
-    pictures = LabelMapPictures(test_set(model, args), model.scope, args.num_images)
+    pictures = LabelMapImages(test_set(model, args), model.scope, args.num_images)
     predictions = list(model.predict(corrupted(pictures.dataset, args)))
     if any(prediction.label is None for prediction in predictions):
         raise ValueError('the pictures must have labels, to tell right from wrong')

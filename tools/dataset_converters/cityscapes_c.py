@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mmrobust.corruptions import PROFILES
 from mmrobust.datasets.corrupted_copy import start_copy, target_of, write_pictures
 from mmrobust.datasets.transforms import Corrupt, LoadImageFromFile
-from mmrobust.evaluation.protocols import PRESETS, select_cells
+from mmrobust.evaluation.benchmarks.presets import PRESETS, select_cells
 
 INTERRUPTED = 130  # exit code of a command that Ctrl-C has stopped
 
@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> None:
         start_copy(args.out, args.seed, args.profile)
         # cell by cell, so that the first ones can be used while the others are written
         jobs = [
-            (Corrupt(cell.corruption, cell.severity, args.data_root, args.seed, args.profile), picture)
+            (Corrupt(cell.name, cell.severity, args.data_root, args.seed, args.profile), picture)
             for cell in cells
             for picture in pictures
         ]

@@ -1,30 +1,49 @@
 """ACDC: real fog, night, rain and snow, for a model that was trained on Cityscapes."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
 from mmengine.config import Config
 
 from mmrobust.datasets.acdc import CONDITIONS, conditions_known
-from mmrobust.evaluation.benchmarks import acdc_summary
-from mmrobust.evaluation.benchmarks.cell_store import CellStore
-from mmrobust.evaluation.benchmarks.pictures import LabelMapPictures
-from mmrobust.evaluation.benchmarks.segmentation_benchmark import SegmentationBenchmark
-from mmrobust.evaluation.protocols import Cell
+from mmrobust.evaluation.acdc_submission import FOLDER, SERVER_SIZE, write_submission
+from mmrobust.evaluation.benchmarks.segmentation_base import (
+    SegmentationBenchmark,
+    area_samples,
+    by_class,
+    mean_iou_of_areas,
+)
+from mmrobust.evaluation.cells import Cell
+from mmrobust.evaluation.counts import Confusion
+from mmrobust.evaluation.images import LabelMapImages
+from mmrobust.evaluation.report import Column, Layout, Table
+from mmrobust.evaluation.statistics import INTERVAL_LEVEL, bootstrap_record, class_iou, interval, mean_iou
+from mmrobust.registry import BENCHMARKS
+
+__all__ = ['ACDC', 'summarize']
+
+POOLED = 'pooled'
 
 
+@BENCHMARKS.register_module(name='acdc')
 class ACDC(SegmentationBenchmark):
-    """Which pictures each condition of ACDC (Sakaridis et al., ICCV 2021) has; a cell is a condition.
+    """Which images each condition of ACDC (Sakaridis et al., ICCV 2021) has; a cell is a condition.
 
-    Pictures go through the config's own test pipeline, as in the paper's protocol: there a 1920 x 1080 picture is
-    resized to 1820 x 1024, and the prediction back.
+    Images go through the config's own test pipeline, as in the paper's protocol: there a 1920 x 1080 image is resized
+    to 1820 x 1024, and the prediction back.
 
     Args:
         config: its ``test_dataloader`` has the pipeline.
         data_root: folder of ACDC, see :class:`mmrobust.datasets.ACDCDataset`.
         split: ``'val'`` or ``'train'``; ``'test'`` has no labels, so there are predictions and no numbers.
         conditions: some of fog, night, rain and snow.
-        max_images: take this many pictures of each condition, spread evenly; None takes all.
+        max_images: take this many images of each condition, spread evenly; None takes all.
+        submission: also write predictions for the server into this zip; None writes none, except that for ``'test'``
+            it is ``acdc_test.zip`` in the results folder.
 
     Raises:
         ValueError: the split, a condition or ``max_images`` is not allowed.
@@ -32,6 +51,15 @@ class ACDC(SegmentationBenchmark):
     """
 
     name = 'acdc'
+    numbers = ('mean_mIoU', 'pooled_mIoU')
+    sections = ('conditions', 'classes')
+    options = {
+        'split': dict(choices=['train', 'val', 'test'], help='test: only predictions (default: val)'),
+        'conditions': dict(nargs='+', choices=CONDITIONS, help='default: all'),
+        'submission': dict(
+            metavar='ZIP', help='also write predictions for the server (default for test: OUT/acdc_test.zip)'
+        ),
+    }
 
     def __init__(
         self,
@@ -40,6 +68,7 @@ class ACDC(SegmentationBenchmark):
         split: str = 'val',
         conditions: Sequence[str] = CONDITIONS,
         max_images: int | None = None,
+        submission: str | Path | None = None,
     ) -> None:
         scope = config.get('default_scope') or 'mmseg'
         pipeline = copy.deepcopy(config.test_dataloader.dataset.pipeline)
@@ -50,33 +79,125 @@ class ACDC(SegmentationBenchmark):
         if not conditions_known(data_root, split):
             parts = {Cell('all'): list(conditions)}  # the folders merge them: one number is all that can be said
         self.split = split
-        self._pictures = {
-            cell: LabelMapPictures(dataset | dict(conditions=part), scope, max_images) for cell, part in parts.items()
+        self.submission = submission
+        self._images = {
+            cell: LabelMapImages(dataset | dict(conditions=part), scope, max_images) for cell, part in parts.items()
         }
-        self.cells = list(self._pictures)
+        self.cells = list(self._images)
 
     @property
-    def identity(self) -> dict[str, str | int]:
+    def identity(self) -> dict[str, Any]:
         """What of the benchmark decides the numbers."""
-        num_images = sum(pictures.size for pictures in self._pictures.values())
+        num_images = sum(images.size for images in self._images.values())
         return {'benchmark': self.name, 'split': self.split, 'num_images': num_images}
 
     @property
-    def protocol(self) -> dict:
-        """What else to say of it beside the results."""
-        return {'cells': [cell.name for cell in self.cells]}
+    def scored(self) -> bool:
+        """The test split has no labels."""
+        return self.split != 'test'
 
-    def pictures(self, cell: Cell) -> LabelMapPictures:
-        """The pictures of a condition."""
-        return self._pictures[cell]
+    def images(self, cell: Cell) -> LabelMapImages:
+        """The images of a condition."""
+        return self._images[cell]
 
-    def corrupted(self, cell: Cell, dataset: dict) -> dict:
-        """The same config: the weather did it."""
-        return dataset
+    def begin(self, out: Path) -> None:
+        """Have predictions written if they are for the server."""
+        if self.submission is None and not self.scored:
+            self.submission = out / 'acdc_test.zip'
+        if self.submission is not None:
+            self.predictions = out / FOLDER
 
-    def summarize(self, store: CellStore) -> dict:
+    def finish(self) -> list[str]:
+        """Pack the predictions for the server."""
+        if self.submission is None:
+            return []
+        names = [Path(name).name for cell in self.cells for name in self.images(cell).names]
+        height, width = cv2.imread(str(self.predictions / names[0]), cv2.IMREAD_UNCHANGED).shape
+        write_submission(self.predictions, self.submission, names, (width, height))
+        said = [f'{self.submission}: {len(names)} predictions for https://acdc.vision.ee.ethz.ch/submit']
+        if (width, height) != SERVER_SIZE:
+            said.append(f'The server takes 1920 x 1080, but these images are {width} x {height}.')
+        return said
+
+    def summarize(self, counts: Mapping[Cell, Confusion]) -> dict[str, Any]:
         """Numbers of all finished conditions, for JSON."""
-        return acdc_summary.summarize(store, self.cells, self._pictures[self.cells[0]].class_names)
+        return summarize(counts, self.class_names)
 
-    to_csv = staticmethod(acdc_summary.to_csv)
-    to_markdown = staticmethod(acdc_summary.to_markdown)
+    @classmethod
+    def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
+        """How they are shown."""
+        names = list(results['conditions'])
+        miou = Column('mIoU', 'mIoU', interval='column', csv=('mIoU', 'mIoU_low', 'mIoU_high'))
+        headline = (
+            *(Column(f'conditions/{name}/mIoU', name) for name in names),
+            Column('mean_mIoU', 'mean'),
+            Column('pooled_mIoU', POOLED),
+        )
+        tables = (
+            Table('', 'run', headline),
+            Table(
+                'conditions',
+                'condition',
+                (miou,),
+                'By condition',
+                role='conditions',
+                after=((POOLED, 'pooled_mIoU'),),
+                csv_row=('condition',),
+            ),
+            Table(
+                'classes',
+                'class',
+                tuple(Column(name, name) for name in (*names, POOLED)),
+                'By class',
+                'IoU. A dash: the class is not in the labels of these images.',
+                'classes',
+            ),
+        )
+        about = (
+            'mIoU in percent. The mean is that of the conditions; pooled is the mIoU of all pictures together, which '
+            'is another number, and the one that the ACDC server calls all. '
+            f'Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over images.'
+        )
+        flat = ('These images were not told apart by condition.',) if names == ['all'] else ()
+        protocol = ('split', 'num_images')
+        return Layout(
+            cls.name, 'ACDC', 'segmentation', about, tables, main='pooled_mIoU', protocol=protocol, sentences=flat
+        )
+
+    @classmethod
+    def paper_numbers(cls, results: Mapping, provenance: Mapping) -> tuple[dict[str, float], list[str]]:
+        """None: the paper's are those of the server."""
+        split = provenance['split']
+        return {}, [f"left out: it is ACDC's split {split}, and the paper's number is the test server's"]
+
+
+def summarize(counts: Mapping[Cell, Confusion], class_names: Sequence[str]) -> dict[str, Any]:
+    """All numbers of a finished run, in percent and unrounded.
+
+    Args:
+        counts: of each condition.
+        class_names: K names.
+
+    Returns:
+        A dict for JSON: mIoU of each condition, the mean of these, the mIoU of all images pooled (what the ACDC
+        server calls all), bootstrap intervals over images, IoU of each class by condition and pooled, and samples.
+    """
+    found = {cell.key: of for cell, of in counts.items()}
+    areas = {name: area_samples([of])[:, 0] for name, of in found.items()}
+    samples = {name: mean_iou_of_areas(of) for name, of in areas.items()}
+    pooled = sum(of.confusion for of in found.values())
+    pooled_samples = mean_iou_of_areas(sum(areas.values()))
+    conditions = {
+        name: {'mIoU': mean_iou(of.confusion), 'mIoU_interval': interval(samples[name])} for name, of in found.items()
+    }
+    ious = {name: class_iou(of.confusion) for name, of in found.items()} | {POOLED: class_iou(pooled)}
+    return {
+        'conditions': conditions,
+        'mean_mIoU': float(np.mean([row['mIoU'] for row in conditions.values()])),
+        'pooled_mIoU': mean_iou(pooled),
+        'pooled_mIoU_interval': interval(pooled_samples),
+        'classes': by_class(class_names, ious),
+        'bootstrap': bootstrap_record(
+            [name for of in found.values() for name in of.images], pooled_mIoU=pooled_samples, conditions=samples
+        ),
+    }

@@ -1,24 +1,29 @@
-"""PGD and FGSM: error of a classifier on pictures that were changed against it."""
+"""PGD and FGSM: error of a classifier on images that were changed against it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from mmengine.config import Config
 from torch import Tensor
 
 from mmrobust.attacks import fgsm, pgd
-from mmrobust.evaluation.benchmarks import error_table
-from mmrobust.evaluation.benchmarks.cell_store import CellStore
-from mmrobust.evaluation.benchmarks.classification import Attack
-from mmrobust.evaluation.benchmarks.classification_benchmark import ClassificationBenchmark
-from mmrobust.evaluation.benchmarks.pictures import LabelledPictures
-from mmrobust.evaluation.protocols import CLEAN, Cell
+from mmrobust.evaluation.benchmarks.classification_base import IMAGENET_IMAGES, ErrorTable, error_layout, too_few
+from mmrobust.evaluation.cells import CLEAN, Cell
+from mmrobust.evaluation.images import LabelledImages
+from mmrobust.evaluation.models.classification import Attack
+from mmrobust.evaluation.report import Layout, finite
 from mmrobust.randomness import derive_seed
+from mmrobust.registry import BENCHMARKS
+
+__all__ = ['ATTACKS', 'Adversarial']
 
 ATTACKS = ('fgsm', 'pgd')
+PGD_5 = {'eps': 1 / 255, 'step_size': 0.5 / 255, 'num_steps': 5}
 
 
-class Adversarial(ClassificationBenchmark):
-    """The test pictures, clean and after each attack, as RVT (Mao et al. 2022) and the paper's Table I define them.
+@BENCHMARKS.register_module(name='adversarial')
+class Adversarial(ErrorTable):
+    """The test images, clean and after each attack, as RVT (Mao et al. 2022) and the paper's Table I define them.
 
     Args:
         config: its ``test_dataloader`` names the data and the pipeline.
@@ -27,7 +32,7 @@ class Adversarial(ClassificationBenchmark):
         step_size: of PGD, in [0, 1].
         num_steps: of PGD.
         seed: of PGD's random starts, which do not depend on batches, workers and order.
-        max_images: take this many pictures, spread evenly; None takes all.
+        max_images: take this many images, spread evenly; None takes all.
 
     Raises:
         ValueError: a value is not allowed.
@@ -35,6 +40,14 @@ class Adversarial(ClassificationBenchmark):
     """
 
     name = 'adversarial'
+    low_precision = False  # an attack whose gradients are rounded is weaker
+    options = {
+        'attacks': dict(nargs='+', choices=ATTACKS, help='default: all'),
+        'eps': dict(type=float, help='largest change of a pixel, 0 to 1 (default: 1/255)'),
+        'step_size': dict(type=float, help='of PGD, 0 to 1 (default: 0.5/255)'),
+        'num_steps': dict(type=int, help='of PGD (default: 5)'),
+        'seed': dict(type=int, help='of PGD (default: 0)'),
+    }
 
     def __init__(
         self,
@@ -57,10 +70,11 @@ class Adversarial(ClassificationBenchmark):
         self.cells = [CLEAN, *map(Cell, attacks)]
         self.eps, self.step_size, self.num_steps, self.seed = eps, step_size, num_steps, seed
         scope = config.get('default_scope') or 'mmpretrain'
-        self._pictures = LabelledPictures(config.test_dataloader.dataset, scope, max_images)
+        self._images = LabelledImages(config.test_dataloader.dataset, scope, max_images)
+        self.data_root = self._images.root
 
     @property
-    def identity(self) -> dict:
+    def identity(self) -> dict[str, Any]:
         """What of the benchmark decides the numbers."""
         return {
             'benchmark': self.name,
@@ -68,32 +82,40 @@ class Adversarial(ClassificationBenchmark):
             'step_size': self.step_size,
             'num_steps': self.num_steps,
             'seed': self.seed,
-            'num_images': self._pictures.size,
+            'num_images': self._images.size,
         }
 
-    @property
-    def protocol(self) -> dict:
-        """What else to say of it beside the results."""
-        return {'cells': [cell.name for cell in self.cells]}
-
-    def pictures(self, cell: Cell) -> LabelledPictures:
-        """The same pictures for every cell."""
-        return self._pictures
+    def images(self, cell: Cell) -> LabelledImages:
+        """The same images for every cell."""
+        return self._images
 
     def attack(self, cell: Cell) -> Attack | None:
         """What changes the pixels on the way to the model."""
 
         def change(logits_of: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, paths: list[str]) -> Tensor:
-            if cell.corruption == 'fgsm':
+            if cell.name == 'fgsm':
                 return fgsm(logits_of, images, labels, self.eps)
-            seeds = [derive_seed(self.seed, 'pgd', self._pictures.name(path)) for path in paths]
+            seeds = [derive_seed(self.seed, 'pgd', self._images.name(path)) for path in paths]
             return pgd(logits_of, images, labels, self.eps, self.step_size, self.num_steps, seeds=seeds)
 
         return None if cell == CLEAN else change
 
-    def summarize(self, store: CellStore) -> dict:
-        """Numbers of all finished cells, for JSON."""
-        return error_table.summarize(store, self.cells)
+    @classmethod
+    def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
+        """How they are shown."""
+        eps, step, steps = (finite(provenance.get(name)) for name in PGD_5)
+        said = ()
+        if None not in (eps, step, steps):
+            said = (f'A pixel changes by {255 * eps:g}/255 at most; PGD takes {steps:g} steps of {255 * step:g}/255.',)
+        return error_layout(cls.name, 'Attacks', results, 'attack', 'pgd', (*PGD_5, 'seed', 'num_images'), said)
 
-    to_csv = staticmethod(error_table.to_csv)
-    to_markdown = staticmethod(error_table.to_markdown)
+    @classmethod
+    def paper_numbers(cls, results: Mapping, provenance: Mapping) -> tuple[dict[str, float], list[str]]:
+        """Accuracy on clean images and after PGD."""
+        remarks = too_few(provenance['num_images'], IMAGENET_IMAGES)
+        if remarks:
+            return {}, remarks
+        values = {'imagenet': 100 - results['cells']['clean']['error']}
+        if 'pgd' not in results['cells'] or any(provenance[key] != value for key, value in PGD_5.items()):
+            return values, ['PGD left out: it is not the one with 5 steps of 0.5/255 up to 1/255']
+        return values | {'pgd': 100 - results['cells']['pgd']['error']}, []

@@ -1,30 +1,55 @@
-"""Cityscapes-C: the test pictures of a config under common corruptions."""
+"""Cityscapes-C: the test images of a config under common corruptions."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 from mmengine.config import Config
 
-from mmrobust.evaluation.benchmarks import cityscapes_c_summary
-from mmrobust.evaluation.benchmarks.cell_store import CellStore
-from mmrobust.evaluation.benchmarks.pictures import LabelMapPictures
-from mmrobust.evaluation.benchmarks.segmentation_benchmark import SegmentationBenchmark
-from mmrobust.evaluation.protocols import CLEAN, Cell, preset_groups, select_cells
+from mmrobust.evaluation.benchmarks.presets import PRESETS, preset_groups, select_cells
+from mmrobust.evaluation.benchmarks.segmentation_base import (
+    SegmentationBenchmark,
+    area_samples,
+    by_class,
+    mean_iou_of_areas,
+)
+from mmrobust.evaluation.cells import CLEAN, Cell
+from mmrobust.evaluation.counts import Confusion
+from mmrobust.evaluation.images import LabelMapImages
+from mmrobust.evaluation.report import Column, Layout, Published, Table
+from mmrobust.evaluation.statistics import (
+    INTERVAL_LEVEL,
+    bootstrap_record,
+    class_iou,
+    interval,
+    mean_iou,
+    mean_over_corruptions,
+    mean_over_severities,
+    retention,
+)
+from mmrobust.model_zoo.paper_tables import paper_models
+from mmrobust.registry import BENCHMARKS
+
+__all__ = ['CityscapesC', 'is_table_iv', 'summarize']
+
+CITYSCAPES_IMAGES = 500
 
 
+@BENCHMARKS.register_module(name='cityscapes-c')
 class CityscapesC(SegmentationBenchmark):
-    """Which pictures each cell of Cityscapes-C has; over another data set, that data set's counterpart.
+    """Which images each cell of Cityscapes-C has; over another data set, that data set's counterpart.
 
     Args:
         config: its ``test_dataloader`` names the data and the pipeline.
-        preset: see :mod:`mmrobust.evaluation.protocols`.
+        preset: see :mod:`mmrobust.evaluation.benchmarks.presets`.
         corruptions: these instead of the preset's.
         severities: these instead of the preset's.
         seed: of the random corruptions.
         profile: channel order of the corruptions, see :class:`mmrobust.datasets.transforms.Corrupt`.
-        corrupted_root: read the corrupted pictures from this copy; None corrupts them on the way to the model.
-        data_root: folder of the clean pictures; None takes the config's.
-        max_images: take this many pictures, spread evenly; None takes all.
+        corrupted_root: read the corrupted images from this copy; None corrupts them on the way to the model.
+        data_root: folder of the clean images; None takes the config's.
+        max_images: take this many images, spread evenly; None takes all.
 
     Raises:
         ValueError: the preset, a corruption, a severity or ``max_images`` is not allowed.
@@ -32,6 +57,18 @@ class CityscapesC(SegmentationBenchmark):
     """
 
     name = 'cityscapes-c'
+    numbers = ('clean_mIoU', 'mPC', 'retention')
+    sections = ('corruptions', 'cells')
+    options = {
+        'preset': dict(choices=PRESETS, help='which cells (default: kamann)'),
+        'corruptions': dict(nargs='+', metavar='NAME', help='these instead of the usual ones'),
+        'severities': dict(nargs='+', type=int, metavar='1-5', help='these instead of the usual ones'),
+        'seed': dict(type=int, help='of the random corruptions, or of PGD (default: 0)'),
+        'profile': dict(choices=['rgb', 'bgr'], help="bgr: the released code's channel order"),
+        'corrupted_root': dict(
+            help='read a copy that tools/dataset_converters/cityscapes_c.py wrote (default: on the fly)'
+        ),
+    }
 
     def __init__(
         self,
@@ -50,50 +87,178 @@ class CityscapesC(SegmentationBenchmark):
             dataset.data_root = data_root
         self.cells = [CLEAN, *select_cells(preset, corruptions, severities)]
         self.groups = preset_groups(preset)
-        self.preset = preset
+        self.preset = f'custom, from {preset}' if corruptions or severities else preset
         self.seed = seed
         self.profile = profile
         self.corrupted_root = corrupted_root
-        self._pictures = LabelMapPictures(dataset, config.get('default_scope') or 'mmseg', max_images)
+        self._images = LabelMapImages(dataset, config.get('default_scope') or 'mmseg', max_images)
 
     @property
-    def identity(self) -> dict[str, str | int]:
+    def identity(self) -> dict[str, Any]:
         """What of the benchmark decides the numbers."""
-        num_images = self._pictures.size
+        num_images = self._images.size
         return {'benchmark': self.name, 'seed': self.seed, 'profile': self.profile, 'num_images': num_images}
 
     @property
-    def protocol(self) -> dict:
+    def protocol(self) -> dict[str, Any]:
         """What else to say of it beside the results."""
         source = self.corrupted_root or 'on the fly'
-        return {
-            'preset': self.preset,
-            'corrupted': source,
-            'cells': [cell.name for cell in self.cells if cell != CLEAN],
-        }
+        cells = [cell.key for cell in self.cells if cell != CLEAN]
+        return {'preset': self.preset, 'corrupted': source, 'cells': cells}
 
-    def pictures(self, cell: Cell) -> LabelMapPictures:
-        """The clean pictures of a cell."""
-        return self._pictures
+    def images(self, cell: Cell) -> LabelMapImages:
+        """The clean images of a cell."""
+        return self._images
 
     def corrupted(self, cell: Cell, dataset: dict) -> dict:
-        """A config of clean pictures as one of a cell's pictures."""
+        """A config of clean images as one of a cell's images."""
         if cell == CLEAN:
             return dataset
         return dict(
             type='mmrobust.CorruptedDataset',
             dataset=dataset,
-            corruption=cell.corruption,
+            corruption=cell.name,
             severity=cell.severity,
             seed=self.seed,
             profile=self.profile,
             corrupted_root=self.corrupted_root,
         )
 
-    def summarize(self, store: CellStore) -> dict:
+    def summarize(self, counts: Mapping[Cell, Confusion]) -> dict[str, Any]:
         """Numbers of all finished cells, for JSON."""
-        corrupted = [cell for cell in self.cells if cell != CLEAN]
-        return cityscapes_c_summary.summarize(store, corrupted, self.groups, self._pictures.class_names)
+        return summarize(counts, self.groups, self.class_names)
 
-    to_csv = staticmethod(cityscapes_c_summary.to_csv)
-    to_markdown = staticmethod(cityscapes_c_summary.to_markdown)
+    @classmethod
+    def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
+        """How they are shown; below them the paper's Table IV, labelled as published, where its cells were run."""
+        miou = Column('mIoU', 'mIoU')
+        tables = (
+            Table(
+                '',
+                'run',
+                (
+                    Column('clean_mIoU', 'clean', interval='inline'),
+                    Column('mPC', 'mPC', interval='inline'),
+                    Column('retention', 'retention', interval='inline'),
+                ),
+            ),
+            Table('groups', 'group', (miou,), 'By group', 'Mean over the corruptions of a kind.'),
+            Table(
+                'corruptions', 'corruption', (miou,), 'By corruption', 'Mean over severities.', 'conditions', ratio='CD'
+            ),
+            Table(
+                'cells',
+                'corruption',
+                (Column('mIoU', 'mIoU', csv=('mIoU', 'mIoU_low', 'mIoU_high')),),
+                'By corruption and severity',
+                role='grid',
+                before=(('clean', 'clean_mIoU'),),
+                csv_row=('corruption', 'severity'),
+                markdown=False,
+            ),
+            Table('severities', 'severity', (miou,), 'By severity', 'Mean of the cells of a severity.', 'severities'),
+            Table(
+                'classes',
+                'class',
+                (Column('clean', 'clean IoU'), Column('corrupted', 'mean corrupted IoU')),
+                'By class',
+                'IoU on clean images, and its mean over all cells. A dash: the class is not in the labels.',
+                'classes',
+            ),
+        )
+        about = (
+            'mIoU in percent. mPC is the mean over corruptions, each the mean over its severities; retention is mPC '
+            f'over clean. Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over images.'
+        )
+        published = None
+        if is_table_iv(results):
+            models = paper_models('IV', 'cityscapes-c/', {'mean': 'cityscapes-c'})
+            published = Published(
+                'paper, Table IV',
+                'mIoU on the 500 validation images of Cityscapes.',
+                'corruptions',
+                'mIoU',
+                ('mPC', 'mean'),
+                {model: {name: str(value) for name, value in rows.items()} for model, rows in models.items()},
+            )
+        protocol = ('num_images', 'seed', 'profile')
+        return Layout(
+            cls.name,
+            'Cityscapes-C',
+            'segmentation',
+            about,
+            tables,
+            main='mPC',
+            clean='clean_mIoU',
+            protocol=protocol,
+            published=published,
+        )
+
+    @classmethod
+    def paper_numbers(cls, results: Mapping, provenance: Mapping) -> tuple[dict[str, float], list[str]]:
+        """mIoU clean, of each corruption, and their mean."""
+        if provenance['num_images'] != CITYSCAPES_IMAGES:
+            return {}, [f'left out: {provenance["num_images"]} images, not all {CITYSCAPES_IMAGES}']
+        values = {'cityscapes': results['clean_mIoU']}
+        if not is_table_iv(results):
+            return values, ['corruptions left out: the cells are not those of --preset kamann']
+        values['cityscapes-c'] = results['mPC']
+        return values | {f'cityscapes-c/{name}': value for name, value in results['corruptions'].items()}, []
+
+
+def is_table_iv(results: Mapping) -> bool:
+    """Whether the cells of a run are those of the paper's Table IV, so that its figures may stand beside these."""
+    return set(results['cells']) == {cell.key for cell in select_cells('kamann')}
+
+
+def summarize(
+    counts: Mapping[Cell, Confusion], groups: Mapping[str, tuple[str, ...]], class_names: Sequence[str]
+) -> dict[str, Any]:
+    """All numbers of a finished run, in percent and unrounded.
+
+    Args:
+        counts: of each cell, the clean one first.
+        groups: corruptions by kind.
+        class_names: K names.
+
+    Returns:
+        A dict for JSON: ``clean_mIoU``, ``mPC``, ``retention``, mIoU of each group, corruption, severity and cell, and
+        the IoU of each class; bootstrap intervals over images of the first three and of each cell; and bootstrap
+        samples, from which another run on the same images gets the interval of a difference.
+    """
+    clean, corrupted = counts[CLEAN], {cell: of for cell, of in counts.items() if cell != CLEAN}
+    miou = {cell: mean_iou(of.confusion) for cell, of in corrupted.items()}
+    clean_samples, *drawn = mean_iou_of_areas(area_samples([clean, *corrupted.values()])).T
+    samples = dict(zip(corrupted, drawn, strict=True))
+    by_corruption, sampled = mean_over_severities(miou), mean_over_severities(samples)
+    clean_miou, mpc = mean_iou(clean.confusion), mean_over_corruptions(by_corruption)
+    mpc_samples = mean_over_corruptions(sampled)
+    draws = {'clean_mIoU': clean_samples, 'mPC': mpc_samples, 'retention': 100 * mpc_samples / clean_samples}
+    shown_groups = {
+        group: [by_corruption[name] for name in names if name in by_corruption] for group, names in groups.items()
+    }
+    severities = sorted({cell.severity for cell in corrupted})
+    labelled = clean.confusion.any(axis=1)
+    mean_class_iou = _nanmean(np.stack([class_iou(of.confusion) for of in corrupted.values()]), labelled)
+    return {
+        'clean_mIoU': clean_miou,
+        'clean_mIoU_interval': interval(clean_samples),
+        'mPC': mpc,
+        'mPC_interval': interval(mpc_samples),
+        'retention': retention(mpc, clean_miou),
+        'retention_interval': interval(draws['retention']),
+        'groups': {group: float(np.mean(values)) for group, values in shown_groups.items() if values},
+        'corruptions': by_corruption,
+        'severities': {
+            str(level): float(np.mean([value for cell, value in miou.items() if cell.severity == level]))
+            for level in severities
+        },
+        'cells': {cell.key: {'mIoU': miou[cell], 'mIoU_interval': interval(samples[cell])} for cell in corrupted},
+        'classes': by_class(class_names, {'clean': class_iou(clean.confusion), 'corrupted': mean_class_iou}),
+        'bootstrap': bootstrap_record(clean.images, **draws, corruptions=sampled),
+    }
+
+
+def _nanmean(ious: np.ndarray, labelled: np.ndarray) -> np.ndarray:
+    """Mean over cells of the IoU of each class ``(cells, K)``; NaN for a class that is in no label."""
+    return np.array([np.nanmean(of) if there else np.nan for of, there in zip(ious.T, labelled, strict=True)])

@@ -1,40 +1,69 @@
 """ImageNet-C: error of a classifier under common corruptions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from mmengine.config import Config
 
-from mmrobust.corruptions import EXTRA, GROUPS
+from mmrobust.corruptions import EXTRA, GROUPS, SEVERITIES
 from mmrobust.datasets.imagenet_variants import check_imagenet_c
-from mmrobust.evaluation.benchmarks import imagenet_c_summary
-from mmrobust.evaluation.benchmarks.cell_store import CellStore
-from mmrobust.evaluation.benchmarks.classification_benchmark import ClassificationBenchmark
-from mmrobust.evaluation.benchmarks.pictures import LabelledPictures
-from mmrobust.evaluation.protocols import CLEAN, Cell, select_cells
+from mmrobust.evaluation.benchmarks.classification_base import (
+    IMAGENET_IMAGES,
+    ClassificationBenchmark,
+    error_samples,
+    too_few,
+)
+from mmrobust.evaluation.benchmarks.presets import select_cells
+from mmrobust.evaluation.cells import CLEAN, Cell
+from mmrobust.evaluation.counts import Predictions
+from mmrobust.evaluation.images import LabelledImages
+from mmrobust.evaluation.report import Column, Layout, Published, Table, at
+from mmrobust.evaluation.statistics import (
+    INTERVAL_LEVEL,
+    bootstrap_record,
+    corruption_errors,
+    interval,
+    mean_corruption_error,
+    mean_over_severities,
+    relative_corruption_errors,
+)
 from mmrobust.files import read_json
+from mmrobust.model_zoo.paper_tables import paper_models
+from mmrobust.registry import BENCHMARKS
+
+__all__ = ['ImageNetC', 'summarize']
 
 CROP = dict(type='CenterCrop', crop_size=224)
+FIFTEEN = [name for names in GROUPS.values() for name in names]
+OFFICIAL, ON_THE_FLY = 'official', 'on the fly'
+SOURCES = {
+    OFFICIAL: 'The corrupted images are the official JPEGs.',
+    ON_THE_FLY: 'The corrupted images were made on the fly, without the JPEG step of the official ones: these numbers '
+    'must not be compared with published ones.',
+}
 
 
+@BENCHMARKS.register_module(name='imagenet-c')
 class ImageNetC(ClassificationBenchmark):
     """ImageNet-C (Hendrycks and Dietterich, ICLR 2019), or its counterpart over another data set.
 
-    The official pictures are JPEGs that were made once; they are 224 x 224, and go to the model without a resize. On
-    the fly, the test pictures of the config are corrupted after its resize and crop, with imagecorruptions' algorithms
+    The official images are JPEGs that were made once; they are 224 x 224, and go to the model without a resize. On
+    the fly, the test images of the config are corrupted after its resize and crop, with imagecorruptions' algorithms
     and without a JPEG step: close, but not the same, so a report says which it is and a folder never mixes them.
 
     Args:
         config: its ``test_dataloader`` names the clean data and the pipeline.
-        data_root: folder of the official pictures, ``<corruption>/<severity>/<wnid>/*.JPEG``; None corrupts on the fly.
+        data_root: folder of the official images, ``<corruption>/<severity>/<wnid>/*.JPEG``; None corrupts on the fly.
         corruptions: some of the 15 (or 4 extra) corruptions; None takes the 15.
         severities: some of 1 to 5; None takes all. mCE needs all 15 and all 5.
         extras: take the 4 extra corruptions too; they stay out of every mean over the 15.
         seed: of corruptions on the fly.
-        reference: ``results.json`` of the network that CE is relative to, on the same pictures; None takes AlexNet,
+        reference: ``results.json`` of the network that CE is relative to, on the same images; None takes AlexNet,
             which was measured on ImageNet only.
-        max_images: take this many pictures, spread evenly; None takes all.
-        expected_images: how many pictures each folder must have; None means 50000.
+        max_images: take this many images, spread evenly; None takes all.
+        expected_images: how many images each folder must have; None means 50000.
 
     Raises:
         ValueError: a value is not allowed, the reference is of another protocol, or class folders are wrong.
@@ -42,6 +71,16 @@ class ImageNetC(ClassificationBenchmark):
     """
 
     name = 'imagenet-c'
+    numbers = ('clean_error', 'mean_error', 'mCE', 'relative_mCE', 'normalised_by')
+    sections = ('corruptions', 'cells')
+    options = {
+        'corruptions': dict(nargs='+', metavar='NAME', help='these instead of the usual ones'),
+        'severities': dict(nargs='+', type=int, metavar='1-5', help='these instead of the usual ones'),
+        'extras': dict(action='store_true', default=None, help='also the 4 extra corruptions'),
+        'seed': dict(type=int, help='of the random corruptions (default: 0)'),
+        'reference': dict(metavar='RESULTS.json', help='network that CE is relative to (default: AlexNet)'),
+        'expected_images': dict(type=int, help='images per folder (default: the published number)'),
+    }
 
     def __init__(
         self,
@@ -55,51 +94,54 @@ class ImageNetC(ClassificationBenchmark):
         max_images: int | None = None,
         expected_images: int | None = None,
     ) -> None:
-        names = corruptions or [name for names in GROUPS.values() for name in names] + (list(EXTRA) if extras else [])
-        self.cells = [CLEAN, *select_cells('michaelis', names, severities)]
+        self.cells = [
+            CLEAN,
+            *select_cells('michaelis', corruptions or FIFTEEN + (list(EXTRA) if extras else []), severities),
+        ]
         self.seed = seed
-        self.data_root = data_root
+        self.corrupted_root = data_root
         self.scope = config.get('default_scope') or 'mmpretrain'
         self.max_images = max_images
         self.expected_images = expected_images
-        self._clean = LabelledPictures(config.test_dataloader.dataset, self.scope, max_images)
+        self._clean = LabelledImages(config.test_dataloader.dataset, self.scope, max_images)
+        self.data_root = data_root or self._clean.root
         self.reference = None if reference is None else self._read_reference(reference)
 
     @property
-    def identity(self) -> dict:
+    def identity(self) -> dict[str, Any]:
         """What of the benchmark decides the numbers."""
-        source = 'on the fly' if self.data_root is None else 'official'
+        source = ON_THE_FLY if self.corrupted_root is None else OFFICIAL
         return {'benchmark': self.name, 'corrupted': source, 'seed': self.seed, 'num_images': self._clean.size}
 
     @property
-    def protocol(self) -> dict:
+    def protocol(self) -> dict[str, Any]:
         """What else to say of it beside the results."""
-        corrupted = [cell.name for cell in self.cells if cell != CLEAN]
-        return {'data_root': self.data_root, 'normalised_by': self._normalised_by(), 'cells': corrupted}
+        cells = [cell.key for cell in self.cells if cell != CLEAN]
+        return {'data_root': self.corrupted_root, 'normalised_by': self._normalised_by(), 'cells': cells}
 
-    def pictures(self, cell: Cell) -> LabelledPictures:
-        """The pictures of a cell: for corruptions on the fly, the clean ones."""
-        if cell == CLEAN or self.data_root is None:
+    def images(self, cell: Cell) -> LabelledImages:
+        """The images of a cell: for corruptions on the fly, the clean ones."""
+        if cell == CLEAN or self.corrupted_root is None:
             return self._clean
         pipeline = list(self._clean.dataset['pipeline'])
         dataset = dict(
             type='mmrobust.ImageNetVariant',
             variant='imagenet-c',
-            data_root=self.data_root,
-            corruption=cell.corruption,
+            data_root=self.corrupted_root,
+            corruption=cell.name,
             severity=cell.severity,
             expected_images=self.expected_images,
             pipeline=[pipeline[0], CROP, pipeline[-1]],
         )
-        return LabelledPictures(dataset, self.scope, self.max_images)
+        return LabelledImages(dataset, self.scope, self.max_images)
 
     def corrupted(self, cell: Cell, dataset: dict) -> dict:
-        """A config of a cell's pictures, with the corruption after the crop if it is made on the fly."""
-        if cell == CLEAN or self.data_root is not None:
+        """A config of a cell's images, with the corruption after the crop if it is made on the fly."""
+        if cell == CLEAN or self.corrupted_root is not None:
             return dataset
         corrupt = dict(
             type='mmrobust.Corrupt',
-            corruption=cell.corruption,
+            corruption=cell.name,
             severity=cell.severity,
             data_root=dataset.get('data_root'),
             seed=self.seed,
@@ -110,22 +152,97 @@ class ImageNetC(ClassificationBenchmark):
         """Look for the folders of all these cells, before hours are spent on those that are there.
 
         Raises:
-            FileNotFoundError: a folder of the official pictures is missing; the sentence says which.
+            FileNotFoundError: a folder of the official images is missing; the sentence says which.
         """
-        if self.data_root is not None:
-            check_imagenet_c(self.data_root, [cell for cell in cells if cell != CLEAN])
+        if self.corrupted_root is not None:
+            check_imagenet_c(self.corrupted_root, [cell for cell in cells if cell != CLEAN])
 
     def size(self, cell: Cell) -> int:
-        """Number of pictures of a cell, without looking at the disk."""
+        """Number of images of a cell, without looking at the disk."""
         return self._clean.size
 
-    def summarize(self, store: CellStore) -> dict:
+    def summarize(self, counts: Mapping[Cell, Predictions]) -> dict[str, Any]:
         """Numbers of all finished cells, for JSON."""
-        corrupted = [cell for cell in self.cells if cell != CLEAN]
-        return imagenet_c_summary.summarize(store, corrupted, self._normalised_by(), self.reference)
+        return summarize(counts, self._normalised_by(), self.reference)
 
-    to_csv = staticmethod(imagenet_c_summary.to_csv)
-    to_markdown = staticmethod(imagenet_c_summary.to_markdown)
+    @classmethod
+    def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
+        """How they are shown; below them Table 3, labelled as published, beside CE of its protocol only."""
+        by, source = results['normalised_by'], provenance.get('corrupted')
+        for where, text in (('results / normalised_by', by), ('provenance / corrupted', source)):
+            if not isinstance(text, str | None):
+                raise ValueError(f'{where} must be a text or null, got {str(text)[:80]!r}')
+        inline = dict(better='lower', interval='inline')
+        headline = (
+            Column('clean_error', 'clean error', **inline),
+            Column('mCE', 'mCE', **inline, same='normalised_by'),
+            Column('relative_mCE', 'relative mCE', **inline, same='normalised_by'),
+            Column('mean_error', 'mean error', **inline),
+        )
+        columns = (Column('CE', 'CE', 'lower'), Column('relative_CE', 'relative CE', 'lower'))
+        corruptions = results['corruptions']
+        tables = (
+            Table('', 'run', headline),
+            Table(
+                'corruptions',
+                'corruption',
+                (Column('error', 'error', 'lower'), *columns),
+                'By corruption',
+                'Error is the mean over the severities that were run. CE needs all 5 of them and a network to be '
+                'relative to.',
+                'conditions',
+                apart=tuple(name for name in corruptions if at(corruptions, name, 'extra')),
+            ),
+            Table(
+                'cells',
+                'corruption',
+                (Column('error', 'error', 'lower', csv=('error', 'error_low', 'error_high')),),
+                'By corruption and severity',
+                role='grid',
+                before=(('clean', 'clean_error'),),
+                csv_row=('corruption', 'severity'),
+                markdown=False,
+            ),
+        )
+        network = by or 'no network, so there is no CE'
+        about = (
+            'Top-1 error in percent. CE is the error over that of a reference network, both summed over severities; '
+            f'mCE is its mean over the 15 corruptions. Here the reference is {network}. '
+            f'Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over images.'
+        )
+        sentences = (
+            SOURCES.get(source, 'It is not recorded whether the corrupted images are the official JPEGs.'),
+            f'CE is relative to {by}.' if by else 'There is no network that CE could be relative to.',
+            *_why_no_number(results),
+        )
+        protocol = ('corrupted', 'normalised_by', 'num_images', 'seed')
+        return Layout(
+            cls.name,
+            'ImageNet-C',
+            'classification',
+            about,
+            tables,
+            main='mean_error' if results['mCE'] is None else 'mCE',
+            clean='clean_error',
+            protocol=protocol,
+            sentences=sentences,
+            published=_published() if by == 'AlexNet' and source == OFFICIAL and _is_whole(results) else None,
+        )
+
+    @classmethod
+    def paper_numbers(cls, results: Mapping, provenance: Mapping) -> tuple[dict[str, float], list[str]]:
+        """Accuracy on clean images, mCE, and CE of each corruption."""
+        remarks = too_few(provenance['num_images'], IMAGENET_IMAGES)
+        if remarks:
+            return {}, remarks
+        values = {'imagenet': 100 - results['clean_error']}
+        if results['mCE'] is None or results['normalised_by'] != 'AlexNet':
+            return values, ['CE left out: it needs all 15 corruptions at 5 severities, relative to AlexNet']
+        values['mce'] = results['mCE']
+        values |= {f'ce/{name}': row['CE'] for name, row in results['corruptions'].items() if not row['extra']}
+        if provenance['corrupted'] != OFFICIAL:
+            remarks.append("CE is of corruptions on the fly, not of ImageNet-C's own images")
+        return values, remarks
 
     def _normalised_by(self) -> str | None:
         if self.reference is not None:
@@ -145,3 +262,119 @@ class ImageNetC(ClassificationBenchmark):
         if wrong:
             raise ValueError(f'the reference {path} is of another protocol ({"; ".join(wrong)})')
         return content
+
+
+def _why_no_number(results: Mapping) -> list[str]:
+    """What a dash in the headline means."""
+    reasons = []
+    if results['mCE'] is None:
+        reasons.append(
+            'there is no mCE without a network that CE is relative to'
+            if results['normalised_by'] is None
+            else 'there is no mCE, because not all 15 corruptions were run at all 5 severities'
+        )
+    if results['mean_error'] is None:
+        reasons.append('there is no mean error, because none of the 15 corruptions was run')
+    return [f'A dash: {reason}.' for reason in reasons]
+
+
+def _is_whole(results: Mapping) -> bool:
+    return set(results['cells']) >= {f'{name}_{severity}' for name in FIFTEEN for severity in SEVERITIES}
+
+
+def _published() -> Published:
+    models = paper_models('3', 'ce/', {'mCE': 'mce'})
+    return Published(
+        'paper, Table 3',
+        'CE relative to AlexNet on the 50,000 official images of each cell.',
+        'corruptions',
+        'CE',
+        ('mCE', 'mCE'),
+        {
+            model: {name: str(value) if name == 'mCE' else f'{value:.2f}' for name, value in rows.items()}
+            for model, rows in models.items()
+        },
+    )
+
+
+def summarize(
+    counts: Mapping[Cell, Predictions], normalised_by: str | None, reference: dict | None = None
+) -> dict[str, Any]:
+    """All numbers of a finished run, in percent and unrounded.
+
+    Args:
+        counts: of each cell, the clean one first.
+        normalised_by: name of the network that CE is relative to; None gives no CE.
+        reference: content of its ``results.json``; None means AlexNet.
+
+    Returns:
+        A dict for JSON: ``clean_error``; ``mean_error`` over the corruptions of the benchmark, each the mean over its
+        severities; ``mCE`` and ``relative_mCE`` where all 15 x 5 cells were run and there is a network to divide by;
+        error, CE and relative CE of each corruption, None where the reference makes no errors to divide by;
+        bootstrap intervals over images, and the samples.
+    """
+    clean, corrupted = counts[CLEAN], {cell: of for cell, of in counts.items() if cell != CLEAN}
+    cells = list(corrupted)
+    errors = {cell: of.score for cell, of in corrupted.items()}
+    clean_samples, *drawn = error_samples([clean, *corrupted.values()])
+    samples = dict(zip(cells, drawn, strict=True))
+    by_corruption, sampled = mean_over_severities(errors), mean_over_severities(samples)
+    benchmark = [name for name in by_corruption if name not in EXTRA]
+    levels = {name: {cell.severity for cell in cells if cell.name == name} for name in by_corruption}
+    whole = [name for name, found in levels.items() if len(found) == 5]  # CE is defined over all severities
+    ce, relative, ce_samples, relative_samples = {}, {}, {}, {}
+    if normalised_by is not None and whole:
+        divisors = of_reference = None
+        if reference is not None:
+            of_reference, rows = reference['results']['clean_error'], reference['results']['cells']
+            divisors = {Cell.of_key(name): cell['error'] for name, cell in rows.items()}
+        ce, ce_samples = (corruption_errors(_dividable(of, whole, divisors, 0), divisors) for of in (errors, samples))
+        relative, relative_samples = (
+            relative_corruption_errors(_dividable(of, whole, divisors, of_reference), at_clean, divisors, of_reference)
+            for of, at_clean in ((errors, clean.score), (samples, clean_samples))
+        )
+    summary: dict[str, Any] = {
+        'clean_error': clean.score,
+        'clean_error_interval': interval(clean_samples),
+        'mean_error': None,
+        'mCE': None,
+        'relative_mCE': None,
+        'normalised_by': normalised_by,
+    }
+    bootstrap = {'clean_error': clean_samples}
+    if benchmark:
+        bootstrap['mean_error'] = np.mean([sampled[name] for name in benchmark], axis=0)
+        summary['mean_error'] = float(np.mean([by_corruption[name] for name in benchmark]))
+        summary['mean_error_interval'] = interval(bootstrap['mean_error'])
+    for key, values, of_values in (('mCE', ce, ce_samples), ('relative_mCE', relative, relative_samples)):
+        of_benchmark = {name: value for name, value in values.items() if name not in EXTRA}
+        if len(of_benchmark) == 15:
+            summary[key] = float(mean_corruption_error(of_benchmark))
+            bootstrap[key] = mean_corruption_error({name: of_values[name] for name in of_benchmark})
+            summary[f'{key}_interval'] = interval(bootstrap[key])
+    return summary | {
+        'corruptions': {
+            name: {
+                'error': float(value),
+                'CE': _number(ce.get(name)),
+                'relative_CE': _number(relative.get(name)),
+                'extra': name in EXTRA,
+            }
+            for name, value in by_corruption.items()
+        },
+        'cells': {cell.key: {'error': errors[cell], 'error_interval': interval(samples[cell])} for cell in cells},
+        'bootstrap': bootstrap_record(clean.images, **bootstrap, corruptions=sampled),
+    }
+
+
+def _dividable(
+    values: dict[Cell, Any], whole: Sequence[str], divisors: dict[Cell, float] | None, floor: float | None
+) -> dict[Cell, Any]:
+    """Those of the corruptions on which the reference's error is above the floor: no other has a quotient."""
+    found = {} if divisors is None else mean_over_severities(divisors)
+    above = [name for name in whole if divisors is None or found.get(name, 0) > floor]
+    return {cell: value for cell, value in values.items() if cell.name in above}
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None else float(value)

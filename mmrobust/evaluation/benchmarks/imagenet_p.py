@@ -1,24 +1,39 @@
-"""ImageNet-P: how steady a classifier is while a picture changes gradually."""
+"""ImageNet-P: how steady a classifier is while an image changes gradually."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from mmengine.config import Config
 from torch.utils.data import DataLoader
 
 from mmrobust.datasets.imagenet_p import ImageNetP as ImageNetPDataset
 from mmrobust.datasets.transforms.corrupt import name_below
-from mmrobust.evaluation.benchmarks import imagenet_p_summary
-from mmrobust.evaluation.benchmarks.cell_store import CellStore
-from mmrobust.evaluation.benchmarks.classification import ClassificationModel
-from mmrobust.evaluation.benchmarks.pictures import evenly
-from mmrobust.evaluation.benchmarks.sequence_result import SequenceResult, Stability
-from mmrobust.evaluation.functional import flip_probability, top5, top5_distance
-from mmrobust.evaluation.functional.perturbation_stability import EXTRA_PERTURBATIONS, PERTURBATIONS, frame_pairs
-from mmrobust.evaluation.protocols import Cell
+from mmrobust.evaluation.benchmarks.base import Benchmark
+from mmrobust.evaluation.cells import Cell
+from mmrobust.evaluation.counts import Flips, Stability
+from mmrobust.evaluation.images import evenly
+from mmrobust.evaluation.models.classification import ClassificationModel
+from mmrobust.evaluation.report import Column, Layout, Table
+from mmrobust.evaluation.statistics import (
+    INTERVAL_LEVEL,
+    bootstrap_record,
+    flip_probability,
+    flip_rates,
+    interval,
+    mean_flip_rate,
+    resampled_sums,
+    top5,
+    top5_distance,
+)
+from mmrobust.evaluation.statistics.perturbation_stability import EXTRA_PERTURBATIONS, PERTURBATIONS, frame_pairs
+from mmrobust.registry import BENCHMARKS
 from mmrobust.sigterm import outlive_sigterm
 
+__all__ = ['ImageNetP', 'summarize']
 
-class ImageNetP:
+
+@BENCHMARKS.register_module(name='imagenet-p')
+class ImageNetP(Benchmark):
     """ImageNet-P (Hendrycks and Dietterich, ICLR 2019); a cell is a perturbation.
 
     The frames are 224 x 224 and go to the model as they are.
@@ -37,8 +52,15 @@ class ImageNetP:
 
     name = 'imagenet-p'
     measure = 'flip probability'
+    unit = 'video'
     model_type = ClassificationModel
-    result_type = SequenceResult
+    counts_type = Flips
+    numbers = ('mFR',)
+    sections = ('perturbations',)
+    options = {
+        'perturbations': dict(nargs='+', metavar='NAME', help='default: the 10'),
+        'difficulty': dict(type=int, choices=[1, 2, 3], help='default: 1'),
+    }
 
     def __init__(
         self,
@@ -60,46 +82,111 @@ class ImageNetP:
         self.cells = list(self._videos)
 
     @property
-    def identity(self) -> dict:
+    def identity(self) -> dict[str, Any]:
         """What of the benchmark decides the numbers."""
-        sizes = {cell.name: self.size(cell) for cell in self.cells}
+        sizes = {cell.key: self.size(cell) for cell in self.cells}
         return {'benchmark': self.name, 'difficulty': self.difficulty, 'num_images': sizes}
-
-    @property
-    def protocol(self) -> dict:
-        """What else to say of it beside the results."""
-        return {'cells': [cell.name for cell in self.cells]}
 
     def size(self, cell: Cell) -> int:
         """Number of videos of a cell."""
         return len(self._videos[cell])
 
-    def run(
-        self, model: ClassificationModel, cell: Cell, on_picture: Callable[[], None] = lambda: None
-    ) -> SequenceResult:
+    def run(self, model: ClassificationModel, cell: Cell, on_image: Callable[[], None] = lambda: None) -> Flips:
         """Score all frames of all videos of a perturbation, and compare them.
 
         Raises:
             ValueError: a video is broken.
         """
-        perturbation, found = cell.corruption, {}
+        found = {}
         workers = model.loader_cfg['num_workers']
         loader = DataLoader(self._videos[cell], batch_size=None, num_workers=workers, collate_fn=lambda x: x)
         outlive_sigterm(loader)
         for sample in loader:
             scores = model.frames(sample['frames'])
-            pairs = len(frame_pairs(len(scores), perturbation, self.difficulty)[1])
-            flips = flip_probability(scores.argmax(1), perturbation, self.difficulty) * pairs
-            distance = top5_distance(top5(scores), perturbation, self.difficulty) * pairs
+            pairs = len(frame_pairs(len(scores), cell.name, self.difficulty)[1])
+            flips = flip_probability(scores.argmax(1), cell.name, self.difficulty) * pairs
+            distance = top5_distance(top5(scores), cell.name, self.difficulty) * pairs
             name = name_below(str(self.data_root), sample['video_path'])
             found[name] = Stability(round(float(flips)), round(float(distance)), pairs)
-            on_picture()
+            on_image()
         assert len(found) == self.size(cell), 'every video must be counted once'
-        return SequenceResult(found)
+        return Flips(found)
 
-    def summarize(self, store: CellStore) -> dict:
+    def summarize(self, counts: Mapping[Cell, Flips]) -> dict[str, Any]:
         """Numbers of all finished perturbations, for JSON."""
-        return imagenet_p_summary.summarize(store, self.cells, self.difficulty)
+        return summarize(counts, self.difficulty)
 
-    to_csv = staticmethod(imagenet_p_summary.to_csv)
-    to_markdown = staticmethod(imagenet_p_summary.to_markdown)
+    @classmethod
+    def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
+        """How they are shown."""
+        columns = (
+            Column('flip_probability', 'FP', 'lower', interval='column', csv=('flip_probability', 'low', 'high')),
+            Column('FR', 'FR', 'lower', csv=('FR',)),
+            Column('uT5D', 'uT5D', 'lower', decimals=3, csv=('uT5D',)),
+            Column('num_videos', 'videos', '', decimals=0, csv=('num_videos',), markdown=False),
+        )
+        extra = tuple(name for name in results['perturbations'] if name in EXTRA_PERTURBATIONS)
+        tables = (
+            Table('', 'run', (Column('mFR', 'mFR', 'lower', interval='inline'),)),
+            Table('perturbations', 'perturbation', columns, role='conditions', apart=extra, csv_row=('perturbation',)),
+        )
+        about = (
+            'FP is the share in percent of compared frames whose prediction differs, FR that over the FP of AlexNet, '
+            'mFR the mean FR of the 10 perturbations. uT5D is the distance of the five best classes, not divided by '
+            f'that of AlexNet, which is not published. Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over videos.'
+        )
+        none = ('A dash: FR is defined at difficulty 1 only, and mFR needs all 10 perturbations there.',)
+        return Layout(
+            cls.name,
+            'ImageNet-P',
+            'classification',
+            about,
+            tables,
+            main='mFR',
+            protocol=('difficulty', 'num_images'),
+            sentences=none if results['mFR'] is None else (),
+            unit=cls.unit,
+        )
+
+    @classmethod
+    def paper_numbers(cls, results: Mapping, provenance: Mapping) -> tuple[dict[str, float], list[str]]:
+        """mFR."""
+        if results['mFR'] is None:
+            return {}, ['left out: mFR needs all 10 perturbations at difficulty 1']
+        videos = min(provenance['num_images'].values())
+        return {'mfr': results['mFR']}, [f'mFR is of {videos} videos of each perturbation']
+
+
+def summarize(counts: Mapping[Cell, Flips], difficulty: int) -> dict[str, Any]:
+    """All numbers of a finished run, unrounded, for JSON.
+
+    Flip probabilities and rates are in percent, uT5D is 0 to 15. FR and mFR are relative to AlexNet at difficulty 1,
+    and are None at another; mFR is over the 10 perturbations of the benchmark. Intervals: bootstrap over videos, whose
+    samples are there too, so that another run on the same videos gets the interval of a difference.
+    """
+    results = {cell.key: of for cell, of in counts.items()}
+    rows, probabilities, samples = {}, {}, {}
+    for name, result in results.items():
+        flips = result.flip_probabilities
+        drawn = resampled_sums(flips) / len(flips)
+        probabilities[name], samples[name] = flips.mean(), drawn
+        rows[name] = {
+            'flip_probability': 100 * float(flips.mean()),
+            'flip_probability_interval': interval(100 * drawn),
+            'uT5D': float(result.distances.mean()),
+            'FR': None,
+            'num_videos': len(flips),
+            'bootstrap': bootstrap_record(result.videos, flip_probability=100 * drawn),
+        }
+    summary: dict[str, Any] = {'perturbations': rows, 'mFR': None}
+    if difficulty == 1:
+        rates, drawn_rates = flip_rates(probabilities), flip_rates(samples)
+        for name, rate in rates.items():
+            rows[name]['FR'] = float(rate)
+        if all(name in rates for name in PERTURBATIONS):
+            summary['mFR'] = float(mean_flip_rate({name: rates[name] for name in PERTURBATIONS}))
+            drawn = mean_flip_rate({name: drawn_rates[name] for name in PERTURBATIONS})
+            summary['mFR_interval'] = interval(drawn)
+            videos = [video for name in PERTURBATIONS for video in results[name].videos]
+            summary['bootstrap'] = bootstrap_record(videos, mFR=drawn)
+    return summary

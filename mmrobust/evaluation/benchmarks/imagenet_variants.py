@@ -1,21 +1,25 @@
-"""ImageNet-A, -R, -Sketch and -V2: a classifier on pictures of another kind."""
+"""ImageNet-A, -R, -Sketch and -V2: a classifier on images of another kind."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mmengine.config import Config
 
 from mmrobust.datasets.imagenet_variants import VARIANTS
-from mmrobust.evaluation.benchmarks import error_table
-from mmrobust.evaluation.benchmarks.cell_store import CellStore
-from mmrobust.evaluation.benchmarks.classification_benchmark import ClassificationBenchmark
-from mmrobust.evaluation.benchmarks.pictures import LabelledPictures
-from mmrobust.evaluation.protocols import CLEAN, Cell
+from mmrobust.evaluation.benchmarks.classification_base import ErrorTable, error_layout, too_few
+from mmrobust.evaluation.cells import CLEAN, Cell
+from mmrobust.evaluation.images import LabelledImages
+from mmrobust.evaluation.report import Layout
+from mmrobust.registry import BENCHMARKS
+
+__all__ = ['RELATIVES', 'ImageNetVariants']
 
 RELATIVES = tuple(variant for variant in VARIANTS if variant not in ('imagenet', 'imagenet-c'))
 
 
-class ImageNetVariants(ClassificationBenchmark):
-    """The clean test pictures, and each variant; a cell is a variant.
+@BENCHMARKS.register_module(name='imagenet-variants')
+class ImageNetVariants(ErrorTable):
+    """The clean test images, and each variant; a cell is a variant.
 
     Predictions on ImageNet-A and -R are among their 200 classes.
 
@@ -23,8 +27,8 @@ class ImageNetVariants(ClassificationBenchmark):
         config: its ``test_dataloader`` names the clean data and the pipeline, which all variants go through.
         data_root: folder with ``imagenet-a``, ``imagenet-r``, ...
         variants: some of imagenet-v2, imagenet-a, imagenet-r and imagenet-sketch.
-        max_images: take this many pictures of each, spread evenly; None takes all.
-        expected_images: how many pictures each variant must have; None means the published numbers.
+        max_images: take this many images of each, spread evenly; None takes all.
+        expected_images: how many images each variant must have; None means the published numbers.
 
     Raises:
         ValueError: a value is not allowed, or class folders are wrong.
@@ -32,6 +36,10 @@ class ImageNetVariants(ClassificationBenchmark):
     """
 
     name = 'imagenet-variants'
+    options = {
+        'variants': dict(nargs='+', choices=RELATIVES, help='default: all'),
+        'expected_images': dict(type=int, help='images per folder (default: the published number)'),
+    }
 
     def __init__(
         self,
@@ -43,7 +51,8 @@ class ImageNetVariants(ClassificationBenchmark):
     ) -> None:
         scope = config.get('default_scope') or 'mmpretrain'
         clean = config.test_dataloader.dataset
-        self._pictures = {CLEAN: LabelledPictures(clean, scope, max_images)}
+        self.data_root = data_root
+        self._images = {CLEAN: LabelledImages(clean, scope, max_images)}
         for variant in variants:
             if variant not in RELATIVES:
                 raise ValueError(f'variants must be some of {", ".join(RELATIVES)}, got {variant!r}')
@@ -54,26 +63,36 @@ class ImageNetVariants(ClassificationBenchmark):
                 expected_images=expected_images,
                 pipeline=clean.pipeline,
             )
-            self._pictures[Cell(variant)] = LabelledPictures(dataset, scope, max_images)
-        self.cells = list(self._pictures)
+            self._images[Cell(variant)] = LabelledImages(dataset, scope, max_images)
+        self.cells = list(self._images)
 
     @property
-    def identity(self) -> dict:
+    def identity(self) -> dict[str, Any]:
         """What of the benchmark decides the numbers."""
-        return {'benchmark': self.name, 'num_images': {cell.name: self.size(cell) for cell in self.cells}}
+        return {'benchmark': self.name, 'num_images': {cell.key: self.size(cell) for cell in self.cells}}
 
-    @property
-    def protocol(self) -> dict:
-        """What else to say of it beside the results."""
-        return {'cells': [cell.name for cell in self.cells]}
+    def images(self, cell: Cell) -> LabelledImages:
+        """The images of a variant."""
+        return self._images[cell]
 
-    def pictures(self, cell: Cell) -> LabelledPictures:
-        """The pictures of a variant."""
-        return self._pictures[cell]
+    @classmethod
+    def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
+        """How they are shown."""
+        among = ('On ImageNet-A and -R the prediction is among their 200 classes.',)
+        names = [name for name in results['cells'] if name != 'clean']
+        return error_layout(
+            cls.name, 'ImageNet variants', results, 'variant', names[0] if names else 'clean', ('num_images',), among
+        )
 
-    def summarize(self, store: CellStore) -> dict:
-        """Numbers of all finished cells, for JSON."""
-        return error_table.summarize(store, self.cells)
-
-    to_csv = staticmethod(error_table.to_csv)
-    to_markdown = staticmethod(error_table.to_markdown)
+    @classmethod
+    def paper_numbers(cls, results: Mapping, provenance: Mapping) -> tuple[dict[str, float], list[str]]:
+        """Accuracy on clean images, ImageNet-A and -R."""
+        values, remarks = {}, []
+        for cell, measure in (('clean', 'imagenet'), ('imagenet-a', 'imagenet-a'), ('imagenet-r', 'imagenet-r')):
+            if cell in results['cells']:
+                expected = VARIANTS['imagenet' if cell == 'clean' else cell].num_pictures
+                missing = too_few(provenance['num_images'][cell], expected, f'{cell} ')
+                remarks += missing
+                if not missing:
+                    values[measure] = 100 - results['cells'][cell]['error']
+        return values, remarks

@@ -4,20 +4,20 @@ import io
 import numpy as np
 import pytest
 
-from mmrobust.evaluation.benchmarks import Cell, CellStore, ConfusionResult
-from mmrobust.evaluation.benchmarks.acdc_summary import summarize, to_csv, to_markdown
-
-CELLS = [Cell('fog'), Cell('night')]
+from mmrobust.evaluation.benchmarks.acdc import ACDC, summarize
+from mmrobust.evaluation.cells import Cell
+from mmrobust.evaluation.counts import Confusion
+from mmrobust.evaluation.renderers import to_csv, to_markdown
+from mmrobust.evaluation.report import Report
 
 
 @pytest.fixture
-def summary(tmp_path):
+def summary():
     """Fog: class 0 is right on 80 of 100 pixels, the rest goes to class 1. Night: 300 pixels of class 1, all right."""
-    store = CellStore(tmp_path, ConfusionResult, {})
-    store.write(CELLS[0], ConfusionResult.of_matrices({'a': np.array([[50, 0, 0], [0, 0, 0], [0, 0, 0]]),
-                                                  'b': np.array([[30, 20, 0], [0, 0, 0], [0, 0, 0]])}))  # fmt: skip
-    store.write(CELLS[1], ConfusionResult.of_matrices({'c': np.array([[0, 0, 0], [0, 300, 0], [0, 0, 0]])}))
-    return summarize(store, CELLS, ['road', 'car', 'train'])
+    fog = {'a': np.array([[50, 0, 0], [0, 0, 0], [0, 0, 0]]), 'b': np.array([[30, 20, 0], [0, 0, 0], [0, 0, 0]])}
+    night = {'c': np.array([[0, 0, 0], [0, 300, 0], [0, 0, 0]])}
+    counts = {Cell('fog'): Confusion.of_matrices(fog), Cell('night'): Confusion.of_matrices(night)}
+    return summarize(counts, ['road', 'car', 'train'])
 
 
 def test_mean_of_conditions_is_not_the_pooled_one(summary):
@@ -42,9 +42,10 @@ def test_interval_draws_within_each_condition(summary):
 
 
 def test_tables(summary):
-    rows = list(csv.DictReader(io.StringIO(to_csv(summary))))
+    report = Report(ACDC.layout(summary, {}), summary, {})
+    rows = list(csv.DictReader(io.StringIO(to_csv(report))))
     assert [row['condition'] for row in rows] == ['fog', 'night', 'pooled']
     assert float(rows[0]['mIoU']) == pytest.approx(40) and float(rows[0]['mIoU_high']) == 100
-    page = to_markdown(summary, 'model on acdc')
+    page = to_markdown(report, 'model on acdc')
     assert '| fog | night | mean | pooled |' in page and '| 40.00 | 100.00 | 70.00 | 86.88 |' in page
     assert '| train | - | - | - |' in page

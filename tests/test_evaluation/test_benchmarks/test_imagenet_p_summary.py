@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 
-from mmrobust.evaluation.benchmarks import Cell, CellStore, SequenceResult
-from mmrobust.evaluation.benchmarks.imagenet_p_summary import summarize, to_csv, to_markdown
-from mmrobust.evaluation.benchmarks.sequence_result import Stability
-from mmrobust.evaluation.functional import ALEXNET_FLIP_PROBABILITIES
-from mmrobust.evaluation.functional.perturbation_stability import PERTURBATIONS
-from mmrobust.visualization.robustness_numbers import paired_interval
+from mmrobust.evaluation.benchmarks.imagenet_p import ImageNetP, summarize
+from mmrobust.evaluation.cells import Cell
+from mmrobust.evaluation.comparison import change
+from mmrobust.evaluation.counts import Flips, Stability
+from mmrobust.evaluation.renderers import to_csv, to_markdown
+from mmrobust.evaluation.report import Report
+from mmrobust.evaluation.statistics import ALEXNET_FLIP_PROBABILITIES
+from mmrobust.evaluation.statistics.perturbation_stability import PERTURBATIONS
 
 NUM_VIDEOS, PAIRS = 20, 30
 
@@ -19,12 +21,16 @@ def _flips(seed):
     return {name: rng.integers(PAIRS, size=NUM_VIDEOS) for name in (*PERTURBATIONS, 'shear')}
 
 
-def _summary(folder, flips, names=PERTURBATIONS, difficulty=1):
-    store = CellStore(folder, SequenceResult, {})
+def _summary(flips, names=PERTURBATIONS, difficulty=1):
+    counts = {}
     for name in names:
         videos = {f'{name}/{index:02}.mp4': Stability(int(of), 90, PAIRS) for index, of in enumerate(flips[name])}
-        store.write(Cell(name), SequenceResult(videos))
-    return summarize(store, [Cell(name) for name in names], difficulty)
+        counts[Cell(name)] = Flips(videos)
+    return summarize(counts, difficulty)
+
+
+def _report(summary):
+    return Report(ImageNetP.layout(summary, {}), summary, {})
 
 
 def _plain_draws(flips):
@@ -43,9 +49,9 @@ def _percentiles(draws):
     return pytest.approx((np.percentile(draws, 2.5), np.percentile(draws, 97.5)), abs=1e-3)
 
 
-def test_intervals_are_those_of_a_plain_loop(tmp_path):
+def test_intervals_are_those_of_a_plain_loop():
     flips = _flips(1)
-    summary = _summary(tmp_path, flips)
+    summary = _summary(flips)
     probabilities, rates = _plain_draws(flips)
     for name in PERTURBATIONS:
         row = summary['perturbations'][name]
@@ -54,29 +60,30 @@ def test_intervals_are_those_of_a_plain_loop(tmp_path):
     fractions = {name: np.mean(flips[name]) / PAIRS / ALEXNET_FLIP_PROBABILITIES[name] for name in PERTURBATIONS}
     assert summary['mFR'] == pytest.approx(100 * np.mean(list(fractions.values())))
     assert summary['mFR_interval'] == _percentiles(rates)
-    assert f'{summary["mFR"]:.2f} (' in to_markdown(summary, 'title')
-    assert len(to_csv(summary).splitlines()) == 11
+    assert f'{summary["mFR"]:.2f} (' in to_markdown(_report(summary), 'title')
+    assert len(to_csv(_report(summary)).splitlines()) == 11
 
 
-def test_interval_of_a_change_is_paired(tmp_path):
+def test_interval_of_a_change_is_paired():
     """It is narrower than what two runs with draws of their own would have, and needs the same videos only."""
     first = _flips(1)
     second = {name: np.minimum(of + 3, PAIRS) for name, of in first.items()}
-    ours, theirs = _summary(tmp_path / 'a', first), _summary(tmp_path / 'b', second, (*PERTURBATIONS, 'shear'))
+    ours, theirs = _summary(first), _summary(second)
     (of_ours, our_rates), (of_theirs, their_rates) = _plain_draws(first), _plain_draws(second)
-    assert paired_interval(theirs, ours, 'mFR') == _percentiles(np.subtract(their_rates, our_rates))
-    tilts = [summary['perturbations']['tilt'] for summary in (theirs, ours)]
-    expected = np.subtract(of_theirs['tilt'], of_ours['tilt'])
-    assert paired_interval(*tilts, 'flip_probability') == _percentiles(expected)
-    low, high = paired_interval(theirs, ours, 'mFR')
-    assert high - low < 0.5 * np.ptp(ours['mFR_interval'])
-    other = _summary(tmp_path / 'c', first, ('tilt', 'snow'))
-    assert paired_interval(other['perturbations']['snow'], tilts[0], 'flip_probability') is None
+    whole, table = _report(ours).headline, _report(ours).layout.table('conditions')
+    found = change(_report(theirs), _report(ours), whole, '', whole.columns[0])
+    assert found[1:3] == _percentiles(np.subtract(their_rates, our_rates))
+    tilt = change(_report(theirs), _report(ours), table, 'tilt', table.columns[0])
+    assert tilt[1:3] == _percentiles(np.subtract(of_theirs['tilt'], of_ours['tilt']))
+    assert found.high - found.low < 0.5 * np.ptp(ours['mFR_interval'])
+    other = _summary(first, ('tilt', 'snow'))
+    other['perturbations']['tilt'] = other['perturbations']['snow']
+    assert change(_report(other), _report(ours), table, 'tilt', table.columns[0]).low is None
 
 
-def test_no_rates_at_another_difficulty_or_of_a_part(tmp_path):
-    for folder, names, difficulty in (('a', PERTURBATIONS, 2), ('b', PERTURBATIONS[:9], 1)):
-        summary = _summary(tmp_path / folder, _flips(1), names, difficulty)
+def test_no_rates_at_another_difficulty_or_of_a_part():
+    for names, difficulty in ((PERTURBATIONS, 2), (PERTURBATIONS[:9], 1)):
+        summary = _summary(_flips(1), names, difficulty)
         assert summary['mFR'] is None and 'mFR_interval' not in summary and 'bootstrap' not in summary
         assert (
             len(summary['perturbations']['tilt' if difficulty == 2 else 'snow']['bootstrap']['flip_probability'])

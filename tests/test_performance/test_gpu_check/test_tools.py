@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mmrobust.evaluation.benchmarks.segmentation_benchmark import SegmentationBenchmark
-from mmrobust.evaluation.protocols import CLEAN
+from mmrobust.evaluation.benchmarks.segmentation_base import SegmentationBenchmark
+from mmrobust.evaluation.cells import CLEAN
 from performance.gpu_check.evaluation import timed_pictures
 from performance.gpu_check.minicity import scalars
 from performance.gpu_check.tools import in_own_process, load_tool, require, run_tool

@@ -16,8 +16,8 @@ from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
 from mmrobust import cli
-from mmrobust.evaluation.benchmarks.segmentation_benchmark import SegmentationBenchmark
-from mmrobust.evaluation.protocols import preset_cells
+from mmrobust.evaluation.benchmarks.presets import preset_cells
+from mmrobust.evaluation.benchmarks.segmentation_base import SegmentationBenchmark
 from performance.gpu_check.processes import error_lines
 from performance.gpu_check.steps import TINY_FAN
 from performance.gpu_check.tools import in_own_process, require, run_tool

@@ -1,0 +1,145 @@
+"""What a benchmark is: a class in a file; registered, the command line, the page and comparisons know it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from mmrobust.evaluation.cells import Cell
+from mmrobust.evaluation.report import Layout
+from mmrobust.registry import BENCHMARKS
+
+__all__ = ['Benchmark', 'Counts', 'benchmark_types']
+
+
+class Counts(Protocol):
+    """What is kept of a finished cell: counts, never rounded numbers."""
+
+    def to_json(self) -> str: ...
+
+    @classmethod
+    def from_json(cls, text: str) -> 'Counts': ...
+
+    @property
+    def score(self) -> float | None:
+        """One number in percent to watch while a benchmark runs; None if there is none."""
+
+
+class Benchmark:
+    """Cells, how one is run, and how finished cells become numbers.
+
+    A subclass is registered under its name, ``@BENCHMARKS.register_module(name='my-benchmark')``; its constructor takes
+    the model's config first, then ``max_images`` and what else decides the numbers, each with a default. What is in
+    another package is found if a config names it in ``custom_imports``.
+
+    Attributes:
+        name: as on the command line.
+        measure: what ``Counts.score`` is, in a word.
+        unit: what progress counts.
+        model_type: what runs it, see :mod:`mmrobust.evaluation.models`.
+        counts_type: what is kept of a cell.
+        low_precision: whether its numbers are worth anything in half the bits.
+        options: arguments of the constructor that the command line takes, each with what
+            ``argparse.ArgumentParser.add_argument`` is given. ``data_root`` and ``max_images`` need no entry.
+        numbers: headline keys that the results of every run have, if only as None.
+        sections: sections that the results of every run have.
+        cells: what is to be run, in this order.
+        class_names: names of the K classes.
+        palette: K colours, RGB from 0 to 255; empty if the classes have none.
+        data_root: folder of the images, for the record.
+    """
+
+    name: ClassVar[str]
+    measure: ClassVar[str]
+    unit: ClassVar[str] = 'image'
+    model_type: ClassVar[type]
+    counts_type: ClassVar[type[Counts]]
+    low_precision: ClassVar[bool] = True
+    options: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    numbers: ClassVar[tuple[str, ...]] = ()
+    sections: ClassVar[tuple[str, ...]] = ()
+
+    cells: list[Cell]
+    class_names: Sequence[str] = ()
+    palette: Sequence[Sequence[int]] = ()
+    data_root: str | None = None
+
+    # what a subclass must have
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the numbers besides the model, ``benchmark`` among it; for JSON."""
+        raise NotImplementedError
+
+    def size(self, cell: Cell) -> int:
+        """Number of images of a cell."""
+        raise NotImplementedError
+
+    def run(self, model: Any, cell: Cell, on_image: Callable[[], None] = lambda: None) -> Counts:
+        """Run one cell; ``on_image`` is called after each image."""
+        raise NotImplementedError
+
+    def summarize(self, counts: Mapping[Cell, Any]) -> dict[str, Any]:
+        """The numbers, when all cells are finished; for JSON."""
+        raise NotImplementedError
+
+    @classmethod
+    def layout(cls, results: Mapping[str, Any], provenance: Mapping[str, Any]) -> Layout:
+        """How such numbers are shown.
+
+        Raises:
+            ValueError: what must be a text is something else.
+        """
+        raise NotImplementedError
+
+    # what it may have
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """What else to say beside the results; for JSON."""
+        return {'cells': [cell.key for cell in self.cells]}
+
+    @property
+    def scored(self) -> bool:
+        """Whether there are labels, and so numbers."""
+        return True
+
+    def begin(self, out: Path) -> None:
+        """Be told the results folder, before anything is run."""
+
+    def require(self, cells: Sequence[Cell]) -> None:
+        """Look for what these cells need, before hours are spent on those that have it.
+
+        Raises:
+            FileNotFoundError: something is missing.
+        """
+
+    def is_finished(self, cell: Cell) -> bool:
+        """Whether whatever a cell leaves besides its counts is there."""
+        return True
+
+    def finish(self) -> list[str]:
+        """Write what a whole run leaves besides its numbers; sentences to tell the user."""
+        return []
+
+    def show_worst(self, model: Any, counts: Mapping[Cell, Any], count: int, out: Path) -> list[dict] | None:
+        """Write the ``count`` images on which the model fails most, see :mod:`mmrobust.evaluation.worst`.
+
+        Returns:
+            ``picture``, ``cell`` and ``mIoU`` of each; None from a benchmark that shows none.
+        """
+        return None
+
+    @classmethod
+    def paper_numbers(cls, results: Mapping, provenance: Mapping) -> tuple[dict[str, float], list[str]]:
+        """Numbers that may stand beside the paper's, by the names of ``model_zoo.paper_tables``; and remarks.
+
+        Raises:
+            ValueError, KeyError, TypeError, AttributeError: the results are damaged.
+        """
+        return {}, []
+
+
+def benchmark_types() -> dict[str, type[Benchmark]]:
+    """All registered benchmarks by name."""
+    BENCHMARKS.import_from_location()
+    return dict(BENCHMARKS.module_dict)

@@ -1,0 +1,134 @@
+"""What the benchmarks of classifiers share: cells are run, and errors that stand side by side become numbers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmrobust.evaluation.benchmarks.base import Benchmark
+from mmrobust.evaluation.cells import CLEAN, Cell
+from mmrobust.evaluation.counts import Predictions
+from mmrobust.evaluation.images import LabelledImages
+from mmrobust.evaluation.models.classification import Attack, ClassificationModel
+from mmrobust.evaluation.report import Column, Layout, Table
+from mmrobust.evaluation.statistics import INTERVAL_LEVEL, bootstrap_record, interval, resampled_sums
+
+IMAGENET_IMAGES = 50_000
+
+
+class ClassificationBenchmark(Benchmark):
+    """Runs a cell of labelled images; a subclass says which, and what the numbers mean."""
+
+    measure = 'error'
+    model_type = ClassificationModel
+    counts_type = Predictions
+
+    def images(self, cell: Cell) -> LabelledImages:
+        """The images of a cell."""
+        raise NotImplementedError
+
+    def corrupted(self, cell: Cell, dataset: dict) -> dict:
+        """A config of a cell's images, turned into one of what the model sees."""
+        return dataset
+
+    def attack(self, cell: Cell) -> Attack | None:
+        """What changes the pixels on the way to the model, see ``ClassificationModel.predict``; None for nothing."""
+        return None
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """Those of the clean images."""
+        return self.images(CLEAN).class_names
+
+    def size(self, cell: Cell) -> int:
+        """Number of images of a cell."""
+        return self.images(cell).size
+
+    def run(self, model: ClassificationModel, cell: Cell, on_image: Callable[[], None] = lambda: None) -> Predictions:
+        """Predict all images of a cell, among the classes that it has.
+
+        Raises:
+            ValueError: an image is broken, or the model has too few classes.
+        """
+        images = self.images(cell)
+        subset = np.arange(len(images.class_names)) if images.subset is None else np.asarray(images.subset)
+        found = {}
+        for path, label, scores in model.predict(self.corrupted(cell, images.dataset), self.attack(cell)):
+            if len(scores) <= subset.max():
+                raise ValueError(f'the model has {len(scores)} classes, but {cell.key} needs {subset.max() + 1}')
+            found[images.name(path)] = (label, int(subset[scores[subset].argmax()]))
+            on_image()
+        assert len(found) == images.size, 'every image must be counted once'
+        return Predictions(found)
+
+
+class ErrorTable(ClassificationBenchmark):
+    """Cells that stand side by side, with nothing averaged over them."""
+
+    sections = ('cells',)
+
+    def summarize(self, counts: Mapping[Cell, Predictions]) -> dict[str, Any]:
+        """Top-1 error of each cell in percent, unrounded, with its bootstrap interval over images, for JSON."""
+        rows = {}
+        for cell, of in counts.items():
+            (samples,) = error_samples([of])
+            rows[cell.key] = {
+                'error': of.score,
+                'error_interval': interval(samples),
+                'num_images': len(of.images),
+                'bootstrap': bootstrap_record(of.images, error=samples),
+            }
+        return {'cells': rows}
+
+
+def error_layout(
+    benchmark: str,
+    title: str,
+    results: Mapping,
+    what: str,
+    main: str,
+    protocol: tuple[str, ...],
+    sentences: tuple[str, ...],
+) -> Layout:
+    """How errors that stand side by side are shown.
+
+    Args:
+        benchmark: its name.
+        title: what readers are told.
+        results: as :meth:`ErrorTable.summarize` returns them.
+        what: what a cell is, such as ``'attack'``.
+        main: the cell that answers.
+        protocol: see :class:`Layout`.
+        sentences: what else to know.
+    """
+    names = list(results['cells'])
+    error = Column('error', 'error', 'lower', interval='column', csv=('error', 'error_low', 'error_high'))
+    columns = (
+        Column('accuracy', 'accuracy', of='error'),
+        Column('num_images', 'number', '', decimals=0, csv=('num_images',)),
+    )
+    return Layout(
+        benchmark,
+        title,
+        'classification',
+        f'Top-1 error and accuracy in percent. Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over images.',
+        (
+            Table('', 'run', tuple(Column(f'cells/{name}/error', name, 'lower') for name in names), markdown=False),
+            Table('cells', what, (error, *columns), role='conditions', csv_row=('cell',), heading='pictures'),
+        ),
+        main=f'cells/{main}/error' if main in names else f'cells/{names[-1]}/error' if names else '',
+        clean='cells/clean/error' if 'clean' in names else '',
+        protocol=protocol,
+        sentences=sentences,
+    )
+
+
+def error_samples(counts: Sequence[Predictions]) -> np.ndarray:
+    """Bootstrap samples of the top-1 error in percent of several cells on the same images, ``(R, S)``."""
+    wrong = np.stack([of.wrong for of in counts], axis=1)
+    return 100 * resampled_sums(wrong).T / len(wrong)
+
+
+def too_few(found: int, expected: int, what: str = '') -> list[str]:
+    """The remark that these are not all images, if they are not."""
+    return [] if found == expected else [f'{what}left out: {found} images, not all {expected}']

@@ -1,0 +1,136 @@
+"""What the benchmarks of segmentation models share: running cells, bootstrap samples, the worst images."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mmrobust.datasets.corrupted import position_of_loading
+from mmrobust.evaluation.benchmarks.base import Benchmark
+from mmrobust.evaluation.cells import CLEAN, Cell
+from mmrobust.evaluation.counts import Confusion
+from mmrobust.evaluation.images import LabelMapImages
+from mmrobust.evaluation.models.segmentation import SegmentationModel
+from mmrobust.evaluation.statistics import confusion_matrix, iou_of_areas, resampled_sums
+from mmrobust.evaluation.worst import find_worst, write_panels
+from mmrobust.files import write_whole
+
+
+class SegmentationBenchmark(Benchmark):
+    """Runs a cell of images with label maps; a subclass says which, and what the numbers mean.
+
+    Attributes:
+        predictions: folder for one PNG of classes per image, under the image's own file name; None writes none.
+    """
+
+    measure = 'mIoU'
+    model_type = SegmentationModel
+    counts_type = Confusion
+    predictions: Path | None = None
+
+    def images(self, cell: Cell) -> LabelMapImages:
+        """The images of a cell as they lie on the disk."""
+        raise NotImplementedError
+
+    def corrupted(self, cell: Cell, dataset: dict) -> dict:
+        """A config of such images, turned into one of what the model sees."""
+        return dataset
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """Those of the data set."""
+        return self.images(self.cells[0]).class_names
+
+    @property
+    def palette(self) -> Sequence[Sequence[int]]:
+        """That of the data set."""
+        return self.images(self.cells[0]).palette
+
+    @property
+    def data_root(self) -> str | None:
+        """Folder of the images as they lie on the disk."""
+        return self.images(self.cells[0]).root
+
+    def size(self, cell: Cell) -> int:
+        """Number of images of a cell."""
+        return self.images(cell).size
+
+    def run(self, model: SegmentationModel, cell: Cell, on_image: Callable[[], None] = lambda: None) -> Confusion:
+        """Predict all images of a cell and count; an image without a label counts nothing.
+
+        Raises:
+            ValueError: an image or a label is broken or does not fit the model.
+            OSError: a prediction cannot be written.
+        """
+        images = self.images(cell)
+        num_classes = len(images.class_names)
+        matrices = {}
+        for path, classes, label in model.predict(self.corrupted(cell, images.dataset)):
+            if label is None:
+                matrix = np.zeros((num_classes, num_classes), np.int64)
+            else:
+                matrix = confusion_matrix(label, classes, num_classes, images.ignore_index)
+            matrices[images.name(path)] = matrix
+            if self.predictions is not None:
+                png = cv2.imencode('.png', classes.astype(np.uint8))[1]
+                write_whole(self.predictions / Path(path).with_suffix('.png').name, png.tobytes())
+            on_image()
+        assert list(matrices) == images.names, 'every image must be counted once'
+        return Confusion.of_matrices(matrices)
+
+    def is_finished(self, cell: Cell) -> bool:
+        """Whether its predictions are there, if they are wanted."""
+        names = self.images(cell).names if self.predictions is not None else ()
+        return all((self.predictions / Path(name).name).is_file() for name in names)
+
+    def show_worst(self, model: SegmentationModel, counts: Mapping[Cell, Confusion], count: int, out: Path) -> list:
+        """As in the base class; the clean images are not ranked."""
+        found = find_worst({cell: of for cell, of in counts.items() if cell != CLEAN}, count)
+        for index, one in enumerate(found):
+            images, label_maps = self.panels(model, one.cell, one.image)
+            write_panels(out / 'worst', index, images, label_maps, self.palette)
+        return [{'picture': one.image, 'cell': one.cell.key, 'mIoU': one.miou} for one in found]
+
+    def panels(
+        self, model: SegmentationModel, cell: Cell, image: str
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """What is shown of one image.
+
+        Returns:
+            Images ``(H, W, 3)`` uint8, BGR: ``clean`` and ``corrupted``, or ``picture`` where nothing was added to
+            it; and label maps ``(H, W)``: ``truth`` and ``prediction``.
+        """
+        dataset = self.images(cell).only(image)
+        _, classes, label = next(model.predict(self.corrupted(cell, dataset)))
+        pipeline = dataset['pipeline']
+        loading = dataset | {'pipeline': pipeline[: position_of_loading(pipeline) + 1]}
+        shown = {'clean': CLEAN, 'corrupted': cell} if cell.severity else {'picture': cell}
+        images = {kind: model.build_dataset(self.corrupted(of, loading))[0]['img'] for kind, of in shown.items()}
+        return images, {'truth': label, 'prediction': classes}
+
+
+def area_samples(counts: Sequence[Confusion]) -> np.ndarray:
+    """Bootstrap samples of the areas of several cells on the same images, ``(S, R, 3, K)``.
+
+    All of them at once, because the draws are what takes time; sample s holds the same images for each.
+    """
+    names = sorted(counts[0].images)
+    return resampled_sums(np.stack([[of.images[name] for of in counts] for name in names]))
+
+
+def mean_iou_of_areas(areas: np.ndarray) -> np.ndarray:
+    """mIoU in percent of ``(..., 3, K)`` intersection, prediction and label."""
+    return np.nanmean(iou_of_areas(areas[..., 0, :], areas[..., 1, :], areas[..., 2, :]), axis=-1)
+
+
+def number(value: float) -> float | None:
+    """A number for JSON, None for NaN."""
+    return None if np.isnan(value) else float(value)
+
+
+def by_class(class_names: Iterable[str], ious: Mapping[str, np.ndarray]) -> dict[str, dict[str, float | None]]:
+    """Class to column to IoU, from the IoU of each class ``(K,)`` by column."""
+    return {
+        label: {name: number(values[index]) for name, values in ious.items()} for index, label in enumerate(class_names)
+    }

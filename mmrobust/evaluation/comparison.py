@@ -1,0 +1,109 @@
+"""What sets reports on the same benchmark apart: changes with paired intervals, and differences of protocol."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmrobust.evaluation.cells import ASSUMED, Cell
+from mmrobust.evaluation.report import Column, Number, Report, Table, at
+from mmrobust.evaluation.statistics import corruption_degradation, interval
+
+__all__ = ['change', 'is_significant', 'protocol_differences', 'ran_the_same', 'ratios']
+
+
+def change(report: Report, base: Report, table: Table, row: str, column: Column) -> Number:
+    """By how much a number is above that of another run.
+
+    Its interval is over bootstrap samples, each of the same images for both; there is none unless both have as many
+    finite samples of the same images. There is no number where a run has none, or of the headline where the two did not
+    run the same, or where a setting that the number depends on differs.
+    """
+    value, of_base = (one.number(table, row, column).value for one in (report, base))
+    other = column.same and report.setting(column.same) != base.setting(column.same)
+    if value is None or of_base is None or other or (not table.section and not _is_single(column, report, base)):
+        return Number()
+    (images, samples), (same, of_samples) = (one.draws(table, row, column) for one in (report, base))
+    if not images or images != same or not samples or len(samples) != len(of_samples) or None in samples + of_samples:
+        return Number(value - of_base)
+    return Number(value - of_base, *interval(np.subtract(samples, of_samples)))
+
+
+def is_significant(number: Number) -> bool:
+    """Whether 0 lies outside the interval of a change."""
+    return number.low is not None and (number.low > 0 or number.high < 0)
+
+
+def ran_the_same(report: Report, base: Report) -> bool:
+    """Whether two runs are of the same cells."""
+    return set(report.own_rows(report.ran)) == set(base.own_rows(base.ran))
+
+
+def ratios(report: Report, base: Report, table: Table) -> dict[str, float]:
+    """100 minus each number of a grid, summed over severities, over that of another run, in percent.
+
+    Empty for runs of other cells, or with a cell that has no value, or if the other run makes no error at all.
+    """
+    cells, of_base = (
+        {Cell.of_key(row): one.number(table, row, table.columns[0]).value for row in one.own_rows(table)}
+        for one in (report, base)
+    )
+    if set(cells) != set(of_base) or None in (*cells.values(), *of_base.values()):
+        return {}
+    try:
+        return corruption_degradation(cells, of_base)
+    except ZeroDivisionError:
+        return {}
+
+
+def protocol_differences(benchmarks: Mapping[str, Mapping[str, Report]]) -> list[str]:
+    """What of the protocol is not the same in all runs of a benchmark, a phrase each.
+
+    Args:
+        benchmarks: benchmark to its runs, name to report. What is compared is what was run, and what decides the
+            numbers. A name that is in several benchmarks is of one checkpoint.
+    """
+    phrases = []
+    for runs in benchmarks.values():
+        title = next(iter(runs.values())).layout.title
+        phrases += [f'{title} {phrase}' for phrase in _differences(runs)]
+    for name in dict.fromkeys(name for runs in benchmarks.values() for name in runs):
+        hashes = {
+            runs[name].layout.title: runs[name].provenance.get('checkpoint_sha256')
+            for runs in benchmarks.values()
+            if name in runs
+        }
+        if len(set(map(str, hashes.values()))) > 1:
+            listed = ', '.join(f'{str(found)[:8]} on {title}' for title, found in hashes.items())
+            phrases.append(f'checkpoint of {name} ({listed})')
+    return phrases
+
+
+def _is_single(column: Column, report: Report, base: Report) -> bool:
+    """Whether a number of the headline is of one cell, or is one over all cells that both runs have."""
+    return '/' in column.key or ran_the_same(report, base)
+
+
+def _differences(runs: Mapping[str, Report]) -> list[str]:
+    phrases = []
+    first = next(iter(runs.values()))
+    found = {name: set(run.own_rows(run.ran)) for name, run in runs.items()}
+    if len({frozenset(names) for names in found.values()}) > 1:
+        common = set.intersection(*found.values())
+        listed = ', '.join(f'{len(names)} in {name}' for name, names in found.items())
+        phrases.append(f'{first.ran.section or "cells"} ({listed}, {len(common)} in common)')
+    for field in dict.fromkeys([*(field for run in runs.values() for field in run.layout.protocol), *ASSUMED]):
+        values = {name: run.setting(field, ASSUMED.get(field)) for name, run in runs.items()}
+        for label, same in _unfolded(field, values).items():
+            if any(value != next(iter(same.values())) for value in same.values()):
+                phrases.append(f'{label} ({", ".join(f"{value} in {name}" for name, value in same.items())})')
+    return phrases
+
+
+def _unfolded(field: str, values: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """A field that holds a number for each cell as one field for each cell that all runs have."""
+    if not all(isinstance(value, Mapping) for value in values.values()):
+        return {field: values}
+    first, *others = values.values()
+    common: Sequence[str] = [cell for cell in first if all(cell in other for other in others)]
+    return {f'{field} of {cell}': {name: at(value, cell) for name, value in values.items()} for cell in common}

@@ -1,0 +1,166 @@
+"""What is kept of a finished cell: integers by image, never rounded numbers, which add up exactly over shards."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mmrobust.evaluation.statistics import mean_iou
+
+_NO_COUNTS = (KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+
+
+class Confusion:
+    """Pixels of a cell by label and prediction.
+
+    Args:
+        confusion: ``(K, K)`` pixels by label (rows) and prediction (columns).
+        images: name of each image to its counts ``(3, K)``: intersection, prediction and label. All are 0 where
+            there is no label.
+    """
+
+    def __init__(self, confusion: np.ndarray, images: dict[str, np.ndarray]) -> None:
+        self.confusion = confusion
+        self.images = images
+
+    @property
+    def score(self) -> float | None:
+        """mIoU in percent; None where nothing is labelled."""
+        return mean_iou(self.confusion) if self.confusion.any() else None
+
+    @classmethod
+    def of_matrices(cls, matrices: dict[str, np.ndarray]) -> 'Confusion':
+        """From the confusion matrix ``(K, K)`` of each image."""
+        counts = {name: np.stack([np.diagonal(m), m.sum(0), m.sum(1)]) for name, m in matrices.items()}
+        return cls(sum(matrices.values()), counts)
+
+    def to_json(self) -> str:
+        """Text that depends on the counts only, images sorted by name."""
+        images = {name: counts.tolist() for name, counts in self.images.items()}
+        return f'{{\n  "confusion": {json.dumps(self.confusion.tolist())},\n{_by_name("images", images)}'
+
+    @classmethod
+    def from_json(cls, text: str) -> 'Confusion':
+        """Inverse of :meth:`to_json`.
+
+        Raises:
+            ValueError: this is not such a text.
+        """
+
+        def read(content: dict) -> tuple:
+            images = {name: np.array(counts, np.int64) for name, counts in content['images'].items()}
+            return np.array(content['confusion'], np.int64), images
+
+        confusion, images = _read(text, read)
+        classes = len(confusion) if confusion.ndim else 0
+        wrong = [counts.shape for counts in images.values() if counts.shape != (3, classes)]
+        if confusion.shape != (classes, classes) or wrong:
+            raise ValueError(f'counts must be (K, K) and (3, K), got {[confusion.shape, *wrong[:3]]}')
+        return cls(confusion, images)
+
+
+class Predictions:
+    """Label and prediction of each image of a cell.
+
+    Args:
+        images: name of each image to ``(label, prediction)``, class indices from 0.
+    """
+
+    def __init__(self, images: Mapping[str, tuple[int, int]]) -> None:
+        self.images = dict(images)
+
+    @property
+    def wrong(self) -> np.ndarray:
+        """Whether each image is misclassified, in the order of their names: ``(N,)`` int64, 0 or 1."""
+        return np.array([int(label != said) for _, (label, said) in sorted(self.images.items())], np.int64)
+
+    @property
+    def score(self) -> float:
+        """Top-1 error in percent."""
+        return 100 * float(self.wrong.mean())
+
+    def to_json(self) -> str:
+        """Text that depends on the predictions only, images sorted by name."""
+        return '{\n' + _by_name('pictures', {name: list(of) for name, of in self.images.items()})
+
+    @classmethod
+    def from_json(cls, text: str) -> 'Predictions':
+        """Inverse of :meth:`to_json`.
+
+        Raises:
+            ValueError: this is not such a text.
+        """
+        return cls(_read(text, lambda found: {name: (int(a), int(b)) for name, (a, b) in found['pictures'].items()}))
+
+
+class Stability(NamedTuple):
+    """Counts of one video.
+
+    Attributes:
+        flips: compared frames whose prediction differs.
+        distance: sum of the top-5 distances of the compared frames.
+        pairs: compared frames.
+    """
+
+    flips: int
+    distance: int
+    pairs: int
+
+
+class Flips:
+    """How often a classifier changed its mind over each video of a cell.
+
+    Args:
+        videos: name of each video to its counts.
+    """
+
+    def __init__(self, videos: Mapping[str, Stability]) -> None:
+        self.videos = dict(videos)
+
+    @property
+    def flip_probabilities(self) -> np.ndarray:
+        """Of each video, in the order of their names: ``(N,)``, 0 to 1."""
+        return np.array([counts.flips / counts.pairs for _, counts in sorted(self.videos.items())])
+
+    @property
+    def distances(self) -> np.ndarray:
+        """Mean top-5 distance of each video, in the order of their names: ``(N,)``, 0 to 15."""
+        return np.array([counts.distance / counts.pairs for _, counts in sorted(self.videos.items())])
+
+    @property
+    def score(self) -> float:
+        """Flip probability in percent."""
+        return 100 * float(self.flip_probabilities.mean())
+
+    def to_json(self) -> str:
+        """Text that depends on the counts only, videos sorted by name."""
+        return '{\n' + _by_name('videos', {name: list(counts) for name, counts in self.videos.items()})
+
+    @classmethod
+    def from_json(cls, text: str) -> 'Flips':
+        """Inverse of :meth:`to_json`.
+
+        Raises:
+            ValueError: this is not such a text, or a video has no pair of frames.
+        """
+        videos = _read(
+            text, lambda found: {name: Stability(*map(int, counts)) for name, counts in found['videos'].items()}
+        )
+        alone = [name for name, counts in videos.items() if counts.pairs < 1]
+        if alone:
+            raise ValueError(f'a video needs a pair of frames or more, but {alone[0]!r} has none')
+        return cls(videos)
+
+
+def _by_name(what: str, values: Mapping[str, list]) -> str:
+    """The end of a JSON object: one line for each name, sorted."""
+    lines = [f'    {json.dumps(name)}: {json.dumps(values[name])}' for name in sorted(values)]
+    return f'  "{what}": {{\n' + ',\n'.join(lines) + '\n  }\n}\n'
+
+
+def _read(text: str, read: Callable[[dict], Any]) -> Any:
+    try:
+        return read(json.loads(text))
+    except _NO_COUNTS as error:
+        raise ValueError(f'not the counts of a cell: {error}') from error

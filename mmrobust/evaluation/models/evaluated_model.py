@@ -1,0 +1,146 @@
+"""A model with its weights, loaded once; only the images change."""
+
+import copy
+import functools
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.registry import DATASETS, MODELS, DefaultScope
+from mmengine.runner import CheckpointLoader, Runner
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from mmrobust.acceleration import compile_forward, low_precision
+from mmrobust.checkpoint import check_state_dict
+from mmrobust.sigterm import outlive_sigterm
+
+
+class EvaluatedModel:
+    """A model of MMSegmentation or MMPretrain, in evaluation mode.
+
+    Args:
+        config: of the model; its test mode is used as it is.
+        checkpoint: file or address of the weights, which must fit the model key by key; None for those that the config
+            names for the whole model: ``init_cfg=dict(type='Pretrained', checkpoint=...)`` of the model itself, or
+            ``pretrained=True`` of MMPretrain's ``TimmClassifier``.
+        device: such as ``'cpu'`` or ``'cuda:0'``.
+        num_workers: processes that load and corrupt.
+        batch_size: images per forward pass.
+        amp: predict under autocast, in the type that :func:`mmrobust.acceleration.low_precision` chooses. It is part of
+            the identity.
+        compiled: compile backbone and heads, see :func:`mmrobust.acceleration.compile_forward`.
+        module: the model itself, with its weights; None builds it from the config. It is put into evaluation mode.
+
+    Raises:
+        TypeError: there is nothing to compile.
+        ValueError: the weights do not fit, or there are none, or only of a part such as the backbone.
+        FileNotFoundError: there is no such checkpoint.
+    """
+
+    scope = 'mmengine'  # default scope of a config that names none
+
+    def __init__(
+        self,
+        config: Config,
+        checkpoint: str | None,
+        device: str = 'cpu',
+        num_workers: int = 2,
+        batch_size: int = 1,
+        amp: bool = False,
+        compiled: bool = False,
+        module: nn.Module | None = None,
+    ) -> None:
+        self.config = config
+        self.checkpoint = checkpoint
+        self.scope = config.get('default_scope') or self.scope
+        self.device = device
+        self.loader_cfg = dict(
+            batch_size=batch_size,
+            num_workers=num_workers,
+            persistent_workers=False,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+        )
+        self.precision = low_precision(device) if amp else torch.float32
+        self.model = (self._load() if module is None else module).to(device).eval()
+        if compiled:
+            compile_forward(self.model)
+
+    @functools.cached_property  # it reads all weights
+    def identity(self) -> dict[str, str]:
+        """What of the model decides the numbers."""
+        pipeline = self.config.test_dataloader.dataset.pipeline
+        identity = {
+            'checkpoint_sha256': self._hash_of_weights(),
+            'config_sha256': _sha256(repr((self.config.model.to_dict(), pipeline)).encode()),
+        }
+        if self.precision != torch.float32:  # which a folder that does not name it was made with
+            identity['precision'] = str(self.precision).removeprefix('torch.')
+        return identity
+
+    @contextmanager
+    def predicting(self) -> Iterator[None]:
+        """Without gradients, and in the model's precision."""
+        low = self.precision != torch.float32
+        kind = torch.device(self.device).type
+        with torch.no_grad(), torch.autocast(kind, self.precision) if low else nullcontext():
+            yield
+
+    def build_dataset(self, dataset: dict) -> Dataset:
+        """Build a dataset config under the model's scope."""
+        with DefaultScope.overwrite_default_scope(self.scope):
+            return DATASETS.build(copy.deepcopy(dataset))
+
+    def loader(self, dataset: dict) -> DataLoader:
+        """Batches of a dataset config, in its order."""
+        with DefaultScope.overwrite_default_scope(self.scope):
+            loader = Runner.build_dataloader(dict(dataset=copy.deepcopy(dataset), **self.loader_cfg), seed=0)
+        outlive_sigterm(loader)
+        return loader
+
+    def _load(self) -> nn.Module:
+        # never init_weights(): it initialises timm's networks again, and takes init_cfg's weights where they fit or not
+        with DefaultScope.overwrite_default_scope(self.scope):
+            model = MODELS.build(copy.deepcopy(self.config.model))
+        self.checkpoint = self.checkpoint or _checkpoint_of(model)
+        if self.checkpoint is None:
+            if not self._is_built_with_weights(model):
+                raise ValueError(
+                    'a checkpoint is needed, the file or address of weights of the whole model, because the config '
+                    'names none (pretrained or init_cfg of the backbone alone leaves the head random)'
+                )
+            return model
+        weights = CheckpointLoader.load_checkpoint(self.checkpoint, map_location='cpu')
+        state_dict = weights.get('state_dict', weights)
+        check_state_dict(model.state_dict(), state_dict, self.checkpoint)
+        model.load_state_dict(state_dict)
+        return model
+
+    def _is_built_with_weights(self, model: nn.Module) -> bool:
+        """Whether a model has had all its weights since it was built."""
+        return False
+
+    def _hash_of_weights(self) -> str:
+        if self.checkpoint is not None and Path(self.checkpoint).is_file():
+            return _sha256(Path(self.checkpoint).read_bytes())
+        digest = hashlib.sha256()  # of an address, or of what the model was built with
+        for name, tensor in sorted(self.model.state_dict().items()):
+            # flat, because a number such as a count of batches cannot be viewed as bytes
+            digest.update(name.encode() + tensor.cpu().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+
+def _checkpoint_of(model: nn.Module) -> str | None:
+    """What ``init_cfg`` names for the whole model; MMPretrain's ``pretrained=PATH`` becomes that."""
+    init_cfg = getattr(model, 'init_cfg', None)
+    if not isinstance(init_cfg, dict) or init_cfg.get('type') != 'Pretrained' or init_cfg.get('prefix'):
+        return None
+    checkpoint = init_cfg['checkpoint']
+    return checkpoint if isinstance(checkpoint, str) else None
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,103 @@
+"""Any MMSegmentation model, ready to predict, and what it says about an image."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import mmseg.models  # noqa: F401 (registers the models of its scope)
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmseg.structures import SegDataSample
+from torch import Tensor, nn
+
+from mmrobust.evaluation.models.evaluated_model import EvaluatedModel
+from mmrobust.evaluation.models.sliding_windows import batch_windows
+
+
+class Prediction(NamedTuple):
+    """What a model says about one image, in the image's own size.
+
+    Attributes:
+        path: the image's file.
+        classes: ``(H, W)`` int16, 0 to K - 1.
+        label: ``(H, W)`` integer, or None where labels are withheld.
+    """
+
+    path: str
+    classes: np.ndarray
+    label: np.ndarray | None
+
+
+class SegmentationModel(EvaluatedModel):
+    """A segmentation model with its weights.
+
+    Args:
+        config, checkpoint, device, num_workers, batch_size, amp, compiled, module: those of the base class.
+        window_batch: sliding windows of each image per forward pass, see
+            :func:`mmrobust.evaluation.models.sliding_windows.batch_windows`; 1 leaves the model as it is.
+
+    Raises:
+        ValueError: ``window_batch`` does not suit the model; the errors of the base class.
+        TypeError, FileNotFoundError: those of the base class.
+    """
+
+    scope = 'mmseg'
+
+    def __init__(
+        self,
+        config: Config,
+        checkpoint: str | None,
+        device: str = 'cpu',
+        num_workers: int = 2,
+        batch_size: int = 1,
+        amp: bool = False,
+        compiled: bool = False,
+        module: nn.Module | None = None,
+        window_batch: int = 1,
+    ) -> None:
+        super().__init__(config, checkpoint, device, num_workers, batch_size, amp, compiled, module)
+        if window_batch != 1:
+            batch_windows(self.model, window_batch)
+
+    def predict(self, dataset: dict) -> Iterator[Prediction]:
+        """Predict every image of a dataset config, in its order.
+
+        A GPU has begun with the next batch when the images of a batch are yielded.
+        """
+        begun: list[Callable[[], Prediction]] = []
+        for batch in self.loader(dataset):
+            before, begun = begun, self._begin(batch)
+            yield from (finish() for finish in before)
+        yield from (finish() for finish in begun)
+
+    def _begin(self, batch: dict) -> list[Callable[[], Prediction]]:
+        """Start to predict a batch: for each image a function that waits for its prediction and returns it."""
+        # labels stay here: they would go to the GPU and back, and a model that predicts does not need them
+        labels = [_take_label(sample) for sample in batch['data_samples']]
+        with self.predicting():
+            samples = self.model.test_step(batch)
+        return [
+            _fetch_later(sample.img_path, sample.pred_sem_seg.data.squeeze(0).to(torch.int16), label)
+            for sample, label in zip(samples, labels, strict=True)
+        ]
+
+
+def _take_label(sample: SegDataSample) -> np.ndarray | None:
+    if 'gt_sem_seg' not in sample:
+        return None
+    label = sample.gt_sem_seg.data.squeeze(0).numpy()
+    del sample.gt_sem_seg
+    return label
+
+
+def _fetch_later(path: str, classes: Tensor, label: np.ndarray | None) -> Callable[[], Prediction]:
+    # the copy is queued before the next batch, or it would wait for that; only on a GPU is anything awaited
+    copied = classes.to('cpu', non_blocking=True)
+    event = torch.cuda.current_stream(classes.device).record_event() if classes.is_cuda else None
+
+    def finish() -> Prediction:
+        if event is not None:
+            event.synchronize()
+        return Prediction(path, copied.numpy(), label)
+
+    return finish

@@ -1,0 +1,55 @@
+"""Numbers from counts: numpy only, no model and no file."""
+
+from mmrobust.evaluation.statistics.bootstrap import INTERVAL_LEVEL, bootstrap_record, interval, resampled_sums
+from mmrobust.evaluation.statistics.corruption_error import (
+    ALEXNET_CLEAN_ERROR,
+    ALEXNET_ERRORS,
+    ALEXNET_EXTRA_ERRORS,
+    corruption_errors,
+    mean_corruption_error,
+    raw_corruption_errors,
+    relative_corruption_errors,
+)
+from mmrobust.evaluation.statistics.corruption_iou import (
+    corruption_degradation,
+    mean_over_corruptions,
+    mean_over_severities,
+    retention,
+)
+from mmrobust.evaluation.statistics.iou import class_iou, confusion_matrix, iou_of_areas, mean_iou
+from mmrobust.evaluation.statistics.perturbation_stability import (
+    ALEXNET_FLIP_PROBABILITIES,
+    flip_probability,
+    flip_rates,
+    mean_flip_rate,
+    top5,
+    top5_distance,
+)
+
+__all__ = [
+    'ALEXNET_CLEAN_ERROR',
+    'ALEXNET_ERRORS',
+    'ALEXNET_EXTRA_ERRORS',
+    'ALEXNET_FLIP_PROBABILITIES',
+    'INTERVAL_LEVEL',
+    'bootstrap_record',
+    'class_iou',
+    'confusion_matrix',
+    'corruption_degradation',
+    'corruption_errors',
+    'flip_probability',
+    'flip_rates',
+    'interval',
+    'iou_of_areas',
+    'mean_corruption_error',
+    'mean_flip_rate',
+    'mean_iou',
+    'mean_over_corruptions',
+    'mean_over_severities',
+    'raw_corruption_errors',
+    'relative_corruption_errors',
+    'resampled_sums',
+    'retention',
+    'top5',
+    'top5_distance',
+]

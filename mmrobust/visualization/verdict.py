@@ -1,0 +1,166 @@
+"""What a page of results says first, in words: what was run, how far below clean, what is worst, what differs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from mmrobust.evaluation.comparison import change, is_significant, ran_the_same
+from mmrobust.evaluation.report import Column, Number, Report, Table
+
+__all__ = ['DASH', 'facts', 'plus', 'rows_by_harm', 'shown', 'signed', 'verdict', 'warning']
+
+DASH = '\N{EN DASH}'
+FEW = 100  # images; with fewer no difference can be trusted
+_TOP = 3  # worst conditions and classes that are named
+
+# name of a run to its report, all of one benchmark
+Runs = Mapping[str, Report]
+
+
+def facts(runs: Runs, levels: Sequence[int]) -> Iterator[str]:
+    """What was run: images, conditions, severities, and the settings that all runs share."""
+    layout = next(iter(runs.values())).layout
+    numbers = {_num_images(run) for run in runs.values()}
+    if len(numbers) == 1 and None not in numbers:
+        yield _counted(numbers.pop(), layout.unit)
+    table = layout.table('conditions')
+    if table is not None:
+        yield _counted(len(rows_by_harm(runs, table)), table.row)
+    if any(levels):
+        yield f'{"severity" if len(levels) == 1 else "severities"} {", ".join(map(str, levels))}'
+    for name in (*layout.protocol, 'data_root'):
+        values = {str(run.setting(name)) for run in runs.values()}
+        if name != 'num_images' and len(values) == 1 and values != {'None'}:
+            yield f'{name.removesuffix("_root").replace("_", " ")} {values.pop()}'
+    yield _counted(len(runs), 'model')
+
+
+def verdict(runs: Runs, reference: str | None) -> Iterator[str]:
+    """The number that answers, or its change against a reference, and what is worst."""
+    base = runs.get(reference) if reference is not None else None
+    several = len(runs) > 1
+    for name, run in runs.items():
+        if base is None or not several:
+            yield (f'{name}: ' if several else '') + _level(run)
+        elif run is not base:
+            yield f'{name} against {reference}: {_difference(runs, run, base)}'
+    layout = next(iter(runs.values())).layout
+    for what, role, place in (('Worst', 'conditions', 0), ('Worst classes', 'classes', -1)):
+        table = layout.table(role)
+        if table is None:
+            continue
+        found = {row: _mean(runs, table, row, table.columns[place]) for row in _named(runs, table) if row != 'clean'}
+        worst = [f'{row} {value:.1f}' for row, value in found.items() if value is not None][:_TOP]
+        if len(worst) > (role == 'classes'):
+            yield f'{what}: {", ".join(worst)}{", mean of the models" if several else ""}.'
+
+
+def warning(runs: Runs) -> str:
+    """What the intervals do not cover, and whether there are too few images."""
+    numbers = [number for run in runs.values() if (number := _num_images(run)) is not None]
+    unit = next(iter(runs.values())).layout.unit
+    few = f'{_counted(min(numbers), unit)} only: too few for a verdict. ' if min(numbers, default=FEW) < FEW else ''
+    return f'{few}Each model is one training run; the intervals say nothing about training again with another seed.'
+
+
+def rows_by_harm(runs: Runs, table: Table) -> list[str]:
+    """Rows of a table in any of the runs, worst first, those that are in no mean last."""
+    names = list(dict.fromkeys(row for run in runs.values() for row in run.own_rows(table)))
+    if table.role in ('grid', 'severities'):
+        return names
+    column = table.columns[-1 if table.role == 'classes' else 0]
+    sign = -1 if column.better == 'lower' else 1
+    means = {row: _mean(runs, table, row, column) for row in names}
+    return sorted(names, key=lambda row: (row in table.apart, means[row] is None, sign * (means[row] or 0)))
+
+
+def shown(value: float | None, decimals: int = 2) -> str:
+    """A number, or a dash for None."""
+    return DASH if value is None else f'{value:.{decimals}f}'
+
+
+def plus(value: float | None, decimals: int = 2) -> str:
+    """A number with its sign, except for what rounds to 0, or a dash for None."""
+    text = DASH if value is None else f'{value:+.{decimals}f}'
+    return text[1:] if value is not None and float(text) == 0 else text
+
+
+def signed(number: Number) -> str:
+    """A change and its interval."""
+    return plus(number.value) + ('' if number.low is None else f' ({plus(number.low)} to {plus(number.high)})')
+
+
+def _level(run: Report) -> str:
+    column = next((column for column in run.headline.columns if column.key == run.layout.main), None)
+    if column is None:
+        return f'{DASH}.'
+    number, clean = run.number(run.headline, '', column), run.first(run.layout.clean).value
+    text = f'{column.title} {shown(number.value)}'
+    text += '' if number.low is None else f' ({number.low:.2f} to {number.high:.2f})'
+    if None not in (number.value, clean) and run.layout.clean != run.layout.main:
+        gap = number.value - clean
+        text += f', {abs(gap):.2f} points {"above" if gap > 0 else "below"} clean images ({clean:.2f})'
+    return f'{text}.'
+
+
+def _difference(runs: Runs, run: Report, base: Report) -> str:
+    column = next((column for column in base.headline.columns if column.key == base.layout.main), None)
+    if column is None or not ran_the_same(run, base):
+        return 'the two did not run the same cells.'
+    whole, table = change(run, base, base.headline, '', column), base.layout.table('conditions')
+    text = f'{column.title} {signed(whole)}'
+    if whole.value is None:
+        text += ', which cannot be compared.'
+    elif whole.low is None:
+        text += '; no interval, because the images are not known to be the same.'
+    else:
+        text += f', {_judged(whole, column)}.'
+    if table is None:
+        return text
+    of = table.columns[0]
+    found = {row: change(run, base, table, row, of) for row in _named(runs, table)}
+    found = {row: number for row, number in found.items() if number.value is not None}
+    if all(number.low is None for number in found.values()):
+        return text + (f' Largest changes: {_listed(found)}.' if found else '')
+    sure = {row: number for row, number in found.items() if is_significant(number)}
+    parts = []
+    for word in ('better', 'worse'):
+        some = {row: number for row, number in sure.items() if _judged(number, of).split()[1] == word}
+        most = 'most: ' if len(some) > _TOP else ''
+        listed = f'{len(some)} significantly {word} ({most}{_listed(some)})'
+        parts.append(listed if some else f'none significantly {word}')
+    counted = _counted(len(found), table.row)
+    return f'{text} Of {counted}, each by itself: {"; ".join(parts)}; the others do not differ significantly.'
+
+
+def _judged(number: Number, column: Column) -> str:
+    if not is_significant(number):
+        return 'no significant difference'
+    better = (number.value < 0) == (column.better == 'lower')
+    return f'significantly {"better" if better else "worse"} on these images'
+
+
+def _listed(found: Mapping[str, Number]) -> str:
+    """The largest changes."""
+    largest = sorted(found, key=lambda row: -abs(found[row].value))[:_TOP]
+    return ', '.join(f'{row} {plus(found[row].value)}' for row in largest)
+
+
+def _named(runs: Runs, table: Table) -> list[str]:
+    """Rows that are in a mean, by harm."""
+    return [row for row in rows_by_harm(runs, table) if row not in table.apart]
+
+
+def _mean(runs: Runs, table: Table, row: str, column: Column) -> float | None:
+    values = [run.number(table, row, column).value for run in runs.values()]
+    values = [value for value in values if value is not None]
+    return sum(values) / len(values) if values else None
+
+
+def _num_images(run: Report) -> int | None:
+    """How many images the smallest cell has."""
+    found = run.provenance.get('num_images')
+    numbers = list(found.values()) if isinstance(found, Mapping) else [found]
+    return min((number for number in numbers if type(number) is int), default=None)
+
+
+def _counted(number: int, what: str) -> str:
+    return f'{number:,} {what}' + ('' if number == 1 else 's')

@@ -1,0 +1,70 @@
+"""Pictures of both tasks, taken out of a config that may be thinned out already."""
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.registry import DATASETS, DefaultScope
+
+from mmrobust.datasets.minicity import MiniCityParams, write_minicity
+from mmrobust.evaluation.images import LabelledImages, LabelMapImages, evenly
+
+
+@pytest.fixture(scope='module')
+def configs(tmp_path_factory):
+    """A data set of six pictures for each kind."""
+    root = tmp_path_factory.mktemp('pictures')
+    write_minicity(root / 'minicity', MiniCityParams(num_train=1, num_val=6, num_acdc=0, size=(64, 32)))
+    for index in range(6):
+        path = root / f'classes/class_{index % 2}/{index}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.zeros((8, 8, 3), np.uint8))
+    prefix = dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val')
+    return {
+        LabelMapImages: dict(type='mmseg.CityscapesDataset', data_root=str(root / 'minicity'), data_prefix=prefix),
+        LabelledImages: dict(type='mmpretrain.CustomDataset', data_root=str(root / 'classes')),
+    }
+
+
+def _paths(config):
+    with DefaultScope.overwrite_default_scope('mmengine'):
+        built = DATASETS.build(config)
+    return [built.get_data_info(index)['img_path'] for index in range(len(built))]
+
+
+@pytest.mark.parametrize('kind', [LabelMapImages, LabelledImages])
+@pytest.mark.parametrize(
+    ('indices', 'max_images', 'expected'),
+    [
+        (None, None, [0, 1, 2, 3, 4, 5]),
+        (None, 3, [0, 2, 5]),
+        (None, 9, [0, 1, 2, 3, 4, 5]),
+        ([5, 1, 3, 2], None, [5, 1, 3, 2]),
+        ([5, 1, 3, 2], 2, [5, 2]),  # of the four of the config, not of all six
+        (4, 2, [0, 3]),
+        (-4, 2, [2, 5]),
+    ],
+)
+def test_what_is_left(configs, kind, indices, max_images, expected):
+    given = configs[kind] if indices is None else dict(configs[kind], indices=indices)
+    before = dict(given)
+    pictures = kind(given, 'mmengine', max_images)
+    every = _paths(configs[kind])
+    assert _paths(pictures.dataset) == [every[index] for index in expected]
+    assert pictures.size == len(expected) and given == before
+    if kind is LabelMapImages:
+        assert pictures.names == [pictures.name(every[index]) for index in expected]
+        assert _paths(pictures.only(pictures.names[-1])) == [every[expected[-1]]]
+
+
+@pytest.mark.parametrize('kind', [LabelMapImages, LabelledImages])
+def test_names_are_below_the_data_root(configs, kind):
+    pictures = kind(configs[kind], 'mmengine')
+    path = _paths(configs[kind])[0]
+    assert pictures.name(path) == path.removeprefix(f'{configs[kind]["data_root"]}/')
+
+
+def test_evenly():
+    assert evenly(10, None) == evenly(10, 10) == evenly(10, 11) == list(range(10))
+    assert evenly(10, 4) == [0, 3, 6, 9] and evenly(10, 1) == [0]
+    with pytest.raises(ValueError, match='max_images must be 1 or more, got 0'):
+        evenly(10, 0)
