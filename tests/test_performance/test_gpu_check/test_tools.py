@@ -34,6 +34,7 @@ def test_a_mistake_is_found(tmp_path, forked, monkeypatch):
 
 
 def test_a_tool_that_is_ended(tmp_path):
+    """Also where this process takes SIGTERM for something else, as a training that failed in it may have left behind."""
     (tmp_path / 'slow.py').write_text(
         'import time\n\ndef main():\n    print("begun", flush=True)\n    time.sleep(600)\n'
     )
@@ -43,7 +44,11 @@ def test_a_tool_that_is_ended(tmp_path):
         if log.is_file() and 'begun' in log.read_text():
             os.kill(pid, signal.SIGTERM)
 
-    run = run_tool(Work(tmp_path, tmp_path, tmp_path, tiny=True), 'slow.py', [], log, stop)
+    previous = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    try:
+        run = run_tool(Work(tmp_path, tmp_path, tmp_path, tiny=True), 'slow.py', [], log, stop)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
     assert (run.exit_code, run.last_lines) == (-signal.SIGTERM, 'begun')
 
 

@@ -98,6 +98,7 @@ def require(run: ToolRun, exit_code: int = 0) -> ToolRun:
 def _main(path: Path, arguments: Sequence[str], log: Path) -> None:
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(KILL_WITH_PARENT, signal.SIGKILL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as in a process that was not forked off
     to_log(log)
     os.chdir(log.parent)  # what a tool writes beside its work_dir is not the user's
     sys.argv = [str(path), *arguments]
