@@ -34,7 +34,7 @@ def test_a_mistake_is_found(tmp_path, forked, monkeypatch):
 
 
 def test_a_tool_that_is_ended(tmp_path):
-    """Also where this process takes SIGTERM for something else, as a training that failed in it may have left behind."""
+    """Also where this process takes SIGTERM for something else, as a training that failed in it leaves it behind."""
     (tmp_path / 'slow.py').write_text(
         'import time\n\ndef main():\n    print("begun", flush=True)\n    time.sleep(600)\n'
     )
