@@ -65,8 +65,8 @@ setup(
     # matplotlib, rich and yapf come with MMEngine, OpenCV with MMCV, prettytable with MMSegmentation,
     # Jinja2 with torch.
     install_requires=[
-        'torch>=2.1',
-        'torchvision>=0.16',
+        'torch>=2.6',  # custom operators with these signatures; checkpoints that are read by an allow-list
+        'torchvision>=0.21',
         'numpy>=1.24',
         'scipy>=1.10',
         'imagecorruptions-imaug>=1.1.3',  # for its pictures of frost alone

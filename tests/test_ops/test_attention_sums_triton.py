@@ -191,8 +191,8 @@ def test_which_attention_is_for_the_kernels():
     # Triton compiles once more for arguments that are 1
     [
         (4096, 56, torch.bfloat16, 'paper', False),
-        (196, 64, torch.float16, 'official', False),
-        (64, 128, torch.bfloat16, 'pairwise', False),
+        pytest.param(196, 64, torch.float16, 'official', False, marks=pytest.mark.slow),
+        pytest.param(64, 128, torch.bfloat16, 'pairwise', False, marks=pytest.mark.slow),
         (1, 5, torch.float32, 'official', True),
     ],
 )
