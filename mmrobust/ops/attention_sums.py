@@ -198,7 +198,7 @@ def _attention_sums_backward(
         grads = attention_sums_triton.backward(
             query, key, lse, threshold, per_head, strict, sum_all, inv_norms, *grads_of_sums
         )
-        return *grads, none.clone(), none.clone(), none.clone()
+        return *map(_as, (query, key), grads), none.clone(), none.clone(), none.clone()
 
     def in_blocks() -> tuple[Tensor, ...]:
         kept = Kept(threshold, thresholds, strict, sum_all, per_head, block_entries)

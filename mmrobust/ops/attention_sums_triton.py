@@ -31,7 +31,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-MAX_HEAD_DIM = 128
 # All maps that exist at once, in bytes.
 _BYTES_OF_MAPS = 2**29
 # Of a grid's second and third axis, by CUDA.
@@ -81,7 +80,7 @@ def forward(
     """The two sums over rows of attention that ADL is made of.
 
     Args:
-        query: ``(B, H, Nq, D)``, scaled, D at most ``MAX_HEAD_DIM``.
+        query: ``(B, H, Nq, D)``, scaled, D at most 128.
         key: ``(B, H, Nk, D)``, of the same dtype: float32, bfloat16 or float16.
         lse: ``(B, H, Nq)`` float32, logarithm of the softmax's normalizer.
         threshold: what an entry of a map must reach to be kept.
@@ -94,6 +93,7 @@ def forward(
         one over these norms, 0 for a row of which nothing is kept; all float32.
     """
     query, key, form = _prepare(query, key, per_head)
+    lse = lse.contiguous()
     num_maps, num_queries, num_keys = query.size(0) * form.groups, query.size(2), key.size(2)
     float32 = dict(dtype=torch.float32, device=query.device)
     tile = _tile('_mean_maps', form, query)
@@ -136,8 +136,9 @@ def backward(
     grad_direction_sum: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of query and key by way of the sums of :func:`forward`, whose arguments and result these are."""
-    grads = torch.empty_like(query), torch.empty_like(key)
     query, key, form = _prepare(query, key, per_head)
+    lse = lse.contiguous()
+    grads = torch.empty_like(query), torch.empty_like(key)
     num_maps, num_queries, num_keys = query.size(0) * form.groups, query.size(2), key.size(2)
     row_sums = torch.empty_like(lse)
     by_map = (part.contiguous().view(num_maps, -1) for part in (inv_norms, grad_row_sum, grad_direction_sum))

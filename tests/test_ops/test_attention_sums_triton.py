@@ -101,6 +101,13 @@ def test_equals_reference_in_value_and_gradient(interpreter, sizes, mode, per_he
     interpreter(_assert_equals_reference, *_view(**sizes), 1.5, mode, per_head, 3e-5)
 
 
+def test_channels_that_do_not_lie_side_by_side(interpreter):
+    """The gradients come in the memory layout of query and key, whatever the kernels write."""
+    query, key = (tensor.transpose(-2, -1).contiguous().transpose(-2, -1) for tensor in _view())
+    assert query.stride(-1) != 1
+    interpreter(_assert_equals_reference, query, key, 1.5, 'paper', False, 3e-5)
+
+
 @pytest.mark.parametrize('mode', ADL_MODES)
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_low_precision(interpreter, dtype, mode):
