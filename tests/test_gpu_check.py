@@ -47,7 +47,12 @@ def test_parts_that_die_and_hang_take_nothing_else_with_them(tool, tmp_path):
     run = dict(started='now', command='gpu_check.py', minutes=1, dry_run=True)
     report = Report(tmp_path, run, {part.name: PartReport() for part in parts})
     started = time.monotonic()
-    tool.check(report, parts, Work(tmp_path, tmp_path, tmp_path, tiny=True), started + 30)
+    tool.check(
+        report,
+        [parts[:2], *([part] for part in parts[2:])],
+        Work(tmp_path, tmp_path, tmp_path, tiny=True),
+        started + 30,
+    )
     assert time.monotonic() - started < 25
     content = json.loads((tmp_path / 'gpu_check.json').read_text())['parts']
     assert {name: part['state'] for name, part in content.items()} == {
@@ -80,7 +85,8 @@ parts = [Part('well', _well, 1, 0.1), Part('hangs', _hangs, 99, 0.1)]
 folder = Path({str(tmp_path)!r})
 run = dict(started='now', command='gpu_check.py', minutes=1, dry_run=True)
 report = Report(folder, run, {{part.name: PartReport() for part in parts}})
-load_tool(TOOL).check(report, parts, Work(folder, folder, folder, tiny=True), time.monotonic() + 600)
+work = Work(folder, folder, folder, tiny=True)
+load_tool(TOOL).check(report, [[part] for part in parts], work, time.monotonic() + 600)
 """
     process = subprocess.Popen([sys.executable, '-c', script])
     try:

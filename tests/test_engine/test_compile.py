@@ -234,7 +234,14 @@ def test_inductor_trains_as_eager(tmp_path, config):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize('settings', [{}, {'with_cp': True}, {'wrapper': 'BFloat16OptimWrapper'}])
+@pytest.mark.parametrize(
+    'settings',
+    [
+        {'with_cp': True, 'wrapper': 'BFloat16OptimWrapper'},
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({'with_cp': True}, marks=pytest.mark.slow),
+    ],
+)
 def test_cuda_graphs_train_as_eager(tmp_path, config, settings):
     eager, _ = _train(tmp_path / 'eager', config, iters=8, **settings)
     hook = {'type': 'mmrobust.CompileHook', 'cuda_graphs': True}

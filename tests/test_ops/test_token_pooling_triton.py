@@ -126,7 +126,13 @@ def test_compiles_where_sizes_are_one(compiled):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize('windows', [dilated_windows(4), kernel_windows(3)])
+@pytest.mark.parametrize(
+    ('dtype', 'windows'),
+    [
+        (torch.bfloat16, dilated_windows(4)),
+        (torch.float32, dilated_windows(4)),
+        (torch.float16, kernel_windows(3)),
+    ],
+)
 def test_on_gpu(dtype, windows):
     _assert_equals_reference((2, 13, 17, 200), windows, dtype, 'cuda')

@@ -4,9 +4,9 @@ python tools/analysis_tools/gpu_check.py                        # seven minutes 
 python tools/analysis_tools/gpu_check.py --parts equality ops   # some parts
 python tools/analysis_tools/gpu_check.py --dry-run              # on a CPU, with tiny sizes: that everything runs
 
-Parts run one after the other, the most valuable first, each in processes of its own and until a time of its own: one
-that hangs or dies takes nothing else with it. OUT/gpu_check.md and OUT/gpu_check.json are complete after every finding,
-so an interrupted run has a report too.
+Groups of parts run one after the other, the most valuable first, each part in processes of its own and each group until
+a time of its own: one that hangs or dies takes nothing else with it. OUT/gpu_check.md and OUT/gpu_check.json are
+complete after every finding, so an interrupted run has a report too.
 """
 
 import argparse
@@ -38,6 +38,7 @@ from performance.gpu_check.gpu_tests import gpu_tests  # noqa: E402
 from performance.gpu_check.minicity import minicity  # noqa: E402
 from performance.gpu_check.ops import ops  # noqa: E402
 from performance.gpu_check.processes import (  # noqa: E402
+    Job,
     forked_processes_can_use_the_device,
     run_under_limit,
 )
@@ -46,17 +47,21 @@ from performance.gpu_check.steps import compiled_steps, eager_steps  # noqa: E40
 from performance.gpu_check.work import Part, Work, cores, limits  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = (
-    Part('environment', environment, share=10, needs=2),
-    Part('equality', equality, share=60, needs=10, processes=8),
-    Part('ops', ops, share=25, needs=10),
-    Part('steps', eager_steps, share=20, needs=10),
-    Part('compiled', compiled_steps, share=95, needs=30, processes=4),
-    Part('combinations', combinations, share=35, needs=15, processes=5),
-    Part('minicity', minicity, share=120, needs=30),
-    Part('evaluation', evaluation_speed, share=65, needs=15),
-    Part('tests', gpu_tests, share=55, needs=10),
+# Parts of a group run beside each other: they compare, and what is timed has the device for itself.
+GROUPS = (
+    (Part('environment', environment, share=2, needs=2),),
+    (
+        Part('equality', equality, share=75, needs=10, processes=8),
+        Part('combinations', combinations, share=75, needs=15, processes=5),
+        Part('tests', gpu_tests, share=75, needs=10),
+    ),
+    (Part('ops', ops, share=20, needs=10),),
+    (Part('compiled', compiled_steps, share=80, needs=30, processes=4),),
+    (Part('minicity', minicity, share=150, needs=30),),
+    (Part('evaluation', evaluation_speed, share=65, needs=15),),
+    (Part('steps', eager_steps, share=15, needs=10),),
 )
+PARTS = [part for group in GROUPS for part in group]
 console = Console(highlight=False)
 
 
@@ -74,39 +79,57 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def check(report: Report, parts: list[Part], work: Work, ends_at: float) -> None:
-    """Run the parts; the report is written after everything that they find.
+def check(report: Report, groups: list[list[Part]], work: Work, ends_at: float) -> None:
+    """Run the groups, one after the other; the report is written after everything that they find.
 
     Args:
         report: has an entry for each part.
-        parts: in their order.
-        work: what they are called with.
+        groups: in their order.
+        work: what the parts are called with.
         ends_at: by ``time.monotonic()``, when all have to be over.
     """
     begun = time.monotonic()
-    for part, end in zip(parts, limits(parts, ends_at - begun), strict=True):
-        entry = report.parts[part.name]
-        started = time.monotonic()
-        entry.limit = begun + end - started
-        if entry.limit < part.needs:
-            entry.state = 'skipped'
-            entry.reason = f'{max(0, entry.limit):.0f} s were left of the {part.needs:g} s that it takes at least'
-        else:
-            entry.state = 'running'
-            report.write()
-            with tempfile.TemporaryDirectory(prefix=f'gpu_check_{part.name}_') as folder:
-                of_part = work.shared_by(max(1, min(part.processes, cores() // 2)), Path(folder), begun + end)
-
-                def on_note(name: str, value: object, entry: PartReport = entry) -> None:
-                    entry.found[name] = value
-                    report.write()
-
-                log = work.logs / f'{part.name}.log'
-                entry.end(*run_under_limit(part.function, of_part, entry.limit, on_note, log))
-            entry.seconds = time.monotonic() - started
+    for group, end in zip(groups, limits(groups, ends_at - begun), strict=True):
+        limit = begun + end - time.monotonic()
+        for part in group:
+            entry = report.parts[part.name]
+            entry.limit = limit
+            if limit < part.needs:
+                entry.state = 'skipped'
+                entry.reason = f'{max(0, limit):.0f} s were left of the {part.needs:g} s that it takes at least'
+                _say(part, entry)
         report.write()
-        why = f': {entry.reason.splitlines()[-1]}' if entry.reason else ''
-        console.print(f'{time.monotonic() - STARTED:5.0f} s  {part.name}: {entry.state}{why}', markup=False)
+        _run(report, [part for part in group if limit >= part.needs], work, begun + end)
+
+
+def _run(report: Report, group: list[Part], work: Work, ends_at: float) -> None:
+    """Run parts beside each other."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix='gpu_check_') as folder:
+        jobs = []
+        for part in group:
+            entry = report.parts[part.name]
+            entry.state = 'running'
+            # the folder has the lock of what is timed, which all of them share
+            of_part = work.shared_by(max(1, min(part.processes, cores() // 2)), Path(folder), ends_at)
+
+            def on_note(name: str, value: object, entry: PartReport = entry) -> None:
+                entry.found[name] = value
+                report.write()
+
+            jobs.append(Job(part.function, of_part, on_note, work.logs / f'{part.name}.log'))
+        report.write()
+        for index, outcome in run_under_limit(jobs, ends_at - started):
+            entry = report.parts[group[index].name]
+            entry.end(*outcome)
+            entry.seconds = time.monotonic() - started
+            report.write()
+            _say(group[index], entry)
+
+
+def _say(part: Part, entry: PartReport) -> None:
+    why = f': {entry.reason.splitlines()[-1]}' if entry.reason else ''
+    console.print(f'{time.monotonic() - STARTED:5.0f} s  {part.name}: {entry.state}{why}', markup=False)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -117,14 +140,15 @@ def main(argv: list[str] | None = None) -> int:
         out = Path(args.out).resolve()
         logs = out / 'logs'
         logs.mkdir(parents=True, exist_ok=True)
-    parts = [part for part in PARTS if part.name in args.parts]
+    chosen = ([part for part in group if part.name in args.parts] for group in GROUPS)
+    groups = [group for group in chosen if group]
     run = dict(
         started=datetime.now().astimezone().isoformat(timespec='seconds'),
         command=shlex.join(['gpu_check.py', *(sys.argv[1:] if argv is None else argv)]),
         minutes=args.minutes,
         dry_run=args.dry_run,
     )
-    report = Report(out, run, {part.name: PartReport() for part in parts})
+    report = Report(out, run, {part.name: PartReport() for group in groups for part in group})
     report.write()
     console.print(f'the report grows in {out}/gpu_check.md and .json', markup=False, soft_wrap=True)
     work = Work(ROOT, out, logs, tiny=args.dry_run)
@@ -132,7 +156,7 @@ def main(argv: list[str] | None = None) -> int:
         console.print('processes cannot be forked off here: each starts afresh and imports everything')
         work = Work(ROOT, out, logs, tiny=args.dry_run, forked=False)
     run['forked'] = work.forked
-    check(report, parts, work, STARTED + 60 * args.minutes)
+    check(report, groups, work, STARTED + 60 * args.minutes)
     console.print(f'{report.folder}/gpu_check.md: {_summary(report)}', markup=False, soft_wrap=True)
     return 0 if all(part.state == 'done' for part in report.parts.values()) else 1
 

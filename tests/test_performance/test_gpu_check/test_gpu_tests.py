@@ -3,7 +3,7 @@ import time
 import pytest
 
 from performance.gpu_check.gpu_tests import gpu_tests
-from performance.gpu_check.processes import run_under_limit
+from performance.gpu_check.processes import Job, run_under_limit
 from performance.gpu_check.work import Work
 
 TESTS = """
@@ -29,6 +29,14 @@ def test_of_no_gpu(): assert False
 """
 
 
+MEASURING = """
+import pytest
+
+@pytest.mark.gpu
+def test_by_itself(): pass
+"""
+
+
 @pytest.fixture
 def found(tmp_path):
     def found(**files):
@@ -37,7 +45,7 @@ def found(tmp_path):
             (tmp_path / 'tests' / f'{name}.py').write_text(text)
         notes = {}
         work = Work(tmp_path, tmp_path, tmp_path, tiny=False).shared_by(1, tmp_path, time.monotonic() + 60)
-        outcome = run_under_limit(gpu_tests, work, 60, notes.__setitem__, tmp_path / 'log')
+        [(_, outcome)] = run_under_limit([Job(gpu_tests, work, notes.__setitem__, tmp_path / 'log')], 60)
         return outcome, notes.get('tests')
 
     return found
@@ -45,9 +53,9 @@ def found(tmp_path):
 
 def test_counts(found):
     broken_file = 'import pytest, no_such_module\npytest.mark.gpu\n'
-    outcome, counts = found(test_a=TESTS, test_b=broken_file, test_c='no_such_name')
+    outcome, counts = found(test_a=TESTS, test_b=broken_file, test_c='no_such_name', test_measure=MEASURING)
     assert outcome.state == 'done', outcome
-    assert {name: counts[name] for name in ('passed', 'failed', 'skipped')} == {'passed': 1, 'failed': 3, 'skipped': 1}
+    assert {name: counts[name] for name in ('passed', 'failed', 'skipped')} == {'passed': 2, 'failed': 3, 'skipped': 1}
     assert {name.split('::')[-1]: text.splitlines()[-1] for name, text in counts['failures'].items()} == {
         'test_bad': 'E   assert (1 + 1) == 3',
         'test_of_fixture': 'E   ValueError: in the fixture',

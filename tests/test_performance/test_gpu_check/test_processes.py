@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from performance.gpu_check.processes import run_under_limit
+from performance.gpu_check.processes import Job, run_under_limit
 from performance.gpu_check.work import OutOfTimeError, Work
 
 
@@ -60,7 +60,9 @@ def run(tmp_path):
         found = []
         work = Work(Path(), tmp_path, tmp_path, tiny=True).shared_by(count, tmp_path, time.monotonic() + limit)
         log = tmp_path / 'part.log'
-        outcome = run_under_limit(function, work, limit, lambda *note: found.append(note), log)
+        job = Job(function, work, lambda *note: found.append(note), log)
+        [(index, outcome)] = run_under_limit([job], limit)
+        assert index == 0
         return outcome, found, log.read_text() if log.is_file() else ''
 
     return run
@@ -120,7 +122,7 @@ def test_a_full_disk_is_not_taken_for_a_dead_process(tmp_path):
 
     work = Work(Path(), tmp_path, tmp_path, tiny=True)
     with pytest.raises(OSError, match='no space'):
-        run_under_limit(_raises, work, 60, on_note, tmp_path / 'log')
+        list(run_under_limit([Job(_raises, work, on_note, tmp_path / 'log')], 60))
 
 
 def _alone(work):
@@ -147,3 +149,17 @@ def test_one_after_the_other(run):
 
 def test_beside_each_other(run):
     assert run(_together, limit=20, count=3)[0].state == 'done'
+
+
+def test_jobs_beside_each_other(tmp_path):
+    """Each is reported when it ends; one that hangs is ended with the time of all."""
+    works = [Work(Path(), tmp_path, tmp_path, tiny=True).shared_by(count, tmp_path, 0) for count in (1, 2, 1)]
+    found = [[], [], []]
+    jobs = [
+        Job(function, work, lambda *note, notes=notes: notes.append(note), tmp_path / f'{function.__name__}.log')
+        for function, work, notes in zip((_hangs, _well, _raises), works, found, strict=True)
+    ]
+    outcomes = list(run_under_limit(jobs, 5))
+    assert outcomes[-1][0] == 0
+    assert {index: outcome.state for index, outcome in outcomes} == {0: 'out of time', 1: 'done', 2: 'failed'}
+    assert [len(notes) for notes in found] == [1, 4, 1]

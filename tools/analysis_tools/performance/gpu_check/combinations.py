@@ -55,7 +55,8 @@ def combinations(work: Work) -> None:
     for combination in work.mine(COMBINATIONS[1::4] if work.tiny else COMBINATIONS):
         work.require_time(2, combination.name)
         try:
-            found = _errors(_losses_and_gradients(work, combination, crop), expected)
+            with work.beside_others():
+                found = _errors(_losses_and_gradients(work, combination, crop), expected)
             loss, gradient = TOLERANCES[combination.amp]
             held = found['loss error'] <= loss and found['gradient error'] <= gradient
             work.note(combination.name, found | {'tolerances': (loss, gradient), 'held': held})

@@ -76,7 +76,8 @@ def equality(work: Work) -> None:
     inductor.compile_threads = 1
     for case in work.mine(cases(work.tiny)):
         work.require_time(2, case.name)
-        work.note(case.name, compare(case, 'aot_eager' if work.tiny else 'inductor'))
+        with work.beside_others():
+            work.note(case.name, compare(case, 'aot_eager' if work.tiny else 'inductor'))
         if torch.cuda.is_available():
             torch.cuda.synchronize()  # after an error of CUDA nothing works any more: that ends the process
 

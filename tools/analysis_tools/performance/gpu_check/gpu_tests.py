@@ -7,6 +7,8 @@ from performance.gpu_check.work import Work
 
 MARKER = 'gpu'
 _LINES = 6  # of a failure
+_SLOW = ('test_gradients.py', 'test_compile.py')  # last: processes that import everything, and compiling
+_MEASURING = 'test_measure.py'
 
 
 class _Results:
@@ -39,7 +41,7 @@ class _Results:
 
 
 def gpu_tests(work: Work) -> None:
-    """Run ``pytest -m gpu`` on the files that have such tests."""
+    """Run ``pytest -m gpu`` on the files that have such tests: those that measure without anything beside them."""
     try:
         import pytest
     except ImportError:
@@ -49,16 +51,19 @@ def gpu_tests(work: Work) -> None:
         for path in sorted((work.root / 'tests').rglob('test_*.py'))
         if f'mark.{MARKER}' in path.read_text(encoding='utf-8')
     ]
-    files = [str(path) for path in sorted(files, key=lambda path: 'compile' in path.name)]  # what takes longest, last
     if not files:
         raise RuntimeError(f'there are no tests of the marker {MARKER} in {work.root / "tests"}')
+    files.sort(key=lambda path: path.name in _SLOW)
     os.chdir(work.root)
     results = _Results(work)
-    arguments = ['-m', MARKER, '-q', '--tb=short', '-p', 'no:cacheprovider', '--continue-on-collection-errors']
-    arguments += [f'--basetemp={work.folder / "pytest"}']
-    code = pytest.main([*arguments, *files], plugins=[results])
+    arguments = ['-m', f'{MARKER} and not slow', '-q', '--tb=short', '--durations=20', '-p', 'no:cacheprovider']
+    arguments += ['--continue-on-collection-errors', f'--basetemp={work.folder / "pytest"}']
+    for measuring, place in ((False, work.beside_others), (True, work.alone)):
+        chosen = [str(path) for path in files if (path.name == _MEASURING) is measuring]
+        with place():
+            code = pytest.main([*arguments, *chosen], plugins=[results]) if chosen else pytest.ExitCode.OK
+        if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            raise RuntimeError(f'pytest ended with {pytest.ExitCode(code).name}, see the log')
     results.note()
-    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        raise RuntimeError(f'pytest ended with {pytest.ExitCode(code).name}, see the log')
     if not work.tiny and not results.counts['passed']:
         raise RuntimeError(f'no test of the marker {MARKER} passed: {results.counts}')

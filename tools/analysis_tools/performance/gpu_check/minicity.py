@@ -4,7 +4,11 @@ import json
 import os
 import signal
 import statistics
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +52,21 @@ def minicity(work: Work) -> None:
     require(drawn)
     work.note('draw', {'seconds': drawn.seconds})
     _try(work, 'train --amp', lambda: _train(work, data, ('--amp',)))
-    _try(work, 'evaluate', lambda: _evaluate(work, data))
     if not work.tiny:  # on a CPU compiling takes minutes, and there are no CUDA graphs
         _try(work, 'train --amp --cuda-graphs', lambda: _train(work, data, ('--amp', '--cuda-graphs')))
-    _try(work, 'resume after SIGTERM', lambda: _resume(work, data))
+    work.require_time(5, 'evaluation and resuming')
+    # what is not timed, beside each other; the runs of tools are found by their folders
+    with ProcessPoolExecutor(3, mp_context=get_context('fork' if work.forked else 'spawn')) as pool:
+        silent = replace(work, connection=None)
+        exact, quick, resumed = (
+            pool.submit(function, silent, data, *options)
+            for function, *options in ((_evaluate,), (_evaluate, '--amp'), (_resume,))
+        )
+        _try(work, 'evaluate', lambda: _compare(exact, quick))
+        _try(work, 'resume after SIGTERM', resumed.result)
 
 
-def _try(work: Work, name: str, step: Any) -> None:
+def _try(work: Work, name: str, step: Callable[[], dict[str, Any]]) -> None:
     """One step that fails is reported, and the others are made."""
     work.require_time(5, name)
     try:
@@ -106,21 +118,23 @@ def _training(work: Work, config: Path, name: str, iterations: int, arguments: l
     return run_tool(work, 'tools/train.py', command, log, *([watch] if watch else []))
 
 
-def _evaluate(work: Work, data: Path) -> dict[str, Any]:
-    """The trained model on clean pictures and under two corruptions, in float32 and under autocast."""
-    tool = 'tools/evaluate_robustness.py'
+def _evaluate(work: Work, data: Path, *options: str) -> dict[str, float]:
+    """The trained model on clean images and under two corruptions."""
     checkpoint = (work.folder / 'train--amp' / 'last_checkpoint').read_text().strip()
-    found: dict[str, Any] = {}
-    for options in ([], ['--amp']):
-        name = ' '.join(options) or 'float32'
-        out = work.folder / f'robustness{"".join(options)}'
-        arguments = [str(_config(work, data, 10)), checkpoint, '--out', str(out), *options]
-        arguments += ['--corruptions', 'gaussian_noise', 'fog', '--severities', '3', '--worst', '0']
-        run = require(run_tool(work, tool, arguments, work.logs / f'minicity-evaluate{"".join(options)}.log'))
-        results = json.loads((out / 'results.json').read_text())['results']
-        found[name] = {'wall_seconds': run.seconds, 'clean_mIoU': results['clean_mIoU'], 'mPC': results['mPC']}
-    exact, quick = found.values()
-    return found | {'difference': max(abs(exact[key] - quick[key]) for key in ('clean_mIoU', 'mPC'))}
+    out = work.folder / f'robustness{"".join(options)}'
+    arguments = [str(_config(work, data, 10)), checkpoint, '--out', str(out), *options]
+    arguments += ['--corruptions', 'gaussian_noise', 'fog', '--severities', '3', '--worst', '0']
+    log = work.logs / f'minicity-evaluate{"".join(options)}.log'
+    run = require(run_tool(work, 'tools/evaluate_robustness.py', arguments, log))
+    results = json.loads((out / 'results.json').read_text())['results']
+    return {'wall_seconds': run.seconds, 'clean_mIoU': results['clean_mIoU'], 'mPC': results['mPC']}
+
+
+def _compare(exact: Future, quick: Future) -> dict[str, Any]:
+    """Both evaluations, and the larger of the differences of their two numbers."""
+    found = {'float32': exact.result(), '--amp': quick.result()}
+    differences = [abs(found['float32'][key] - found['--amp'][key]) for key in ('clean_mIoU', 'mPC')]
+    return found | {'difference': max(differences)}
 
 
 def _resume(work: Work, data: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A part in processes of its own under a time limit: whatever happens to it, what it has reported is kept."""
+"""Parts in processes of their own under a time limit: whatever happens to one, what it has reported is kept."""
 
 import ctypes
 import faulthandler
@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -34,65 +34,77 @@ class Outcome(NamedTuple):
     reason: str  # '' where it is done
 
 
-def run_under_limit(
-    function: Callable[[Work], None], work: Work, limit: float, on_note: Callable[[str, Any], None], log: Path
-) -> Outcome:
-    """Run ``work.count`` processes of a part; end what is left of them after ``limit`` seconds.
+class Job(NamedTuple):
+    """One part, ready to run in ``work.count`` processes.
 
-    Args:
+    Attributes:
         function: of a module, not a lambda; it returns nothing and reports with :meth:`Work.note`.
         work: what it is called with.
-        limit: seconds.
-        on_note: called here with name and value of everything that is reported.
-        log: what the processes print, of the first; that of the others lies beside it.
+        on_note: called by the parent with name and value of everything that is reported.
+        log: what the first process prints; the logs of the others lie beside it.
     """
-    context = multiprocessing.get_context('fork' if work.forked else 'spawn')
+
+    function: Callable[[Work], None]
+    work: Work
+    on_note: Callable[[str, Any], None]
+    log: Path
+
+
+class _Running(NamedTuple):
+    process: BaseProcess
+    job: int  # its index
+    log: Path
+
+
+def run_under_limit(jobs: Sequence[Job], limit: float) -> Iterator[tuple[int, Outcome]]:
+    """Run jobs beside each other; end what is left of them after ``limit`` seconds.
+
+    Args:
+        jobs: none of them touches the GPU before its process has begun.
+        limit: seconds.
+
+    Yields:
+        The index of each job with how it ended, as soon as its last process has.
+    """
     ends = time.monotonic() + limit
-    running: dict[Connection, tuple[BaseProcess, Path]] = {}
-    outcomes: list[Outcome] = []
-    for index in range(work.count):
-        receiver, sender = context.Pipe(duplex=False)
-        log_of_process = log if index == 0 else log.with_name(f'{log.stem}.{index}{log.suffix}')
-        log_of_process.unlink(missing_ok=True)  # of an earlier run
-        process = context.Process(target=_run, args=(function, work.of_process(index, sender), log_of_process))
-        process.start()
-        sender.close()  # so that nobody but the process holds it
-        running[receiver] = process, log_of_process
+    running = dict(started for index, job in enumerate(jobs) for started in _start(index, job))
+    outcomes: list[list[Outcome]] = [[] for _ in jobs]
     late = False
     try:
         while running and not late:
             late = time.monotonic() > ends
             wait(list(running), timeout=0.2)
-            for receiver, (process, log_of_process) in list(running.items()):
+            for receiver, (process, index, log) in list(running.items()):
                 alive = process.is_alive()  # asked first: what it sent before it died is read below
                 outcome = None
                 for message in _messages(receiver):
                     if isinstance(message, dict):  # the last one of a process: how it ended
                         outcome = Outcome(**message)
                     else:
-                        on_note(*message)
+                        jobs[index].on_note(*message)
                 if outcome is None and alive:
                     continue
                 if outcome is None:
                     process.join()
-                    outcome = Outcome('failed', f'{_death(process.exitcode)}\n{_tail_of(log_of_process)}'.rstrip())
-                outcomes.append(outcome)
+                    outcome = Outcome('failed', f'{_death(process.exitcode)}\n{_tail_of(log)}'.rstrip())
+                outcomes[index].append(outcome)
                 _end(process)
                 del running[receiver]
-        for process, _ in running.values():
+                if len(outcomes[index]) == jobs[index].work.count:
+                    yield index, _together(outcomes[index])
+        for process, _, _ in running.values():
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGABRT)  # it writes to its log where it is
-        for process, _ in running.values():
+        for process, _, _ in running.values():
             process.join(1)
     finally:
-        for process, _ in running.values():
+        for process, _, _ in running.values():
             _end(process)
-    outcomes += [
-        Outcome('out of time', f'ended after {limit:.0f} s; last lines of its log:\n{_tail_of(log_of_process)}')
-        for _, log_of_process in running.values()
-    ]
-    state = max((outcome.state for outcome in outcomes), key=STATES.index)
-    return Outcome(state, '\n'.join(dict.fromkeys(outcome.reason for outcome in outcomes if outcome.reason)))
+    for _, index, log in running.values():
+        reason = f'ended after {limit:.0f} s; last lines of its log:\n{_tail_of(log)}'
+        outcomes[index].append(Outcome('out of time', reason))
+    for index in dict.fromkeys(index for _, index, _ in running.values()):
+        yield index, _together(outcomes[index])
 
 
 def forked_processes_can_use_the_device(work: Work) -> bool:
@@ -102,8 +114,8 @@ def forked_processes_can_use_the_device(work: Work) -> bool:
     """
     if not torch.cuda.is_available():
         return True
-    outcome = run_under_limit(_touch_device, work, 60, lambda name, value: None, work.logs / 'fork.log')
-    return outcome.state == 'done'
+    job = Job(_touch_device, work, lambda name, value: None, work.logs / 'fork.log')
+    return all(outcome.state == 'done' for _, outcome in run_under_limit([job], 60))
 
 
 def error_lines(error: BaseException) -> str:
@@ -121,6 +133,25 @@ def to_log(log: Path) -> None:
     # those of Python may be somebody else's, such as a test's
     sys.stdout, sys.stderr = (os.fdopen(os.dup(number), 'w', buffering=1) for number in (1, 2))
     faulthandler.enable(sys.stderr, all_threads=False)
+
+
+def _start(index: int, job: Job) -> Iterator[tuple[Connection, _Running]]:
+    """Start the processes of a job, each with the end of a pipe where it reports."""
+    context = multiprocessing.get_context('fork' if job.work.forked else 'spawn')
+    for number in range(job.work.count):
+        receiver, sender = context.Pipe(duplex=False)
+        log = job.log if number == 0 else job.log.with_name(f'{job.log.stem}.{number}{job.log.suffix}')
+        log.unlink(missing_ok=True)  # of an earlier run
+        process = context.Process(target=_run, args=(job.function, job.work.of_process(number, sender), log))
+        process.start()
+        sender.close()  # so that nobody but the process holds it
+        yield receiver, _Running(process, index, log)
+
+
+def _together(outcomes: Sequence[Outcome]) -> Outcome:
+    """How a job ended, by the worst of its processes."""
+    state = max((outcome.state for outcome in outcomes), key=STATES.index)
+    return Outcome(state, '\n'.join(dict.fromkeys(outcome.reason for outcome in outcomes if outcome.reason)))
 
 
 def _touch_device(work: Work) -> None:

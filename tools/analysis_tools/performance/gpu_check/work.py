@@ -106,13 +106,17 @@ class Part(NamedTuple):
     processes: int = 1
 
 
-def limits(parts: Sequence[Part], seconds: float) -> list[float]:
-    """When each part has to be over, in seconds from now. A part that is over earlier leaves its time to the next."""
-    whole = sum(part.share for part in parts)
+def limits(groups: Sequence[Sequence[Part]], seconds: float) -> list[float]:
+    """When each group of parts has to be over, in seconds from now.
+
+    The parts of a group run beside each other, so the group's share is the largest of theirs. A group that is over
+    earlier leaves its time to the next.
+    """
+    shares = [max(part.share for part in group) for group in groups]
     ends, passed = [], 0.0
-    for part in parts:
-        passed += part.share
-        ends.append(seconds * passed / whole)
+    for share in shares:
+        passed += share
+        ends.append(seconds * passed / sum(shares))
     return ends
 
 
