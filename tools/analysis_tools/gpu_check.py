@@ -49,17 +49,17 @@ from performance.gpu_check.work import Part, Work, cores, limits  # noqa: E402
 ROOT = Path(__file__).resolve().parents[2]
 # Parts of a group run beside each other: they compare, and what is timed has the device for itself.
 GROUPS = (
-    (Part('environment', environment, share=2, needs=2),),
+    (Part('environment', environment, share=5, needs=1),),
     (
-        Part('equality', equality, share=75, needs=10, processes=8),
-        Part('combinations', combinations, share=75, needs=15, processes=5),
-        Part('tests', gpu_tests, share=75, needs=10),
+        Part('equality', equality, share=100, needs=10, processes=8),
+        Part('combinations', combinations, share=100, needs=15, processes=5),
+        Part('tests', gpu_tests, share=100, needs=10),
     ),
-    (Part('ops', ops, share=20, needs=10),),
-    (Part('compiled', compiled_steps, share=80, needs=30, processes=4),),
-    (Part('minicity', minicity, share=150, needs=30),),
-    (Part('evaluation', evaluation_speed, share=65, needs=15),),
-    (Part('steps', eager_steps, share=15, needs=10),),
+    (Part('ops', ops, share=17, needs=10),),
+    (Part('compiled', compiled_steps, share=80, needs=30, processes=2),),
+    (Part('minicity', minicity, share=160, needs=30),),
+    (Part('evaluation', evaluation_speed, share=40, needs=15),),
+    (Part('steps', eager_steps, share=18, needs=10),),
 )
 PARTS = [part for group in GROUPS for part in group]
 console = Console(highlight=False)

@@ -98,6 +98,14 @@ def test_targets(report):
     }
 
 
+def test_steps_are_compared_in_one_form(report):
+    """Where TAP + ADL was measured eager alone, it is not beside a compiled baseline."""
+    found = _measured(report(FOUND | {'compiled': {'batch 8, baseline': FOUND['compiled']['batch 8, baseline']}}))
+    assert found['TAP + ADL step, batch 8, time'] == (None, None)
+    found = _measured(report({name: part for name, part in FOUND.items() if name != 'compiled'}))
+    assert found['TAP + ADL step, batch 8, time'] == (pytest.approx(1.2), True)
+
+
 def test_nothing_measured_is_nothing_held(report):
     assert set(_measured(report({})).values()) == {(None, None)}
     assert set(_measured(report(FOUND, dry_run=True)).values()) == {(None, None)}

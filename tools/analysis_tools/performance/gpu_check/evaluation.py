@@ -40,7 +40,7 @@ def evaluation_speed(work: Work) -> None:
     in_own_process(_write_pictures, data, width, height, count)
     in_own_process(_write_model, work, data, config, checkpoint)
     fast = ['--amp', '--window-batch', '3']
-    for options in [['--amp'], []] if work.tiny else [fast, [], [*fast, '--compile']]:
+    for options in [['--amp'], []] if work.tiny else [fast, []]:
         name = ' '.join(options) or 'float32'
         work.require_time(5, name)
         try:
