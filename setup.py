@@ -69,7 +69,7 @@ setup(
         'torchvision>=0.21',
         'numpy>=1.24',
         'scipy>=1.10',
-        'imagecorruptions-imaug>=1.1.3',  # for its pictures of frost alone
+        'imagecorruptions-imaug>=1.1.3',  # for its images of frost alone
         'safetensors>=0.4',
     ],
     extras_require={

@@ -1,9 +1,9 @@
 r"""DeiT-B on ImageNet, the baseline: paper Table 5, row "DeiT-B".
 
 Published: 82.0 top-1, 48.5 mCE (ImageNet-C); 86.6 million parameters. The paper says neither how DeiT-B is trained nor
-on what; this is DeiT's own recipe at the paper's 2048 pictures a step. Neither memory nor hours have been measured.
+on what; this is DeiT's own recipe at the paper's 2048 images a step. Neither memory nor hours have been measured.
 
-2048 pictures a step: 32 GPUs of 64 as it stands. The same on 64 GPUs, on 8, on 1:
+2048 images a step: 32 GPUs of 64 as it stands. The same on 64 GPUs, on 8, on 1:
 
     GPUS=64 tools/slurm_train.sh PARTITION deit configs/deit_imagenet.py --amp \
         --cfg-options train_dataloader.batch_size=32
@@ -12,7 +12,7 @@ on what; this is DeiT's own recipe at the paper's 2048 pictures a step. Neither 
     python tools/train.py configs/deit_imagenet.py --amp \
         --cfg-options optim_wrapper.accumulative_counts=32 default_hooks.ema.interval=32
 
-Another number of pictures a step, with a learning rate that follows: --auto-scale-lr.
+Another number of images a step, with a learning rate that follows: --auto-scale-lr.
 
 Checkpoints hold the averaged weights (EMA), which are what is tested.
 """

@@ -1,7 +1,7 @@
 """A small FAN on scikit-learn's digits, the baseline: a minute on two CPU cores, from random weights.
 
-No row of the paper. 62 seconds of CPU time; 98.9 top-1 with seed 0. Of 355 pictures one is 0.3 points, so differences
-between the four configs on clean pictures mean nothing.
+No row of the paper. 62 seconds of CPU time; 98.9 top-1 with seed 0. Of 355 images one is 0.3 points, so differences
+between the four configs on clean images mean nothing.
 
     python tools/dataset_converters/digits.py
     python tools/train.py configs/fan_digits.py

@@ -1,10 +1,10 @@
 r"""FAN-B-Hybrid on ImageNet, the baseline: paper Table 2, row "FAN-B-Hybrid".
 
 Published: 83.9 top-1, 46.1 mCE (ImageNet-C), 31.3 mFR (ImageNet-P), 39.6 (ImageNet-A), 52.7 (ImageNet-R); 50.4 million
-parameters. The paper trains with 2048 pictures a step and a learning rate of 2e-3, the released command with 4096 and
+parameters. The paper trains with 2048 images a step and a learning rate of 2e-3, the released command with 4096 and
 4e-3 on 64 GPUs; neither memory nor hours have been measured here.
 
-2048 pictures a step: 32 GPUs of 64 as it stands. The same on 64 GPUs, on 8, on 1:
+2048 images a step: 32 GPUs of 64 as it stands. The same on 64 GPUs, on 8, on 1:
 
     GPUS=64 tools/slurm_train.sh PARTITION fan configs/fan_imagenet.py --amp \
         --cfg-options train_dataloader.batch_size=32
@@ -13,7 +13,7 @@ parameters. The paper trains with 2048 pictures a step and a learning rate of 2e
     python tools/train.py configs/fan_imagenet.py --amp \
         --cfg-options optim_wrapper.accumulative_counts=32 default_hooks.ema.interval=32
 
-The released command, where the learning rate follows the number of pictures:
+The released command, where the learning rate follows the number of images:
 
     GPUS=64 tools/slurm_train.sh PARTITION fan configs/fan_imagenet.py --amp --auto-scale-lr
 
@@ -34,7 +34,7 @@ model = dict(
     head=dict(in_channels=448),
 )
 
-# more erasing than DeiT, and the whole picture to test
+# more erasing than DeiT, and the whole image to test
 train_pipeline = [*_base_.train_pipeline[:-2], dict(_base_.train_pipeline[-2], erase_prob=0.3), dict(type='PackInputs')]
 test_pipeline = [step if step.type != 'ResizeEdge' else dict(step, scale=224) for step in _base_.test_pipeline]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

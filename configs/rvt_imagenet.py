@@ -4,7 +4,7 @@ Published: 82.6 top-1, 46.8 mCE (ImageNet-C), 31.9 mFR (ImageNet-P), 28.5 (Image
 parameters. This is the network of the released code with TAP, 89.1 million without it: why the sizes disagree says
 mmrobust.RVT. The released code trains on 32 GPUs in float32; neither memory nor hours have been measured here.
 
-2048 pictures a step: 32 GPUs of 64 as it stands. The same on 64 GPUs, on 8, on 1:
+2048 images a step: 32 GPUs of 64 as it stands. The same on 64 GPUs, on 8, on 1:
 
     GPUS=64 tools/slurm_train.sh PARTITION rvt configs/rvt_imagenet.py --cfg-options train_dataloader.batch_size=32
     tools/dist_train.sh configs/rvt_imagenet.py 8 \
@@ -12,9 +12,9 @@ mmrobust.RVT. The released code trains on 32 GPUs in float32; neither memory nor
     python tools/train.py configs/rvt_imagenet.py \
         --cfg-options optim_wrapper.accumulative_counts=32 default_hooks.ema.interval=32
 
-Another number of pictures a step, with a learning rate that follows: --auto-scale-lr.
+Another number of images a step, with a learning rate that follows: --auto-scale-lr.
 
-Each picture passes twice a step, with augmented patches and as it is, and ADL sees the latter (see
+Each image passes twice a step, with augmented patches and as it is, and ADL sees the latter (see
 mmrobust.RobustImageClassifier). Checkpoints hold the averaged weights (EMA), which are what is tested.
 """
 

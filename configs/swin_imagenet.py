@@ -1,16 +1,16 @@
 r"""Swin-B on ImageNet, the baseline: paper Table 5, row "Swin-B".
 
 Published: 83.4 top-1, 54.4 mCE (ImageNet-C); 87.8 million parameters. The paper says neither how Swin-B is trained nor
-on what; this is Swin's own recipe at the paper's 2048 pictures a step. Neither memory nor hours have been measured.
+on what; this is Swin's own recipe at the paper's 2048 images a step. Neither memory nor hours have been measured.
 
-2048 pictures a step: 32 GPUs of 64 as it stands. The same on 64 GPUs, on 8, on 1:
+2048 images a step: 32 GPUs of 64 as it stands. The same on 64 GPUs, on 8, on 1:
 
     GPUS=64 tools/slurm_train.sh PARTITION swin configs/swin_imagenet.py --amp \
         --cfg-options train_dataloader.batch_size=32
     tools/dist_train.sh configs/swin_imagenet.py 8 --amp --cfg-options optim_wrapper.accumulative_counts=4
     python tools/train.py configs/swin_imagenet.py --amp --cfg-options optim_wrapper.accumulative_counts=32
 
-Another number of pictures a step, with a learning rate that follows: --auto-scale-lr.
+Another number of images a step, with a learning rate that follows: --auto-scale-lr.
 """
 
 _base_ = [

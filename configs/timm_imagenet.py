@@ -4,9 +4,9 @@ The network is named by an option, its weights by the checkpoint, such as the st
 
     python tools/test.py configs/timm_imagenet.py CHECKPOINT --cfg-options model.model_name=convnext_base
 
-Pictures are resized to 256 pixels, cut to 224 and normalised as for most networks. Where timm's own settings for a
+Images are resized to 256 pixels, cut to 224 and normalised as for most networks. Where timm's own settings for a
 network differ, give them too, for example `model.data_preprocessor.mean="[127.5,127.5,127.5]"`.
-There is nothing to train. Cost: one pass over 50 000 pictures, not measured.
+There is nothing to train. Cost: one pass over 50 000 images, not measured.
 """
 
 _base_ = ['_base_/datasets/imagenet_224.py', '_base_/runtime_cls.py']

@@ -56,7 +56,7 @@ def one_sentence(kinds: tuple[type[Exception], ...] = USER_ERRORS, writes_to: st
             message = re.split(rf'\n(?:\w+\.)*{type(error).__name__}: ', message.rstrip())[-1]
         if dead_loader:
             message = (
-                f'A process that loads pictures has died ({str(dead_loader).strip().rstrip(".")}): mostly memory was '
+                f'A process that loads images has died ({str(dead_loader).strip().rstrip(".")}): mostly memory was '
                 'short, of which fewer num_workers need less.'
             )
         elif lost_rank:

@@ -26,7 +26,7 @@ def count(model: nn.Module, shape: tuple[int, int]) -> dict[str, tuple[int, int]
     """Return ``(parameters, MACs)`` of each direct part of a model, and of the ``'whole'``, for one RGB input.
 
     Args:
-        model (nn.Module): a model whose ``forward`` takes a batch of pictures.
+        model (nn.Module): a model whose ``forward`` takes a batch of images.
         shape (tuple[int, int]): height and width in pixels.
     """
     model = revert_sync_batchnorm(model).to('meta').eval().requires_grad_(False)  # or PyTorch's counter fails on PiT

@@ -51,7 +51,7 @@ def stopped_by_sigterm(advice: str) -> Iterator[Callable[[], None]]:
 def outlive_sigterm(loader: DataLoader) -> None:
     """Let the processes of a loader that has not started yet obey no SIGTERM but that of their parent.
 
-    One that is meant for the whole job reaches them too, but its last iteration still needs pictures. Without this
+    One that is meant for the whole job reaches them too, but its last iteration still needs images. Without this
     PyTorch ends them at once, and the parent fails. If the parent dies, PyTorch ends them within seconds.
     """
     if loader.num_workers and hasattr(signal, 'sigwaitinfo'):  # macOS has none

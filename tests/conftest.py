@@ -46,5 +46,5 @@ def tool(request):
 
 @pytest.fixture
 def tiny_hybrid() -> dict:
-    """A Hybrid of two blocks for pictures of a few dozen pixels."""
+    """A Hybrid of two blocks for images of a few dozen pixels."""
     return dict(embed_dims=16, depth=2, num_heads=2, stem_depths=(1, 1), feature_blocks=(1,))

@@ -70,7 +70,7 @@ def write_model(folder: Path, name: str, text: str, seed: int) -> list[str]:
 
 @pytest.fixture(scope='module')
 def models(tmp_path_factory) -> list[str]:
-    """Two segmentation models, the second with TAP, on four pictures of MiniCity."""
+    """Two segmentation models, the second with TAP, on four images of MiniCity."""
     folder = tmp_path_factory.mktemp('attention')
     write_minicity(folder / 'minicity', MiniCityParams(num_train=1, num_val=4, num_acdc=1, size=(96, 48)))
     text = SEGMENTATION.replace('DATA', str(folder / 'minicity'))
@@ -80,7 +80,7 @@ def models(tmp_path_factory) -> list[str]:
 
 @pytest.fixture(scope='module')
 def classifier(tmp_path_factory) -> list[str]:
-    """A Swin on four pictures of two classes."""
+    """A Swin on four images of two classes."""
     folder = tmp_path_factory.mktemp('classifier')
     for index in range(4):
         path = folder / 'data' / 'ab'[index % 2] / f'{index}.png'
@@ -136,7 +136,7 @@ def test_dilations(models, tmp_path):
     assert {row['layer'] for row in rows} == {'1', '2'} and {row['dilation'] for row in rows} == {'0', '1', '2'}
 
 
-def test_statistics_of_clean_pictures_do_not_depend_on_batches(models, tmp_path):
+def test_statistics_of_clean_images_do_not_depend_on_batches(models, tmp_path):
     for size in ('1', '3'):
         options = ['--corruption', 'none', '--num-workers', '0', '--device', 'cpu', '--batch-size', size]
         load_tool('analysis_tools/attention_statistics.py').main([*models, *options, '--out', str(tmp_path / size)])
@@ -185,7 +185,7 @@ def test_segmentation(models, tmp_path):
     load_tool('analysis_tools/visualize_segmentation.py').main([*models, *options, '--out', str(tmp_path)])
     assert files(tmp_path) == all_kinds('segmentation')
     rows = read(tmp_path / 'segmentation.csv')
-    assert len({row['picture'] for row in rows}) == 2
+    assert len({row['image'] for row in rows}) == 2
     assert {row['model'] for row in rows} == {'first', 'second'}
     assert all(0 <= float(row['mIoU']) <= 100 for row in rows)
     assert all(row['top'] == '' for row in rows if row['model'] == 'first')
@@ -196,7 +196,7 @@ def test_segmentation_of_acdc(models, tmp_path):
     acdc = Path(models[2]).parent / 'minicity' / 'acdc'
     options = ['--num-images', '1', '--device', 'cpu', '--acdc', str(acdc), '--conditions', 'night']
     load_tool('analysis_tools/visualize_segmentation.py').main([*models, *options, '--out', str(tmp_path)])
-    assert all('night' in row['picture'] for row in read(tmp_path / 'segmentation.csv'))
+    assert all('night' in row['image'] for row in read(tmp_path / 'segmentation.csv'))
     assert 'ACDC in night' in (tmp_path / 'segmentation.svg').read_text()
 
 

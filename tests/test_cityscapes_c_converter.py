@@ -19,13 +19,13 @@ from tests.tool_loading import TOOLS
 REPO = Path(__file__).parents[1]
 TOOL = TOOLS / 'dataset_converters/cityscapes_c.py'
 CELLS = ['--corruptions', 'shot_noise', 'fog', '--severities', '2', '5']
-PICTURES = 4
+IMAGES = 4
 
 
 @pytest.fixture(scope='module')
 def minicity(tmp_path_factory):
     root = tmp_path_factory.mktemp('data') / 'minicity'
-    write_minicity(root, MiniCityParams(num_train=1, num_val=PICTURES, num_acdc=0, size=(64, 32)))
+    write_minicity(root, MiniCityParams(num_train=1, num_val=IMAGES, num_acdc=0, size=(64, 32)))
     return root
 
 
@@ -43,7 +43,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_layout_and_manifest(minicity, whole):
     names = [str(path.relative_to(minicity)) for path in minicity.glob('leftImg8bit/val/*/*_leftImg8bit.png')]
-    assert len(names) == PICTURES and len({Path(name).parent for name in names}) == 2
+    assert len(names) == IMAGES and len({Path(name).parent for name in names}) == 2
     expected = {
         f'{corruption}/{severity}/{name}'
         for corruption in ('shot_noise', 'fog')
@@ -72,7 +72,7 @@ def test_pixels_are_those_of_the_dataset_on_the_fly(tool, minicity, tmp_path, sl
             4,
             **options,
         )
-        assert len(dataset) == PICTURES
+        assert len(dataset) == IMAGES
         for sample in dataset:
             name = Path(sample['data_samples'].img_path).relative_to(minicity)
             written = cv2.imread(str(tmp_path / corruption / '4' / name), cv2.IMREAD_UNCHANGED)
@@ -108,8 +108,8 @@ def test_continued(tool, minicity, whole, tmp_path, capsys):
 def test_interrupted_and_continued(tool, tmp_path, stop):
     """The whole process group, as a terminal does it."""
     root, out = tmp_path / 'minicity', tmp_path / 'out'
-    num_pictures = 12  # enough work to be stopped in, also where this process is the one that waits for a core
-    write_minicity(root, MiniCityParams(num_train=1, num_val=num_pictures, num_acdc=0, size=(256, 128)))
+    num_images = 12  # enough work to be stopped in, also where this process is the one that waits for a core
+    write_minicity(root, MiniCityParams(num_train=1, num_val=num_images, num_acdc=0, size=(256, 128)))
     arguments = [str(root), str(out), '--preset', 'severity5', '--num-workers', '2']
     command = [sys.executable, str(TOOL), *arguments]
     process = subprocess.Popen(
@@ -126,7 +126,7 @@ def test_interrupted_and_continued(tool, tmp_path, stop):
     os.killpg(process.pid, stop)
     printed, errors = process.communicate(timeout=60)
     files = list(out.rglob('*.png'))
-    assert 3 <= len(files) < 16 * num_pictures, 'stopped too early or too late to prove anything, or not at all'
+    assert 3 <= len(files) < 16 * num_images, 'stopped too early or too late to prove anything, or not at all'
     assert all(cv2.imread(str(file)).shape == (128, 256, 3) for file in files)
     if stop == signal.SIGINT:
         assert process.returncode == 130 and 'Traceback' not in errors
@@ -135,7 +135,7 @@ def test_interrupted_and_continued(tool, tmp_path, stop):
     before = {file: file.stat().st_mtime_ns for file in files}
     tool.main(arguments)
     assert {file: file.stat().st_mtime_ns for file in files} == before
-    assert len(list(out.rglob('*.png'))) == 16 * num_pictures
+    assert len(list(out.rglob('*.png'))) == 16 * num_images
 
 
 @pytest.mark.parametrize('num_workers', ['0', '1'])
@@ -176,11 +176,11 @@ def test_bad_input_is_one_sentence_and_writes_nothing(tool, minicity, whole, cap
     assert contents(whole) == before
 
 
-def test_copies_among_the_clean_pictures_are_refused(tool, minicity, capsys):
+def test_copies_among_the_clean_images_are_refused(tool, minicity, capsys):
     before = contents(minicity)
     with pytest.raises(SystemExit):
         tool.main([str(minicity), str(minicity / 'leftImg8bit/val/c'), '--num-workers', '0'])
-    assert 'OUT must lie outside the folder of the clean pictures' in capsys.readouterr().err
+    assert 'OUT must lie outside the folder of the clean images' in capsys.readouterr().err
     assert contents(minicity) == before
 
 
@@ -192,7 +192,7 @@ def test_copies_among_the_clean_pictures_are_refused(tool, minicity, capsys):
         (lambda whole: cv2.imencode('.png', np.zeros((20, 40, 3), np.uint8))[1].tobytes(), ': the image is 40 x 20'),
     ],
 )
-def test_a_bad_picture_is_named(tool, tmp_path, capsys, num_workers, content, sentence):
+def test_a_bad_image_is_named(tool, tmp_path, capsys, num_workers, content, sentence):
     root = tmp_path / 'minicity'
     write_minicity(root, MiniCityParams(num_train=1, num_val=2, num_acdc=0, size=(64, 32)))
     bad = sorted(root.glob('leftImg8bit/val/*/*.png'))[-1]

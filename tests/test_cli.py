@@ -36,7 +36,7 @@ def test_dead_loading_processes_are_one_sentence(capsys):
     theirs.close()
     with pytest.raises(SystemExit), cli.one_sentence(kinds=()):
         ours.recv()
-    assert 'A process that loads pictures has died' in capsys.readouterr().err
+    assert 'A process that loads images has died' in capsys.readouterr().err
 
 
 def test_other_errors_keep_their_traceback():
@@ -55,9 +55,9 @@ def test_error_of_a_class_of_ours_in_a_worker(capsys):
         pass
 
     text = (
-        'Caught OursError in DataLoader worker process 0.\nOriginal Traceback:\nmmrobust.some.OursError: The picture.\n'
+        'Caught OursError in DataLoader worker process 0.\nOriginal Traceback:\nmmrobust.some.OursError: The image.\n'
     )
-    assert one_line(capsys, OursError(text)).endswith(': error: The picture.\n')
+    assert one_line(capsys, OursError(text)).endswith(': error: The image.\n')
 
 
 @pytest.mark.parametrize(

@@ -273,10 +273,10 @@ def test_different_protocols_of_classification(tool, write_classification, tmp_p
     assert f'These runs differ in {phrase}.' in (tmp_path / 'page.html').read_text()
 
 
-def test_worst_pictures_are_read_by_their_place(tool, write, tmp_path, capsys):
+def test_worst_images_are_read_by_their_place(tool, write, tmp_path, capsys):
     path = Path(write('one'), 'results.json')
     evil = "../'<script>"
-    cases = [{'picture': evil, 'cell': evil, 'mIoU': 3.25}, {'picture': 'later.png', 'cell': 'fog_5', 'mIoU': 4.0}]
+    cases = [{'image': evil, 'cell': evil, 'mIoU': 3.25}, {'image': 'later.png', 'cell': 'fog_5', 'mIoU': 4.0}]
     path.write_text(json.dumps(json.loads(path.read_text()) | {'worst': cases}))
     (path.parent / 'worst').mkdir()
     (path.parent / 'worst' / '0_clean.jpg').write_bytes(JPEG)
@@ -285,8 +285,8 @@ def test_worst_pictures_are_read_by_their_place(tool, write, tmp_path, capsys):
     tool.main([str(path), '--out', str(out)])
     page = out.read_text()
     assert page.count('<img ') == 2 and 'data:image/jpeg' in page and '<script' not in page
-    assert 'later.png' in page  # listed without pictures
-    (path.parent / 'worst' / '1_prediction.png').write_text('no picture')
+    assert 'later.png' in page  # listed without images
+    (path.parent / 'worst' / '1_prediction.png').write_text('no image')
     assert '1_prediction.png must be a JPEG or PNG file' in stopped(tool, capsys, path, '--out', out)
 
 
@@ -315,7 +315,7 @@ def test_bad_input_is_one_sentence(tool, write, tmp_path, capsys):
             [tmp_path / 'foreign.json'],
             "of the benchmark 'cifar-c': only cityscapes-c, acdc, imagenet-c, imagenet-variants, adversarial",
         ),
-        ([tmp_path / 'worst.json'], "worst must be a list of cases with picture, cell and mIoU, got 'all'"),
+        ([tmp_path / 'worst.json'], "worst must be a list of cases with image, cell and mIoU, got 'all'"),
         ([good, good], "two runs on cityscapes-c are called 'one': give them different names"),
         ([good, '--names', 'A', 'B'], '--names takes 1 names, one for each path, got A, B'),
         ([good, '--reference', 'B'], "the reference must be one of one, got 'B'"),

@@ -53,34 +53,34 @@ def _write_model(folder, name, config):
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         torch.manual_seed(0)
         model = MODELS.build(Config.fromfile(folder / f'{name}.py').model)
-    for parameter in model.parameters():  # scores that differ from picture to picture
+    for parameter in model.parameters():  # scores that differ from image to image
         torch.nn.init.normal_(parameter, std=0.5)
     torch.save({'state_dict': model.state_dict()}, folder / f'{name}.pth')
 
 
-def _picture(index, size=36):
+def _image(index, size=36):
     rng = np.random.default_rng(index)
     return cv2.resize(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8), (size, size), interpolation=cv2.INTER_CUBIC)
 
 
 @pytest.fixture(scope='module')
 def files(tmp_path_factory):
-    """A config of three classes with a checkpoint, and pictures that are in the class that the model finds, but one."""
+    """A config of three classes with a checkpoint, and images that are in the class that the model finds, but one."""
     folder = tmp_path_factory.mktemp('classification')
     config = CONFIG.replace('DATA', str(folder / 'data')).replace('NUM_CLASSES', '3').replace('CLASSES', '')
     _write_model(folder, 'toy', config)
     model = _model(folder)
-    pictures = [_picture(index, 32) for index in range(12)]
+    pictures = [_image(index, 32) for index in range(12)]
     pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) / 255
     with torch.no_grad():
         model.head.fc.bias -= pixel_logits(model)(pixels).mean(0)  # so that every class is found
         found = pixel_logits(model)(pixels).argmax(1).tolist()
     torch.save({'state_dict': model.state_dict()}, folder / 'toy.pth')
     found[0] = (found[0] + 1) % 3
-    for index, (picture, label) in enumerate(zip(pictures, found, strict=True)):
+    for index, (image, label) in enumerate(zip(pictures, found, strict=True)):
         path = folder / f'data/class_{label}/{index}.png'
         path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), picture)
+        cv2.imwrite(str(path), image)
     assert set(found) == {0, 1, 2}
     return folder
 
@@ -124,13 +124,13 @@ def _labels_and_predictions(whole, cell):
 
 
 def test_a_cell_equals_a_plain_loop(files, whole):
-    """Each picture cropped, then corrupted, then through the model: the corruption comes after the config's crop."""
+    """Each image cropped, then corrupted, then through the model: the corruption comes after the config's crop."""
     logits_of = pixel_logits(_model(files))
     found = _labels_and_predictions(whole, 'contrast_5')
     assert len(found) == 12
     for name, (label, said) in found.items():
-        picture = cv2.imread(str(files / 'data' / name))
-        corrupted = corrupt(picture[..., ::-1], 'contrast', 5, np.random.default_rng(0))[..., ::-1]
+        image = cv2.imread(str(files / 'data' / name))
+        corrupted = corrupt(image[..., ::-1], 'contrast', 5, np.random.default_rng(0))[..., ::-1]
         pixels = torch.from_numpy(corrupted.copy()).permute(2, 0, 1)[None] / 255
         assert label == int(name[len('class_')]) and said == logits_of(pixels).argmax()
     results = json.loads((whole / 'results.json').read_text())['results']
@@ -165,23 +165,23 @@ def test_attacks(files, tool, tmp_path):
     assert errors['clean'] == 1 / 12 < min(errors['pgd'], errors['fgsm'])
     logits_of = pixel_logits(_model(files))
     for name, (label, said) in found['fgsm'].items():
-        picture = cv2.imread(str(files / 'data' / name))
-        pixels = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
+        image = cv2.imread(str(files / 'data' / name))
+        pixels = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
         assert said == logits_of(fgsm(logits_of, pixels, torch.tensor([label]), eps=0.3)).argmax()
 
 
 @pytest.fixture(scope='module')
 def imagenet(files):
-    """ImageNet of one picture per class, with ImageNet-A and one cell of ImageNet-C, and a model of 1000 classes."""
+    """ImageNet of one image per class, with ImageNet-A and one cell of ImageNet-C, and a model of 1000 classes."""
     root = files / 'imagenet'
-    jpeg = cv2.imencode('.jpg', _picture(0, 32))[1].tobytes()
+    jpeg = cv2.imencode('.jpg', _image(0, 32))[1].tobytes()
     for folder in (
         *(f'val/{wnid}' for wnid in WNIDS),
         *(f'imagenet-a/{wnid}' for wnid in subset_wnids('imagenet-a')),
         *(f'imagenet-c/fog/3/{wnid}' for wnid in WNIDS),
     ):
         (root / folder).mkdir(parents=True)
-        (root / folder / 'picture.JPEG').write_bytes(jpeg)
+        (root / folder / 'image.JPEG').write_bytes(jpeg)
     config = CONFIG.replace("type='CustomDataset'", "type='mmrobust.ImageNetVariant', variant='imagenet'")
     config = config.replace('NUM_CLASSES', '1000').replace('CLASSES', 'expected_images=1000,')
     _write_model(files, 'imagenet', config.replace('DATA', str(root / 'val')))
@@ -214,7 +214,7 @@ def test_official_imagenet_c_and_what_is_missing_of_it(files, imagenet, tool, tm
     shutil.rmtree(tmp_path)
     with pytest.raises(SystemExit):
         tool.main([*arguments[:-2], '--corruptions', 'fog', '--expected-images', '50000', '--severities', '3'])
-    assert '1000 pictures, not the expected 50000' in capsys.readouterr().err
+    assert '1000 images, not the expected 50000' in capsys.readouterr().err
 
 
 def test_half_unpacked_imagenet_c_is_refused_before_the_first_cell(files, imagenet, tool, tmp_path, capsys):
@@ -226,7 +226,7 @@ def test_half_unpacked_imagenet_c_is_refused_before_the_first_cell(files, imagen
     assert not (tmp_path / 'out/cells').exists()
 
 
-def test_pictures_of_a_cell_are_listed_once(files, imagenet, monkeypatch):
+def test_images_of_a_cell_are_listed_once(files, imagenet, monkeypatch):
     """And a second time by the data loader, which this model does not have."""
     listed = []
     monkeypatch.setattr(
@@ -239,7 +239,7 @@ def test_pictures_of_a_cell_are_listed_once(files, imagenet, monkeypatch):
         def predict(self, dataset, attack):
             assert [step['type'] for step in dataset['pipeline'][1:]] == ['CenterCrop', 'PackInputs']
             for wnid in WNIDS:
-                yield f'{imagenet}/imagenet-c/fog/3/{wnid}/picture.JPEG', 0, np.arange(1000)
+                yield f'{imagenet}/imagenet-c/fog/3/{wnid}/image.JPEG', 0, np.arange(1000)
 
     config = Config.fromfile(files / 'imagenet.py')
     benchmark = ImageNetC(config, str(imagenet / 'imagenet-c'), ['fog'], [3], expected_images=1000)
@@ -284,7 +284,7 @@ def test_class_folders_that_are_not_the_expected_ones(files, imagenet, tool, tmp
     )
     assert f'ImageNet in {tmp_path}/val has' in sentence and WNIDS[0] in sentence
     shutil.copytree(imagenet / 'val', tmp_path / 'c/fog/3')
-    (tmp_path / f'c/fog/3/{WNIDS[7]}/picture.JPEG').unlink()
+    (tmp_path / f'c/fog/3/{WNIDS[7]}/image.JPEG').unlink()
     options = ['--benchmark', 'imagenet-c', '--data-root', f'{tmp_path}/c', '--corruptions', 'fog', '--severities', '3']
     options += ['--batch-size', '50', '--max-images', '2']
     sentence = _stopped(tool, capsys, _arguments(files, tmp_path / 'out', *options, name='imagenet'))
@@ -297,10 +297,10 @@ def test_class_folders_that_are_not_the_expected_ones(files, imagenet, tool, tmp
 
 @pytest.mark.parametrize('loader', ['LoadImageFromFile', 'mmrobust.LoadImageFromFile'])
 @pytest.mark.parametrize('workers', ['0', '2'])
-def test_unreadable_picture(files, tool, tmp_path, capsys, loader, workers):
+def test_unreadable_image(files, tool, tmp_path, capsys, loader, workers):
     shutil.copytree(files / 'data', tmp_path / 'data')
     broken = next((tmp_path / 'data').glob('*/5.png'))
-    broken.write_bytes(b'no picture')
+    broken.write_bytes(b'no image')
     options = [f'test_dataloader.dataset.{key}={value}' for key, value in (
         ('data_root', tmp_path / 'data'), ('pipeline.0.type', loader))]  # fmt: skip
     arguments = _arguments(files, tmp_path / 'out', '--benchmark', 'adversarial', '--attacks', 'fgsm')

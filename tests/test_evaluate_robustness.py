@@ -194,9 +194,9 @@ def test_a_cell_equals_mmsegs_own_metric(files, whole):
     model.load_state_dict(torch.load(files / 'toy.pth', weights_only=True)['state_dict'])
     results = []
     for file in sorted((files / 'minicity/leftImg8bit/val').rglob('*.png')):
-        picture = corrupt(cv2.imread(str(file))[..., ::-1], 'contrast', 5, np.random.default_rng(0))[..., ::-1]
+        image = corrupt(cv2.imread(str(file))[..., ::-1], 'contrast', 5, np.random.default_rng(0))[..., ::-1]
         label = cv2.imread(str(file).replace('leftImg8bit', 'gtFine').replace('.png', '_labelTrainIds.png'), -1)
-        prediction = inference_model(model, np.ascontiguousarray(picture)).pred_sem_seg.data.squeeze(0)
+        prediction = inference_model(model, np.ascontiguousarray(image)).pred_sem_seg.data.squeeze(0)
         results.append(IoUMetric.intersect_and_union(prediction, torch.from_numpy(label), 19, 255))
     metric = IoUMetric()
     metric.dataset_meta = dict(classes=tuple(range(19)))
@@ -221,7 +221,7 @@ def test_summary_is_the_mean_of_its_cells(whole):
     assert {f'{row["corruption"]}_{row["severity"]}': float(row['mIoU']) for row in rows[1:]} == cells
 
 
-def test_part_of_the_pictures(files, tool, tmp_path):
+def test_part_of_the_images(files, tool, tmp_path):
     tool.main(_arguments(files, tmp_path, '--max-images', '2'))
     cell = Confusion.from_json((tmp_path / 'cells/clean.json').read_text())
     assert len(cell.images) == 2
@@ -241,18 +241,18 @@ def test_a_copy_on_disk_gives_the_same_counts(files, tool, whole, tmp_path):
         tool.main(_arguments(files, tmp_path / 'other', '--corrupted-root', str(copy)))
 
 
-def test_worst_pictures_are_shown(whole):
+def test_worst_images_are_shown(whole):
     content = json.loads((whole / 'results.json').read_text())
     first = content['worst'][0]
     cell = Confusion.from_json((whole / f'cells/{first["cell"]}.json').read_text())
     ious = {
         name: np.nanmean(100 * i / np.where(p + t - i, p + t - i, np.nan)) for name, (i, p, t) in cell.images.items()
     }
-    assert min(ious, key=ious.get) == first['picture'] and first['mIoU'] == pytest.approx(min(ious.values()))
+    assert min(ious, key=ious.get) == first['image'] and first['mIoU'] == pytest.approx(min(ious.values()))
     panels = {path.name for path in (whole / 'worst').glob('0_*')}
     assert panels == {'0_clean.jpg', '0_corrupted.jpg', '0_truth.png', '0_prediction.png'}
     clean, corrupted = (cv2.imread(str(whole / f'worst/0_{kind}.jpg')).astype(int) for kind in ('clean', 'corrupted'))
-    original = cv2.imread(str(next((whole.parents[1]).glob(f'robustness*/minicity/{first["picture"]}')))).astype(int)
+    original = cv2.imread(str(next((whole.parents[1]).glob(f'robustness*/minicity/{first["image"]}')))).astype(int)
     assert np.abs(clean - original).mean() < 12 < np.abs(corrupted - original).mean()
     assert (whole / 'results.html').read_text().count('data:image/') >= 4 * len(content['worst'])
 
@@ -273,11 +273,11 @@ def test_acdc(files, tool, tmp_path, capsys):
     cells = {name: Confusion.from_json((tmp_path / f'cells/{name}.json').read_text()) for name in results['conditions']}
     assert list(cells) == ['fog', 'night', 'rain', 'snow']
     for name, cell in cells.items():
-        assert len(cell.images) == 2 and all(f'/{name}/val/' in picture for picture in cell.images)
+        assert len(cell.images) == 2 and all(f'/{name}/val/' in image for image in cell.images)
         assert results['conditions'][name]['mIoU'] == mean_iou(cell.confusion)
     assert results['pooled_mIoU'] == mean_iou(sum(cell.confusion for cell in cells.values()))
     assert {path.name for path in (tmp_path / 'worst').glob('0_*')} == {
-        '0_picture.jpg',
+        '0_image.jpg',
         '0_truth.png',
         '0_prediction.png',
     }
@@ -452,7 +452,7 @@ def test_a_gpu_counts_what_a_cpu_counts(files, tool, tmp_path, options, moved):
 
 @pytest.fixture
 def street(tmp_path):
-    """A data root of one street, and a function that replaces its picture or label."""
+    """A data root of one street, and a function that replaces its image or label."""
     root = tmp_path / 'street'
     write_minicity(root, MiniCityParams(num_train=1, num_val=1, num_acdc=0, size=(64, 32)))
 
@@ -468,9 +468,9 @@ def _on(files, root, out, *options):
     return _arguments(files, out, '--cfg-options', f'test_dataloader.dataset.data_root={root}', *options)
 
 
-def test_small_picture_is_named(files, tool, street, tmp_path, capsys):
+def test_small_image_is_named(files, tool, street, tmp_path, capsys):
     root, replace = street
-    file = replace('leftImg8bit', lambda picture: picture[:20, :40])
+    file = replace('leftImg8bit', lambda image: image[:20, :40])
     replace('gtFine', lambda label: label[:20, :40])
     with pytest.raises(SystemExit):
         tool.main(_on(files, root, tmp_path / 'out'))
@@ -482,13 +482,13 @@ def test_small_picture_is_named(files, tool, street, tmp_path, capsys):
 @pytest.mark.parametrize(
     'change',
     [
-        lambda picture: cv2.cvtColor(picture, cv2.COLOR_BGR2BGRA),
-        lambda picture: picture.astype(np.uint16) * 257,
-        lambda picture: picture,
+        lambda image: cv2.cvtColor(image, cv2.COLOR_BGR2BGRA),
+        lambda image: image.astype(np.uint16) * 257,
+        lambda image: image,
     ],
     ids=['RGBA', '16-bit', 'as it is'],
 )
-def test_other_kinds_of_png_are_loaded_as_the_picture_that_they_show(files, tool, street, tmp_path, change):
+def test_other_kinds_of_png_are_loaded_as_the_image_that_they_show(files, tool, street, tmp_path, change):
     root, replace = street
     tool.main(_on(files, root, tmp_path / 'plain'))
     replace('leftImg8bit', change)
@@ -501,9 +501,9 @@ def test_other_kinds_of_png_are_loaded_as_the_picture_that_they_show(files, tool
 
 def test_greyscale_is_loaded_as_grey_colours(files, tool, street, tmp_path):
     root, replace = street
-    replace('leftImg8bit', lambda picture: cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR))
+    replace('leftImg8bit', lambda image: cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR))
     tool.main(_on(files, root, tmp_path / 'plain'))
-    replace('leftImg8bit', lambda picture: picture[..., 0])
+    replace('leftImg8bit', lambda image: image[..., 0])
     tool.main(_on(files, root, tmp_path / 'other'))
     for name in ('clean', 'contrast_5'):
         assert (tmp_path / f'plain/cells/{name}.json').read_text() == (

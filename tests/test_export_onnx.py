@@ -1,4 +1,4 @@
-"""An ONNX file of a tiny FAN with TAP: pictures of any size, the same logits."""
+"""An ONNX file of a tiny FAN with TAP: images of any size, the same logits."""
 
 import pytest
 import torch

@@ -158,7 +158,7 @@ def test_dry_run_of_the_fast_parts_in_another_folder(tmp_path):
     found = _dry_run(tmp_path, '--parts', 'environment', 'steps', 'evaluation')
     assert found['environment']['torch'] == torch.__version__
     assert found['steps']['batch 1, TAP + ADL']['seconds'] > 0
-    assert all(0 < row['seconds_per_picture'] < 5 for row in found['evaluation'].values())
+    assert all(0 < row['seconds_per_image'] < 5 for row in found['evaluation'].values())
 
 
 @pytest.mark.slow

@@ -36,7 +36,7 @@ ALLOWED = {
     'mmrobust.models.segmentors': ('mmrobust.models.attention_loss', 'mmrobust.registry'),
     'mmrobust.models.classifiers': ('mmrobust.models.attention_loss', 'mmrobust.registry'),
     'mmrobust.models.attention_loss': ('mmrobust.registry',),
-    # of models only the type of what it is handed; which model and which pictures is the business of benchmarks
+    # of models only the type of what it is handed; which model and which images is the business of benchmarks
     'mmrobust.analysis': (
         'mmrobust.models.layers.AttentionView',
         'mmrobust.models.layers.Observe',

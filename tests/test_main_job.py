@@ -143,7 +143,7 @@ def test_loss_that_is_not_finite_is_one_sentence(config_file, tmp_path):
     assert re.search(r'train.py: error: .*loss', output) and 'Traceback' not in output, output[-3000:]
 
 
-def _damage_picture(root):
+def _damage_image(root):
     file = next((root / 'leftImg8bit/train').rglob('*.png'))
     file.write_bytes(file.read_bytes()[:-20])
 
@@ -161,10 +161,10 @@ def _damage_label(root):
         (None, ['model.backbone.arch=giant'], "'base_hybrid'.* got 'giant'"),
         (None, ['model.backbone.tap_cfg.num_branches=0'], 'at least 1, got 0'),
         (None, ['model.loss_attn.tau=-1'], 'tau of ADL must be 0 or more, got -1'),
-        (_damage_picture, [], r'_leftImg8bit\.png'),
+        (_damage_image, [], r'_leftImg8bit\.png'),
         (_damage_label, [], r'33'),
     ],
-    ids=['crop', 'data_root', 'arch', 'branches', 'tau', 'truncated picture', 'label value'],
+    ids=['crop', 'data_root', 'arch', 'branches', 'tau', 'truncated image', 'label value'],
 )
 def test_bad_input_is_one_sentence(config_file, tmp_path, data_root, capfd, damage, options, sentence):
     train = load_tool('train.py')

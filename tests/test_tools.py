@@ -97,17 +97,17 @@ def forget() -> None:
 
 @pytest.fixture(scope='module')
 def config(tmp_path_factory) -> str:
-    """The path of a tiny segmentation config, with three pictures of 32 x 64 pixels in Cityscapes' form."""
+    """The path of a tiny segmentation config, with three images of 32 x 64 pixels in Cityscapes' form."""
     folder = tmp_path_factory.mktemp('toy')
     labels = np.zeros((32, 64), np.uint8)
     labels[16:], labels[:, 48:], labels[:2] = 1, 13, 255
     for index in range(3):
-        for kind, suffix, picture in (
+        for kind, suffix, image in (
             ('images', 'leftImg8bit', np.dstack([labels * 9] * 3)),
             ('labels', 'gtFine_labelTrainIds', labels),
         ):
             (folder / kind).mkdir(exist_ok=True)
-            cv2.imwrite(str(folder / kind / f'toy_{index}_{suffix}.png'), picture)
+            cv2.imwrite(str(folder / kind / f'toy_{index}_{suffix}.png'), image)
     path = folder / 'toy.py'
     path.write_text(CONFIG.replace('DATA_ROOT', repr(str(folder))))
     return str(path)
@@ -156,7 +156,7 @@ def test_help(name, capsys):
         ('train.py', ['CONFIG', '--cfg-options', 'train_dataloader.dataset.data_root=/none'], "'/none/images'"),
         ('test.py', ['CONFIG', 'CONFIG', '--tta'], 'needs tta_model and tta_pipeline'),
         ('test.py', ['CONFIG', 'CONFIG'], 'no PyTorch checkpoint'),
-        ('image_demo.py', ['none.png', 'CONFIG', 'none.pth'], "There is no picture or folder 'none.png'."),
+        ('image_demo.py', ['none.png', 'CONFIG', 'none.pth'], "There is no image or folder 'none.png'."),
         ('image_demo.py', ['CONFIG', 'CONFIG', 'none.pth'], 'toy.py'),
         ('misc/print_config.py', ['none.py'], "There is no config file 'none.py'."),
         ('misc/browse_dataset.py', ['CONFIG'], 'give --output-dir, --show or both.'),
@@ -271,7 +271,7 @@ def test_drawings(config, checkpoint, tmp_path):
     assert len(list((tmp_path / 'demo' / 'vis').glob('*.png'))) == 3
 
 
-def test_picture_is_not_drawn_with_weights_of_another_model(config, checkpoint, tmp_path, capsys):
+def test_image_is_not_drawn_with_weights_of_another_model(config, checkpoint, tmp_path, capsys):
     other = tmp_path / 'other.py'
     other.write_text(Path(config).read_text().replace('embed_dims=8', 'embed_dims=16').replace('[8]', '[16]'))
     images = str(Path(config).parent / 'images')

@@ -1,5 +1,5 @@
 """mmrobust in a quarter of an hour on two CPU cores: draw MiniCity, train with and without TAP and ADL, compare both
-on clean pictures, under corruptions and in bad weather, and see what they attend to.
+on clean images, under corruptions and in bad weather, and see what they attend to.
 
 Runs the commands that a user would run, shows them, and leaves everything in work_dirs/demo. Started again, it
 continues where it was.
@@ -26,8 +26,8 @@ from mmrobust.visualization import side_by_side
 
 MODELS = {'baseline': of_project('configs/fan_minicity.py'), 'TAP + ADL': of_project('configs/fan_tap_adl_minicity.py')}
 METRICS = ('mIoU', 'mAcc', 'aAcc')
-NUM_OVERVIEW = 8  # streets in the overview picture
-# enough to see how robustness is measured; a verdict takes the preset kamann and all pictures
+NUM_OVERVIEW = 8  # streets in the overview image
+# enough to see how robustness is measured; a verdict takes the preset kamann and all images
 ROBUSTNESS = {
     'cityscapes-c': ('--preset', 'severity5', '--severities', '3', '--max-images', '20'),
     'acdc': (),
@@ -129,8 +129,8 @@ def constant_class(label_files: list[Path]) -> dict[str, float]:
     return {'mIoU': 100 * share / num_present, 'mAcc': 100 / num_present, 'aAcc': 100 * share}
 
 
-def write_pictures(config: Config, work_dir: Path) -> Path:
-    """Each validation picture beside its ground truth and all predictions, and some of them in one overview."""
+def write_images(config: Config, work_dir: Path) -> Path:
+    """Each validation image beside its ground truth and all predictions, and some of them in one overview."""
     dataset = config.val_dataloader.dataset
     images = Path(dataset.data_root) / dataset.data_prefix.img_path
     folder = work_dir / 'pictures'
@@ -150,7 +150,7 @@ def write_pictures(config: Config, work_dir: Path) -> Path:
 
 
 def label_file(config: Config, image: Path) -> Path:
-    """The training-id label map of a picture in Cityscapes' layout."""
+    """The training-id label map of an image in Cityscapes' layout."""
     prefix = config.val_dataloader.dataset.data_prefix
     path = str(image).replace(prefix.img_path, prefix.seg_map_path)
     return Path(path.replace('_leftImg8bit.png', '_gtFine_labelTrainIds.png'))
@@ -195,7 +195,7 @@ def main() -> None:
     )
     results['constant class'] = constant_class(labels)
     table = write_table(results, work_dir)
-    overview = write_pictures(config, work_dir)
+    overview = write_images(config, work_dir)
     page = write_robustness(robustness, work_dir)
     attention = draw_attention(work_dir, options)
     console.print(
@@ -203,8 +203,8 @@ def main() -> None:
         f'  {preview}   what MiniCity is, in all weathers\n'
         f'  {overview}   predictions beside the ground truth; one file per street in {work_dir / "pictures"}\n'
         f'  {table}   the first table\n'
-        f'  {page}   Cityscapes-C and ACDC, both models side by side, with the worst pictures\n'
-        f'  {attention / "maps_by_picture.png"}   what both models attend to, clean and in noise\n'
+        f'  {page}   Cityscapes-C and ACDC, both models side by side, with the worst images\n'
+        f'  {attention / "maps_by_image.png"}   what both models attend to, clean and in noise\n'
         f'  {attention / "stability.png"}   how stable that is in noise; more such figures beside it\n'
         f'  {attention / "segmentation.png"}   predictions in snow, with boxes around the differences\n'
         'Minutes of training from random weights do not say which model is better: that takes real data and several '

@@ -1,8 +1,8 @@
-"""Write a model as an ONNX file for pictures of any size, after ONNX Runtime has agreed with PyTorch.
+"""Write a model as an ONNX file for images of any size, after ONNX Runtime has agreed with PyTorch.
 
     python tools/export_onnx.py configs/fan_tap_adl_cityscapes.py checkpoint.pth --out fan_tap_adl.onnx
 
-The file takes normalised pictures and gives logits. Nothing is written if the two differ by more than 1e-4.
+The file takes normalised images and gives logits. Nothing is written if the two differ by more than 1e-4.
 It needs `pip install "mmrobust[export]"`.
 """
 
@@ -39,7 +39,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs=2,
         action='append',
         metavar=('HEIGHT', 'WIDTH'),
-        help='picture to compare with, may be given several times; the first is traced too '
+        help='image to compare with, may be given several times; the first is traced too '
         f'(default: {" and ".join(f"{height} x {width}" for height, width in SIZES)})',
     )
     parser.add_argument(
@@ -57,11 +57,11 @@ def export_onnx(model: nn.Module, size: tuple[int, int], multiple: int = 16, ops
     """The ONNX file of a segmentor or classifier: normalised ``images`` ``(1, 3, H, W)`` to its ``logits``.
 
     These are what the model's ``mode='tensor'`` gives: of a FAN segmentor ``(1, classes, H / 4, W / 4)``. Normalising
-    before, and resizing to the picture and sliding a window after, are left to who runs it.
+    before, and resizing to the image and sliding a window after, are left to who runs it.
 
     Args:
         model: in evaluation mode, on the CPU.
-        size: height and width of the picture to trace with; both stay free in the file.
+        size: height and width of the image to trace with; both stay free in the file.
         multiple: what sides must be multiples of, 16 for FAN.
         opset: version of ONNX's operators; None for the one that PyTorch's exporter prefers.
 
@@ -96,7 +96,7 @@ def compare_onnx(content: bytes, model: nn.Module, sizes: Sequence[tuple[int, in
         content: of the ONNX file.
         model: in evaluation mode, on the CPU.
         sizes: heights and widths.
-        seed: of the noise, which is standard normal as normalised pictures are.
+        seed: of the noise, which is standard normal as normalised images are.
 
     Raises:
         ImportError: a package of the extra ``export`` is missing.

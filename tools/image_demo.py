@@ -1,4 +1,4 @@
-"""Segment a picture, or every picture of a folder, and draw the result over it.
+"""Segment an image, or every image of a folder, and draw the result over it.
 
 python tools/image_demo.py street.jpg configs/fan_tap_adl_cityscapes.py checkpoint.pth --out-dir work_dirs/demo
 """
@@ -21,8 +21,8 @@ SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Segment a picture, or every picture of a folder.')
-    parser.add_argument('img', help='picture, or folder of pictures')
+    parser = argparse.ArgumentParser(description='Segment an image, or every image of a folder.')
+    parser.add_argument('img', help='image, or folder of images')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--out-dir', default='work_dirs/image_demo', help='output folder (default: %(default)s)')
@@ -31,21 +31,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def find_pictures(img: str) -> list[str]:
-    """Return the path of the picture, or the sorted paths of the pictures in the folder.
+def find_images(img: str) -> list[str]:
+    """Return the path of the image, or the sorted paths of the images in the folder.
 
     Raises:
-        FileNotFoundError: there is no such picture or folder, or the folder has no picture.
+        FileNotFoundError: there is no such image or folder, or the folder has no image.
     """
     path = Path(img)
     if path.is_file():
         return [img]
     if not path.is_dir():
-        raise FileNotFoundError(f'There is no picture or folder {img!r}.')
-    pictures = sorted(str(file) for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
-    if not pictures:
-        raise FileNotFoundError(f'The folder {img!r} has no picture: none of its files ends in {", ".join(SUFFIXES)}.')
-    return pictures
+        raise FileNotFoundError(f'There is no image or folder {img!r}.')
+    images = sorted(str(file) for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+    if not images:
+        raise FileNotFoundError(f'The folder {img!r} has no image: none of its files ends in {", ".join(SUFFIXES)}.')
+    return images
 
 
 def use_plain_loaders(config: Config) -> None:
@@ -58,10 +58,10 @@ def use_plain_loaders(config: Config) -> None:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with cli.one_sentence():
-        pictures = find_pictures(args.img)
+        images = find_images(args.img)
         check = LoadImageFromFile()  # it refuses broken files, and the inferencer does not
-        for picture in pictures:
-            check({'img_path': picture})
+        for image in images:
+            check({'img_path': image})
         config = cli.load_config(args.config)
         cli.require_file(args.checkpoint, 'checkpoint')
         use_plain_loaders(config)
@@ -70,9 +70,9 @@ def main(argv: list[str] | None = None) -> None:
         weights = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')['state_dict']
         check_state_dict(inferencer.model.state_dict(), weights, args.checkpoint)
     inferencer.show_progress = False
-    for picture in pictures:
-        inferencer(picture, out_dir=args.out_dir, opacity=args.opacity)
-        print(f'{picture} -> {Path(args.out_dir) / "vis" / Path(picture).name}')
+    for image in images:
+        inferencer(image, out_dir=args.out_dir, opacity=args.opacity)
+        print(f'{image} -> {Path(args.out_dir) / "vis" / Path(image).name}')
 
 
 if __name__ == '__main__':

@@ -7,7 +7,7 @@ python tools/reproduce.py III --check                           # build the syst
 python tools/reproduce.py --check                               # of the whole zoo
 
 Measured numbers are those of results.json files that tools/evaluate_robustness.py wrote. A run belongs to the row whose
-config it was made with; what is not of the paper's protocol, or not of all pictures, is left out, and the tool says so.
+config it was made with; what is not of the paper's protocol, or not of all images, is left out, and the tool says so.
 A cell that nobody measured is blank; a dash is the paper's.
 """
 
@@ -171,7 +171,7 @@ def entries_of(tables: Iterable[PaperTable]) -> list[ZooEntry]:
 
 
 def build_sizes(entries: Iterable[ZooEntry]) -> dict[str, Size]:
-    """What the entries' configs build, by entry; a picture of 224 x 224 if nothing is published."""
+    """What the entries' configs build, by entry; an image of 224 x 224 if nothing is published."""
     sizes = {}
     for entry in track([entry for entry in entries if entry.config], 'Building', transient=True):
         shapes = dict.fromkeys(figure.shape for figure in entry.figures) or [(224, 224)]

@@ -1,6 +1,6 @@
 """Inception v3 on ImageNet: paper Table III, row "Inception v3". The weights are torchvision's, by way of MMPretrain.
 
-Pictures are 299 x 299; those of ImageNet-C, which are 224 x 224, go to the network as they are.
+Images are 299 x 299; those of ImageNet-C, which are 224 x 224, go to the network as they are.
 """
 
 _base_ = [

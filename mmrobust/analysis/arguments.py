@@ -1,4 +1,4 @@
-"""What the command line tools of the analysis share: which models, which pictures, which corruption."""
+"""What the command line tools of the analysis share: which models, which images, which corruption."""
 
 import argparse
 
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser, num_images: int) -> None:
         '--num-images',
         type=int,
         default=num_images,
-        help="pictures, spread evenly over the config's test set (default: %(default)s)",
+        help="images, spread evenly over the config's test set (default: %(default)s)",
     )
     parser.add_argument('--device', help='such as cpu or cuda:0 (default: cuda if there is one)')
     cli.add_cfg_options(parser)
@@ -50,7 +50,7 @@ def add_crop(parser: argparse.ArgumentParser) -> None:
         type=int,
         nargs=2,
         metavar=('H', 'W'),
-        help='look at the centre of so many pixels (default: a sliding window of the config, or the whole picture)',
+        help='look at the centre of so many pixels (default: a sliding window of the config, or the whole image)',
     )
 
 

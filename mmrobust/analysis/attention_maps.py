@@ -51,7 +51,7 @@ class TokenAttention:
     Prefix tokens, such as a class token, are not shown.
 
     Args:
-        place: row and column of the token among the patches, each a share of the picture's height and width in [0, 1).
+        place: row and column of the token among the patches, each a share of the image's height and width in [0, 1).
     """
 
     def __init__(self, place: tuple[float, float]) -> None:

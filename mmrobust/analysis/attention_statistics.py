@@ -1,7 +1,7 @@
 """Statistics of the attention of one layer, head by head, from one pass over blocks of rows.
 
-``A`` is the N x N map of one head for one picture: row i says what token i attends to, and sums to 1. ``A'`` is the map
-of the corrupted picture. With the share of all attention that column j receives::
+``A`` is the N x N map of one head for one image: row i says what token i attends to, and sums to 1. ``A'`` is the map
+of the corrupted image. With the share of all attention that column j receives::
 
     s_j = 1/N * sum_i A_ij                                        (sum_j s_j = 1)
 
@@ -34,7 +34,7 @@ Stability (Sec. 3.1, Fig. 1 and 5: "cosine similarity between the clean and corr
 
 Windows. Where attention is confined to windows, or to regions of a shifted window, each of them is a map of its own
 with N the number of its keys. The first three are then the mean over the windows, weighted by their rows; the others
-run over all rows of all windows, and ``vec A`` is all windows of the picture in one vector. Rows of padding take no
+run over all rows of all windows, and ``vec A`` is all windows of the image in one vector. Rows of padding take no
 part.
 
 Prefix tokens (class, distillation, registers) are rows and columns like all others where the view holds them;
@@ -65,7 +65,7 @@ class Statistic(NamedTuple):
     Attributes:
         label: what an axis says.
         in_tokens: a number of tokens from 1 on; else a share or a cosine, 0 to 1.
-        of_pairs: compares a clean picture with its corrupted one.
+        of_pairs: compares a clean image with its corrupted one.
     """
 
     label: str
@@ -117,7 +117,7 @@ class AttentionStatistics:
 
         Raises:
             ValueError: the tokens are no grid with prefix tokens in front of it, keys are not as many as queries, or a
-                paired batch has an odd number of pictures.
+                paired batch has an odd number of images.
         """
         query, key, *_, regions, key_regions = view.attention
         batch, heads, num_tokens, _ = query.shape
@@ -126,7 +126,7 @@ class AttentionStatistics:
             raise ValueError(f'a map must have as many keys as queries, got {key.size(2)} and {num_tokens}')
         if self.paired and batch // num_windows % 2:
             raise ValueError(
-                f'a batch of clean and corrupted pictures must have an even number, got {batch // num_windows}'
+                f'a batch of clean and corrupted images must have an even number, got {batch // num_windows}'
             )
         per_image = functools.partial(_sum_of_windows, num_windows=num_windows)
         if regions is None:
@@ -185,7 +185,7 @@ def _places(view: AttentionView) -> tuple[Tensor, Tensor]:
 
 
 def _sum_of_windows(values: Tensor, num_windows: int) -> Tensor:
-    """``(B, ...)`` to ``(I, ...)``; pairs have one value for two pictures, and so half as many in both."""
+    """``(B, ...)`` to ``(I, ...)``; pairs have one value for two images, and so half as many in both."""
     return values.unflatten(0, (-1, num_windows)).sum(1)
 
 

@@ -1,4 +1,4 @@
-"""A trained model whose attention is looked at, picture by picture."""
+"""A trained model whose attention is looked at, image by image."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,11 +19,11 @@ __all__ = ['ObservedModel']
 class ObservedModel(EvaluatedModel):
     """A model of MMSegmentation or MMPretrain on a backbone of this project, in evaluation mode.
 
-    A segmentation model that predicts in a sliding window never sees a whole picture: its attention is that in one
-    window, the one in the centre of the picture.
+    A segmentation model that predicts in a sliding window never sees a whole image: its attention is that in one
+    window, the one in the centre of the image.
 
     Args:
-        config: of the model; its ``test_dataloader`` names pictures and pipeline.
+        config: of the model; its ``test_dataloader`` names images and pipeline.
         checkpoint: weights, or None where the config brings its own.
         device: such as ``'cpu'`` or ``'cuda:0'``.
         num_workers: processes that load and corrupt; 0 is this process.
@@ -49,16 +49,16 @@ class ObservedModel(EvaluatedModel):
             crop = tuple(test_cfg['crop_size'])
         self.crop = crop
 
-    def pictures(
+    def batches(
         self, corruption: str | None = None, severity: int = 3, num_images: int | None = None, batch_size: int = 1
     ) -> DataLoader:
-        """Batches of the test pictures: lists of clean ones, and after them the same ones corrupted, if asked for.
+        """Batches of the test images: lists of clean ones, and after them the same ones corrupted, if asked for.
 
         Args:
             corruption: a name of ``mmrobust.corruptions.CORRUPTIONS``, or None.
             severity: 1 to 5.
             num_images: this many, spread evenly over the data set; None takes all.
-            batch_size: pictures of a batch, their corrupted copies not counted.
+            batch_size: images of a batch, their corrupted copies not counted.
 
         Raises:
             ValueError: a number or the corruption is not allowed.
@@ -74,24 +74,24 @@ class ObservedModel(EvaluatedModel):
         return DataLoader(stacked, batch_size, num_workers=self.loader_cfg['num_workers'], collate_fn=_kind_by_kind)
 
     def seen(self, sample: dict) -> Tensor:
-        """The part of a loaded picture that is looked at: ``(3, h, w)``, 0 to 255."""
-        picture = sample['inputs']
+        """The part of a loaded image that is looked at: ``(3, h, w)``, 0 to 255."""
+        image = sample['inputs']
         if self.crop is None:
-            return picture
-        top, left = (max(0, length - crop) // 2 for length, crop in zip(picture.shape[1:], self.crop, strict=True))
-        return picture[:, top : top + self.crop[0], left : left + self.crop[1]].contiguous()
+            return image
+        top, left = (max(0, length - crop) // 2 for length, crop in zip(image.shape[1:], self.crop, strict=True))
+        return image[:, top : top + self.crop[0], left : left + self.crop[1]].contiguous()
 
     def inputs(self, samples: Sequence[dict]) -> Tensor:
-        """What the backbone gets for these pictures: ``(I, 3, H, W)``, normalised.
+        """What the backbone gets for these images: ``(I, 3, H, W)``, normalised.
 
         Raises:
-            ValueError: the pictures differ in size.
+            ValueError: the images differ in size.
         """
-        pictures = [self.seen(sample) for sample in samples]
-        sizes = sorted({tuple(picture.shape[1:]) for picture in pictures})
+        seen = [self.seen(sample) for sample in samples]
+        sizes = sorted({tuple(image.shape[1:]) for image in seen})
         if len(sizes) > 1:
-            raise ValueError(f'pictures of different sizes, such as {sizes[0]} and {sizes[1]}, take batches of 1')
-        return preprocess(self.model, pictures, [sample['data_samples'] for sample in samples])
+            raise ValueError(f'images of different sizes, such as {sizes[0]} and {sizes[1]}, take batches of 1')
+        return preprocess(self.model, seen, [sample['data_samples'] for sample in samples])
 
     @torch.no_grad()
     def observe(self, inputs: Tensor, observe: Observe) -> tuple[Any, ...]:

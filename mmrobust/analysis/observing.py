@@ -1,4 +1,4 @@
-"""What looking at the attention of any task model takes: its backbone, and its pictures."""
+"""What looking at the attention of any task model takes: its backbone, and its images."""
 
 import copy
 import inspect
@@ -26,15 +26,15 @@ def require_observable(model: nn.Module) -> nn.Module:
 
 
 def preprocess(
-    model: nn.Module, pictures: Sequence[Tensor], data_samples: Sequence[Any], training: bool = False
+    model: nn.Module, images: Sequence[Tensor], data_samples: Sequence[Any], training: bool = False
 ) -> Tensor:
-    """What a task model's backbone gets for pictures: ``(I, 3, H, W)``, normalised.
+    """What a task model's backbone gets for images: ``(I, 3, H, W)``, normalised.
 
     Args:
         model: of MMSegmentation or MMPretrain.
-        pictures: I of ``(3, h, w)``, 0 to 255, in the channel order of the data pipeline.
+        images: I of ``(3, h, w)``, 0 to 255, in the channel order of the data pipeline.
         data_samples: theirs; they are not changed.
         training: pad, and mix, as in training; else as in a test, where all are of one size.
     """
-    data = dict(inputs=list(pictures), data_samples=copy.deepcopy(list(data_samples)))
+    data = dict(inputs=list(images), data_samples=copy.deepcopy(list(data_samples)))
     return model.data_preprocessor(data, training)['inputs']

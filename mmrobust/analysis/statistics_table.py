@@ -1,4 +1,4 @@
-"""The statistics of all layers and heads of a model, streamed over its pictures."""
+"""The statistics of all layers and heads of a model, streamed over its images."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -14,12 +14,12 @@ PAIRS = 'clean-corrupted'
 
 
 class StatisticsTable:
-    """Collects what :class:`~mmrobust.analysis.AttentionStatistics` finds, as distributions over pictures.
+    """Collects what :class:`~mmrobust.analysis.AttentionStatistics` finds, as distributions over images.
 
-    Memory does not depend on how many pictures there are.
+    Memory does not depend on how many images there are.
 
     Attributes:
-        num_images: pictures so far; a picture and its corrupted copy are one.
+        num_images: images so far; an image and its corrupted copy are one.
     """
 
     def __init__(self) -> None:
@@ -31,24 +31,24 @@ class StatisticsTable:
 
         Args:
             layers: for each layer, statistic to ``(I, H)``.
-            paired: the second half of the pictures is the first half corrupted.
+            paired: the second half of the images is the first half corrupted.
         """
         self.num_images += len(layers[0]['self_share']) // (2 if paired else 1)
         for layer, found in enumerate(layers, start=1):
             for name, values in found.items():
                 parts = {PAIRS: values} if STATISTICS[name].of_pairs else clean_and_corrupted(values, paired)
-                for pictures, part in parts.items():
-                    of_layers = self._of.setdefault((pictures, name), {})
+                for images, part in parts.items():
+                    of_layers = self._of.setdefault((images, name), {})
                     if layer not in of_layers:
                         of_layers[layer] = Distribution(part.size(1), STATISTICS[name].in_tokens)
                     of_layers[layer].add(part.double().cpu().numpy())
 
-    def boxes(self, name: str, pictures: str) -> dict[int | None, Summary]:
-        """A statistic over pictures and heads: of all layers together under None, and of each layer that has it.
+    def boxes(self, name: str, images: str) -> dict[int | None, Summary]:
+        """A statistic over images and heads: of all layers together under None, and of each layer that has it.
 
-        Empty if there is no such statistic, as for heads that are alone or pictures that are not corrupted.
+        Empty if there is no such statistic, as for heads that are alone or images that are not corrupted.
         """
-        layers = self._of.get((pictures, name))
+        layers = self._of.get((images, name))
         if not layers:
             return {}
         return {
@@ -58,14 +58,14 @@ class StatisticsTable:
 
     def rows(self) -> Iterator[tuple]:
         """Everything, as rows of ``COLUMNS``; layer and head count from 1, and ``all`` pools them."""
-        for (pictures, name), layers in self._of.items():
-            for layer, box in self.boxes(name, pictures).items():
-                yield pictures, name, 'all' if layer is None else layer, 'all', *box
+        for (images, name), layers in self._of.items():
+            for layer, box in self.boxes(name, images).items():
+                yield images, name, 'all' if layer is None else layer, 'all', *box
                 if layer is not None:
                     for head, summary in enumerate(layers[layer].each(), start=1):
-                        yield pictures, name, layer, head, *summary
+                        yield images, name, layer, head, *summary
 
 
 def clean_and_corrupted(values: Tensor, paired: bool) -> dict[str, Tensor]:
-    """Values of pictures, ``(I, ...)``: of the clean ones and, in the second half of a paired batch, the corrupted."""
+    """Values of images, ``(I, ...)``: of the clean ones and, in the second half of a paired batch, the corrupted."""
     return dict(zip(('clean', 'corrupted'), values.chunk(2), strict=True)) if paired else {'clean': values}

@@ -32,7 +32,7 @@ def dilation_shares(weights: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class DilationTable:
-    """Collects the :func:`dilation_shares` of all layers that have TAP, as distributions over pictures."""
+    """Collects the :func:`dilation_shares` of all layers that have TAP, as distributions over images."""
 
     def __init__(self) -> None:
         self._of: dict[tuple[str, int, str], Distribution] = {}
@@ -42,18 +42,18 @@ class DilationTable:
 
         Args:
             layers: ``tap_weights`` of the :class:`~mmrobust.models.layers.AttentionView` of each layer.
-            paired: the second half of the pictures is the first half corrupted.
+            paired: the second half of the images is the first half corrupted.
         """
         for layer, weights in enumerate(layers, start=1):
             if weights is None:
                 continue
             for reading, shares in zip(READINGS, dilation_shares(weights), strict=True):
-                for pictures, part in clean_and_corrupted(shares, paired).items():
-                    found = self._of.setdefault((pictures, layer, reading), Distribution(part.size(1)))
+                for images, part in clean_and_corrupted(shares, paired).items():
+                    found = self._of.setdefault((images, layer, reading), Distribution(part.size(1)))
                     found.add(part.double().cpu().numpy())
 
     def rows(self) -> Iterator[tuple]:
         """Everything, as rows of ``COLUMNS``; layers count from 1. None for a model without TAP."""
-        for (pictures, layer, reading), found in self._of.items():
+        for (images, layer, reading), found in self._of.items():
             for dilation, summary in enumerate(found.each()):
-                yield pictures, layer, dilation, reading, *summary
+                yield images, layer, dilation, reading, *summary

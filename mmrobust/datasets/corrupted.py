@@ -1,4 +1,4 @@
-"""Any dataset with corrupted pictures: Cityscapes-C is Cityscapes in this wrapper."""
+"""Any dataset with corrupted images: Cityscapes-C is Cityscapes in this wrapper."""
 
 import copy
 
@@ -18,7 +18,7 @@ def corrupted_dataset(
     profile: str = 'rgb',
     corrupted_root: str | None = None,
 ) -> Dataset:
-    """Build a dataset of MMSegmentation or MMPretrain with its pictures corrupted.
+    """Build a dataset of MMSegmentation or MMPretrain with its images corrupted.
 
     In a config: ``dict(type='mmrobust.CorruptedDataset', corruption='fog', severity=3, dataset=<Cityscapes>)``. What is
     built is the dataset itself, with one step of its pipeline added or replaced. Labels and names are the clean ones.
@@ -29,7 +29,7 @@ def corrupted_dataset(
         severity: 1 to 5.
         seed: of the random corruptions.
         profile: channel order, see :class:`mmrobust.datasets.transforms.Corrupt`.
-        corrupted_root: read the pictures from this copy, which ``tools/dataset_converters/cityscapes_c.py`` wrote;
+        corrupted_root: read the images from this copy, which ``tools/dataset_converters/cityscapes_c.py`` wrote;
             None corrupts them when they are loaded. The pixels are the same.
 
     Raises:
@@ -57,7 +57,7 @@ def corrupted_dataset(
 
 
 def position_of_loading(pipeline: list[dict]) -> int:
-    """Place of the step of a pipeline that loads the picture.
+    """Place of the step of a pipeline that loads the image.
 
     Raises:
         ValueError: there is no ``LoadImageFromFile``.

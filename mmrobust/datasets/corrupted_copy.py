@@ -1,4 +1,4 @@
-"""Writing a copy of corrupted pictures to disk, as ``LoadCorruptedImageFromFile`` reads it."""
+"""Writing a copy of corrupted images to disk, as ``LoadCorruptedImageFromFile`` reads it."""
 
 import json
 import signal
@@ -12,7 +12,7 @@ from mmrobust.datasets.transforms import Corrupt, LoadImageFromFile
 from mmrobust.datasets.transforms.load_corrupted import MANIFEST, check_manifest, manifest, path_in_copy
 from mmrobust.files import write_whole
 
-__all__ = ['start_copy', 'target_of', 'write_picture', 'write_pictures']
+__all__ = ['start_copy', 'target_of', 'write_image', 'write_images']
 
 
 def start_copy(corrupted_root: str, seed: int, profile: str) -> None:
@@ -28,52 +28,52 @@ def start_copy(corrupted_root: str, seed: int, profile: str) -> None:
     check_manifest(corrupted_root, seed, profile)
 
 
-def target_of(corrupted_root: str, corrupt: Corrupt, picture: str) -> str:
-    """Return where the copy of a picture belongs."""
-    return path_in_copy(corrupted_root, corrupt.corruption, corrupt.severity, corrupt.data_root, picture)
+def target_of(corrupted_root: str, corrupt: Corrupt, path: str) -> str:
+    """Return where the copy of an image belongs."""
+    return path_in_copy(corrupted_root, corrupt.corruption, corrupt.severity, corrupt.data_root, path)
 
 
-def write_picture(corrupted_root: str, corrupt: Corrupt, picture: str) -> None:
-    """Write the copy of one picture, completely or not at all.
+def write_image(corrupted_root: str, corrupt: Corrupt, path: str) -> None:
+    """Write the copy of one image, completely or not at all.
 
     Raises:
-        ValueError, TypeError: the picture is broken, or none that can be corrupted.
+        ValueError, TypeError: the image is broken, or none that can be corrupted.
         OSError: the disk is full or the folder cannot be written.
     """
-    image = corrupt(LoadImageFromFile()({'img_path': picture}))['img']
-    write_whole(target_of(corrupted_root, corrupt, picture), cv2.imencode('.png', image)[1].tobytes())
+    image = corrupt(LoadImageFromFile()({'img_path': path}))['img']
+    write_whole(target_of(corrupted_root, corrupt, path), cv2.imencode('.png', image)[1].tobytes())
 
 
-def write_pictures(
+def write_images(
     corrupted_root: str,
     jobs: Iterable[tuple[Corrupt, str]],
     num_workers: int,
     written: Callable[[Corrupt], None] = lambda corrupt: None,
 ) -> None:
-    """Write the copies of many pictures.
+    """Write the copies of many images.
 
-    After an error or Ctrl-C the pictures in work are finished, and no other is begun.
+    After an error or Ctrl-C the images in work are finished, and no other is begun.
 
     Args:
         corrupted_root: folder of the copy.
-        jobs: corruption and clean picture of each file.
+        jobs: corruption and clean image of each file.
         num_workers: processes; 0 writes in this one.
         written: called after each file.
 
     Raises:
-        ValueError, TypeError, OSError: as :func:`write_picture`.
+        ValueError, TypeError, OSError: as :func:`write_image`.
         concurrent.futures.process.BrokenProcessPool: a process was killed, probably for lack of memory.
     """
     if not num_workers:
-        for corrupt, picture in jobs:
-            write_picture(corrupted_root, corrupt, picture)
+        for corrupt, path in jobs:
+            write_image(corrupted_root, corrupt, path)
             written(corrupt)
         return
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # before the processes fork: one would wait forever for the threads that it did not inherit
     pool = ProcessPoolExecutor(num_workers, initializer=_start_worker)
     try:
-        corrupts = {pool.submit(write_picture, corrupted_root, *job): job[0] for job in jobs}
+        corrupts = {pool.submit(write_image, corrupted_root, *job): job[0] for job in jobs}
         for future in as_completed(corrupts):
             future.result()
             written(corrupts[future])

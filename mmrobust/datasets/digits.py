@@ -1,4 +1,4 @@
-"""The handwritten digits that come with scikit-learn, as a folder of pictures: real data without a download.
+"""The handwritten digits that come with scikit-learn, as a folder of images: real data without a download.
 
 <root>/{train,val}/<digit>/<number in scikit-learn's order>.png
 <root>/digits.json
@@ -18,12 +18,12 @@ __all__ = ['load_digits', 'write_digits']
 
 VERSION = 1  # raise it whenever the same parameters give other files
 PARAMETER_FILE = 'digits.json'
-VAL_EVERY = 5  # every fifth picture of a digit is for validation
+VAL_EVERY = 5  # every fifth image of a digit is for validation
 LEVELS = 16  # a pixel of scikit-learn's is 0 to 16
 
 
 def load_digits() -> tuple[np.ndarray, np.ndarray]:
-    """scikit-learn's pictures ``(1797, 8, 8)``, float64 in 0 to 16, and their digits ``(1797,)``.
+    """scikit-learn's images ``(1797, 8, 8)``, float64 in 0 to 16, and their digits ``(1797,)``.
 
     Raises:
         ImportError: scikit-learn is not installed.
@@ -41,7 +41,7 @@ def write_digits(root: str | Path, size: int = 64, overwrite: bool = False) -> b
 
     Args:
         root: the folder to create.
-        size: side of the pictures in pixels, 8 or more; they are enlarged with a cubic curve.
+        size: side of the images in pixels, 8 or more; they are enlarged with a cubic curve.
         overwrite: replace digits that were written with another size.
 
     Returns:
@@ -57,7 +57,7 @@ def write_digits(root: str | Path, size: int = 64, overwrite: bool = False) -> b
     root, params = Path(root), dict(version=VERSION, size=size, val_every=VAL_EVERY)
     if _is_there(root, params, overwrite):
         return False
-    pictures, digits = load_digits()
+    drawn, digits = load_digits()
     root.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(mkdtemp(prefix=f'.{root.name}-partial-', dir=root.parent))
     partial.chmod(0o755)
@@ -65,7 +65,7 @@ def write_digits(root: str | Path, size: int = 64, overwrite: bool = False) -> b
         for digit in range(10):
             for place, number in enumerate(np.flatnonzero(digits == digit)):
                 split = 'val' if place % VAL_EVERY == VAL_EVERY - 1 else 'train'
-                _save(partial / split / str(digit) / f'{number:04d}.png', enlarge(pictures[number], size))
+                _save(partial / split / str(digit) / f'{number:04d}.png', enlarge(drawn[number], size))
         (partial / PARAMETER_FILE).write_text(json.dumps(params, indent=2) + '\n')
         if root.exists():
             shutil.rmtree(root)
@@ -75,9 +75,9 @@ def write_digits(root: str | Path, size: int = 64, overwrite: bool = False) -> b
     return True
 
 
-def enlarge(picture: np.ndarray, size: int) -> np.ndarray:
-    """A picture ``(8, 8)`` in 0 to 16 as ``(size, size)`` uint8, white on black."""
-    large = cv2.resize(picture * (255 / LEVELS), (size, size), interpolation=cv2.INTER_CUBIC)
+def enlarge(image: np.ndarray, size: int) -> np.ndarray:
+    """An image ``(8, 8)`` in 0 to 16 as ``(size, size)`` uint8, white on black."""
+    large = cv2.resize(image * (255 / LEVELS), (size, size), interpolation=cv2.INTER_CUBIC)
     return large.round().clip(0, 255).astype(np.uint8)
 
 
@@ -95,7 +95,7 @@ def _is_there(root: Path, params: dict, overwrite: bool) -> bool:
     return found == params
 
 
-def _save(path: Path, picture: np.ndarray) -> None:
+def _save(path: Path, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), picture):
+    if not cv2.imwrite(str(path), image):
         raise OSError(f'could not write {path}')

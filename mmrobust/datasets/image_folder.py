@@ -1,4 +1,4 @@
-"""Any data set of pictures in one folder per class."""
+"""Any data set of images in one folder per class."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from mmengine import fileio
 from mmpretrain.datasets import BaseDataset
 
 from mmrobust.datasets.cityscapes import absolute
-from mmrobust.datasets.imagenet_variants import PICTURES, class_folders, files_of_classes, refuse_places
+from mmrobust.datasets.imagenet_variants import IMAGE_SUFFIXES, class_folders, files_of_classes, refuse_places
 from mmrobust.datasets.seeded_sampling import SeededSampling
 from mmrobust.registry import DATASETS
 
@@ -15,7 +15,7 @@ __all__ = ['ImageFolder']
 
 @DATASETS.register_module()
 class ImageFolder(SeededSampling, BaseDataset):
-    """Pictures in one folder per class; the classes are the folders, sorted by name.
+    """Images in one folder per class; the classes are the folders, sorted by name.
 
     MMPretrain's ``CustomDataset`` does the same, takes any number of classes for granted, and does not understand a
     ``SeededIndex``.
@@ -27,7 +27,7 @@ class ImageFolder(SeededSampling, BaseDataset):
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: There are not as many class folders as expected, or none; a class has no picture.
+        ValueError: There are not as many class folders as expected, or none; a class has no image.
         TypeError: An argument says where files lie, such as ``data_prefix``.
     """
 
@@ -37,8 +37,8 @@ class ImageFolder(SeededSampling, BaseDataset):
         super().__init__(ann_file='', data_root=str(data_root), **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Return one dict per picture, sorted by class and name."""
-        title, remedy = 'image folder', 'it needs one folder of pictures per class, see docs/datasets.md'
+        """Return one dict per image, sorted by class and name."""
+        title, remedy = 'image folder', 'it needs one folder of images per class, see docs/datasets.md'
         folders = []
         if fileio.isdir(self.data_root):
             folders = class_folders(self.data_root)
@@ -48,6 +48,6 @@ class ImageFolder(SeededSampling, BaseDataset):
                     f'The {title} {absolute(self.data_root)} has {len(folders)} class folders, not the expected '
                     f'{expected}: {remedy}, or set expected_classes for a set of your own.'
                 )
-        files = files_of_classes(self.data_root, folders, PICTURES, title, remedy)
+        files = files_of_classes(self.data_root, folders, IMAGE_SUFFIXES, title, remedy)
         self._metainfo.setdefault('classes', tuple(folders))
         return [dict(img_path=path, gt_label=place) for path, place in files]

@@ -1,4 +1,4 @@
-"""ImageNet-P: videos in which a picture changes gradually."""
+"""ImageNet-P: videos in which an image changes gradually."""
 
 import os.path as osp
 from typing import Any
@@ -75,7 +75,7 @@ class ImageNetP(BaseDataset):
 
 
 def read_frames(path: str) -> np.ndarray:
-    """Read all frames of a local video: ``(T, H, W, 3)`` uint8, BGR as OpenMMLab loads pictures.
+    """Read all frames of a local video: ``(T, H, W, 3)`` uint8, BGR as OpenMMLab loads images.
 
     Damage inside a frame, which the decoder conceals, is not noticed.
 

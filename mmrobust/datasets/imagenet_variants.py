@@ -1,4 +1,4 @@
-"""ImageNet's validation pictures and their relatives V2, A, R, Sketch and C, all labelled among the 1000 classes."""
+"""ImageNet's validation images and their relatives V2, A, R, Sketch and C, all labelled among the 1000 classes."""
 
 import os.path as osp
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ from mmrobust.registry import DATASETS
 
 __all__ = ['IMAGENET_C_CELLS', 'VARIANTS', 'ImageNetVariant', 'check_imagenet_c', 'files_of_classes', 'refuse_places']
 
-PICTURES = ('.jpg', '.jpeg', '.png', '.bmp')
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp')
 IMAGENET_C = 'https://zenodo.org/records/2235448'
 
 
@@ -25,13 +25,13 @@ class Variant(NamedTuple):
     Attributes:
         title: name for messages.
         folders: names of the class folders, by ascending index of the class.
-        num_pictures: number of pictures, as published.
+        num_images: number of images, as published.
         remedy: what to do if something is missing.
     """
 
     title: str
     folders: tuple[str, ...]
-    num_pictures: int
+    num_images: int
     remedy: str
 
 
@@ -41,7 +41,7 @@ VARIANTS = {
         'ImageNet',
         WNIDS,
         50000,
-        'download ILSVRC2012_img_val.tar from https://image-net.org and sort its pictures into one folder per wnid',
+        'download ILSVRC2012_img_val.tar from https://image-net.org and sort its images into one folder per wnid',
     ),
     'imagenet-v2': Variant(
         'ImageNet-V2',
@@ -74,12 +74,12 @@ IMAGENET_C_CELLS = tuple(
 
 @DATASETS.register_module()
 class ImageNetVariant(BaseDataset):
-    """ImageNet's validation pictures, or ImageNet-V2, -A, -R, -Sketch or -C, for MMPretrain.
+    """ImageNet's validation images, or ImageNet-V2, -A, -R, -Sketch or -C, for MMPretrain.
 
     ``gt_label`` is the index among the 1000 classes for all of them. ``metainfo['subset']`` holds the indices of the
     200 classes of ImageNet-A and -R, to which the scores of a model have to be restricted there; None for the others.
 
-    The pictures of ImageNet-C are 224 x 224 already. Its protocol crops the centre, 224 x 224, and resizes nothing:
+    The images of ImageNet-C are 224 x 224 already. Its protocol crops the centre, 224 x 224, and resizes nothing:
     ``dict(type='CenterCrop', crop_size=224)`` without a resize before it.
 
     Args:
@@ -88,14 +88,14 @@ class ImageNetVariant(BaseDataset):
         variant: A name of ``VARIANTS``.
         corruption: For ImageNet-C, one of its 15 or of its 4 extra corruptions.
         severity: For ImageNet-C, 1 to 5.
-        expected_images: Number of pictures that must be there; None means the published number. For a smaller set of
+        expected_images: Number of images that must be there; None means the published number. For a smaller set of
             one's own, which has all classes all the same.
         **kwargs: As in ``mmpretrain.BaseDataset``, except for those that say where files lie.
 
     Raises:
         FileNotFoundError: The folder, or that of the corruption and severity, is not there.
         ValueError: There is no such variant, corruption or severity; class folders are missing or unexpected; a class
-            has no picture; there are not as many pictures as expected.
+            has no image; there are not as many images as expected.
         TypeError: The severity is not an integer; an argument says where files lie, such as ``data_prefix``.
     """
 
@@ -118,22 +118,22 @@ class ImageNetVariant(BaseDataset):
         elif (corruption, severity) != (None, None):
             raise ValueError(f'only imagenet-c has a corruption and a severity, got {corruption!r}, {severity!r}')
         self.variant, self.corruption, self.severity = variant, corruption, severity
-        self.expected_images = VARIANTS[variant].num_pictures if expected_images is None else expected_images
+        self.expected_images = VARIANTS[variant].num_images if expected_images is None else expected_images
         subset = subset_indices(variant) if variant in SUBSETS else None
         metainfo = dict(subset=subset) | (kwargs.pop('metainfo', None) or {})
         super().__init__(ann_file='', data_root=str(data_root), metainfo=metainfo, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Return one dict per picture, sorted by class and name."""
+        """Return one dict per image, sorted by class and name."""
         title, folders, _, remedy = VARIANTS[self.variant]
         folder = self.data_root
         if self.variant == 'imagenet-c':
             check_imagenet_c(folder, [(self.corruption, self.severity)])
             folder = fileio.join_path(folder, self.corruption, str(self.severity))
             remedy = _unpack_again([self.corruption], self.data_root)
-        files = files_of_classes(folder, folders, PICTURES, title, remedy)
+        files = files_of_classes(folder, folders, IMAGE_SUFFIXES, title, remedy)
         if len(files) != self.expected_images:
-            found = f'{len(files)} pictures, not the expected {self.expected_images}'
+            found = f'{len(files)} images, not the expected {self.expected_images}'
             raise _refusal(title, folder, found, f'{remedy}, or set expected_images for a smaller set of your own')
         labels = subset_indices(self.variant) if self.variant in SUBSETS else range(len(folders))
         return [dict(img_path=path, gt_label=labels[place]) for path, place in files]
@@ -142,7 +142,7 @@ class ImageNetVariant(BaseDataset):
 def check_imagenet_c(data_root: str, cells: Iterable[tuple[str, int]] = IMAGENET_C_CELLS) -> None:
     """Refuse an ImageNet-C that is not unpacked completely, before hours are spent on the part that is there.
 
-    Only the folders of corruptions and severities are looked for; :class:`ImageNetVariant` counts the pictures of one.
+    Only the folders of corruptions and severities are looked for; :class:`ImageNetVariant` counts the images of one.
 
     Args:
         data_root: Folder with ``<corruption>/<severity>/<wnid>/*.JPEG``.

@@ -60,7 +60,7 @@ class SeededEpochSampler(SeededEpochs, DefaultSampler):
 class SeededRepeatAugSampler(SeededEpochs, RepeatAugSampler):
     """MMPretrain's ``RepeatAugSampler`` that yields ``SeededIndex`` instead of integers, in the same order.
 
-    Each repetition of a picture has a seed of its own, so each is augmented in another way.
+    Each repetition of an image has a seed of its own, so each is augmented in another way.
 
     Args:
         dataset: A dataset with the mix-in ``SeededSampling``.

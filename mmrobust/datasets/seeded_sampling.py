@@ -1,7 +1,7 @@
 """Augmentations that depend on the seed of the run and the position in the stream of samples, and on nothing else.
 
 MMEngine seeds a worker once, when it starts: what a sample looks like then depends on the number of workers and on all
-samples before it, and a resumed run sees other pictures than the undisturbed one.
+samples before it, and a resumed run sees other images than the undisturbed one.
 """
 
 import logging
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from mmengine.dataset import InfiniteSampler
 from mmengine.logging import print_log
 
-from mmrobust.datasets.transforms.loading import BrokenPictureError
+from mmrobust.datasets.transforms.loading import BrokenImageError
 from mmrobust.randomness import derive_seed, seeded
 from mmrobust.registry import DATA_SAMPLERS
 
@@ -36,7 +36,7 @@ class SeededSampling:
 
     Args:
         *args, **kwargs: As in the dataset class.
-        on_corrupt: What a broken picture or label does in training: ``'raise'``, or ``'skip'``, which logs its name and
+        on_corrupt: What a broken image or label does in training: ``'raise'``, or ``'skip'``, which logs its name and
             takes another sample, chosen by the ``SeededIndex`` alone. ``data_samples`` then has the metainfo
             ``substitute_for``, the sentence about the broken file. A plain integer, as evaluating uses it, always
             raises.
@@ -60,7 +60,7 @@ class SeededSampling:
                 with seeded(idx.seed):
                     sample = super().__getitem__(index)
                 break
-            except BrokenPictureError as error:
+            except BrokenImageError as error:
                 if self.on_corrupt == 'raise' or attempt == MAX_SUBSTITUTES:
                     raise
                 problem = str(error)

@@ -21,28 +21,28 @@ from mmrobust.registry import HOOKS
 
 __all__ = ['AttentionLogHook']
 
-COLUMNS = 8  # layers beside each other in a picture
+COLUMNS = 8  # layers beside each other in an image
 MAP_SIDE = 128  # cells of a map in it
 LOGGED = ('top_share', 'column_entropy', 'effective_tokens', 'self_share', 'head_similarity_map')
 
 
 @HOOKS.register_module()
 class AttentionLogHook(Hook):
-    """Log the attention of the current pictures to the runner's visualizer, whatever its backends are.
+    """Log the attention of the current images to the runner's visualizer, whatever its backends are.
 
-    Scalars are ``attention/<statistic>/layer_<l>``, from layer 1, the mean over pictures and heads of what
+    Scalars are ``attention/<statistic>/layer_<l>``, from layer 1, the mean over images and heads of what
     :mod:`mmrobust.analysis.attention_statistics` defines, and ``attention/adl/layer_<l>``, Eq. (2) of the paper, also
     for a model that trains without it. Of TAP it is ``attention/dilation_<d>/layer_<l>``, the mean weight of each
-    dilation. Pictures are ``attention_maps``.
+    dilation. Images are ``attention_maps``.
 
-    The first pictures of the batch, as they were augmented, go through the backbone once more, in evaluation mode,
+    The first images of the batch, as they were augmented, go through the backbone once more, in evaluation mode,
     without gradient and on the main process alone: the training itself is the same as without the hook. Of attention in
     windows there are no maps to draw.
 
     Args:
         interval: iterations between two entries, at least 1.
-        image_interval: iterations between two pictures, a multiple of ``interval``; None draws none.
-        num_images: pictures that are looked at, at least 1.
+        image_interval: iterations between two images, a multiple of ``interval``; None draws none.
+        num_images: images that are looked at, at least 1.
         top_k: columns of ``top_share``.
         tau: threshold of ADL.
 
@@ -90,8 +90,8 @@ class AttentionLogHook(Hook):
         was_training = model.training
         model.eval()
         try:
-            with seeded(step):  # pictures may be mixed at random; the generators of the run stay as they are
-                layers, pictures = self._look(model, data_batch, draws)
+            with seeded(step):  # images may be mixed at random; the generators of the run stay as they are
+                layers, images = self._look(model, data_batch, draws)
         finally:
             model.train(was_training)
         scalars = {
@@ -100,14 +100,14 @@ class AttentionLogHook(Hook):
             for name, value in layer.items()
         }
         runner.visualizer.add_scalars(scalars, step=step)
-        if pictures is not None:
-            runner.visualizer.add_image('attention_maps', pictures, step=step)
+        if images is not None:
+            runner.visualizer.add_image('attention_maps', images, step=step)
 
     @torch.no_grad()
     def _look(
         self, model: nn.Module, data_batch: dict, draws: bool
     ) -> tuple[list[dict[str, float]], np.ndarray | None]:
-        """The scalars of each layer, and the maps of the first picture, mean over heads, as pixels."""
+        """The scalars of each layer, and the maps of the first image, mean over heads, as pixels."""
         part = slice(self.num_images)
         inputs = preprocess(model, data_batch['inputs'][part], data_batch['data_samples'][part], True)
         statistics = AttentionStatistics(top_k=self.top_k)

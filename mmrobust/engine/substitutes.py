@@ -1,4 +1,4 @@
-"""Pictures that other ones took the place of, counted."""
+"""Images that other ones took the place of, counted."""
 
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook

@@ -1,6 +1,6 @@
 """A zip of predictions as the server of ACDC takes it: written whole, or checked before it is sent.
 
-The server (https://acdc.vision.ee.ethz.ch) wants ``labelTrainIds/<name of the picture>`` for every picture of the test
+The server (https://acdc.vision.ee.ethz.ch) wants ``labelTrainIds/<name of the image>`` for every image of the test
 split, or of one of its conditions: PNG of 1920 x 1080 pixels with one 8-bit channel, which holds the train ids 0 to 18.
 """
 
@@ -34,10 +34,10 @@ def write_submission(
     """Zip predictions for the server: whole or not at all, and the same predictions give the same bytes.
 
     Args:
-        predictions: folder of PNGs under the names of their pictures; others in it are left out.
+        predictions: folder of PNGs under the names of their images; others in it are left out.
         target: the zip to write; one that is there is replaced.
-        names: file names of the pictures, such as ``GOPR0475_frame_000041_rgb_anon.png``.
-        size: width and height of every picture in pixels.
+        names: file names of the images, such as ``GOPR0475_frame_000041_rgb_anon.png``.
+        size: width and height of every image in pixels.
 
     Raises:
         FileNotFoundError: there is no folder of predictions.
@@ -71,8 +71,8 @@ def check_submission(path: str | Path, names: Iterable[str], size: tuple[int, in
 
     Args:
         path: the zip.
-        names: file names of the pictures, such as ``GOPR0475_frame_000041_rgb_anon.png``.
-        size: width and height of every picture in pixels.
+        names: file names of the images, such as ``GOPR0475_frame_000041_rgb_anon.png``.
+        size: width and height of every image in pixels.
 
     Returns:
         (19,) int64, the pixels of each class in all predictions together.
@@ -132,7 +132,7 @@ def _checked(names: Iterable[str], size: tuple[int, int]) -> list[str]:
     if len(size) != 2 or min(size) < 1:
         raise ValueError(f'size must be width and height in pixels, both 1 or more, got {tuple(size)}.')
     if not names:
-        raise ValueError('names must be those of one picture or more, got none.')
+        raise ValueError('names must be those of one image or more, got none.')
     paths = [name for name in names if name != Path(name).name]
     if paths:
         raise ValueError(f'names must be file names without folders, got {_shown(paths)}.')
@@ -158,7 +158,7 @@ def _entries(archive: ZipFile, names: list[str], problems: _Problems) -> dict[st
         if folder != FOLDER or not name:
             problems.add(f'outside {FOLDER}/', entry.filename)
         elif name not in wanted:
-            problems.add('without a picture of that name', name)
+            problems.add('without an image of that name', name)
         elif name in found:
             problems.add('more than once in the zip', name)
         else:
@@ -215,10 +215,10 @@ def _decode(png: bytes) -> np.ndarray:
     """(H, W) uint8; any exception if a byte is missing or changed."""
     if PNG_END not in png[-1024:]:  # some programs write a little after it
         raise ValueError('no end')
-    with Image.open(io.BytesIO(png), formats=['PNG']) as picture:
-        picture.verify()  # the checksums, which decoding does not look at
-    with Image.open(io.BytesIO(png), formats=['PNG']) as picture:
-        return np.asarray(picture)
+    with Image.open(io.BytesIO(png), formats=['PNG']) as image:
+        image.verify()  # the checksums, which decoding does not look at
+    with Image.open(io.BytesIO(png), formats=['PNG']) as image:
+        return np.asarray(image)
 
 
 def _count_values(label: np.ndarray) -> tuple[np.ndarray, list[str]]:

@@ -162,7 +162,7 @@ class Report:
         provenance: config, checkpoint, versions and what else decides the numbers.
         classes: names of the K classes.
         palette: K colours, RGB from 0 to 255; empty if the classes have none.
-        worst: images on which the model fails most: ``picture``, ``cell`` and ``mIoU``, and ``panels``, title to the
+        worst: images on which the model fails most: ``image``, ``cell`` and ``mIoU``, and ``panels``, title to the
             bytes of a JPEG or PNG file; None where a benchmark shows none.
     """
 

@@ -16,11 +16,11 @@ from mmrobust.files import write_whole
 MAX_WIDTH = 512  # pixels of a panel: enough to see, and small enough for a page
 JPEG_QUALITY = 85
 
-# end of a file's name to the title of its panel; ACDC has a picture, and no clean and corrupted one
+# end of a file's name to the title of its panel; ACDC has an image, and no clean and corrupted one
 PANELS = {
     'clean.jpg': 'clean',
     'corrupted.jpg': 'corrupted',
-    'picture.jpg': 'image',
+    'image.jpg': 'image',
     'truth.png': 'ground truth',
     'prediction.png': 'prediction',
 }
@@ -97,7 +97,7 @@ def read_panels(folder: str | Path, worst: Sequence[Mapping[str, Any]]) -> list[
 
     Args:
         folder: where ``results.json`` is.
-        worst: ``worst`` of that file: ``picture``, ``cell`` and ``mIoU`` of each case. Only their order decides which
+        worst: ``worst`` of that file: ``image``, ``cell`` and ``mIoU`` of each case. Only their order decides which
             files are read; no name in them does.
 
     Returns:
@@ -109,7 +109,7 @@ def read_panels(folder: str | Path, worst: Sequence[Mapping[str, Any]]) -> list[
     """
     if not isinstance(worst, Sequence) or not all(isinstance(case, Mapping) for case in worst):
         raise ValueError(
-            f'worst must be a list of cases with picture, cell and mIoU, got {str(worst)[:80]!r} in {folder}'
+            f'worst must be a list of cases with image, cell and mIoU, got {str(worst)[:80]!r} in {folder}'
         )
     cases = []
     for index, case in enumerate(worst):

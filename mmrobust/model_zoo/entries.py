@@ -22,7 +22,7 @@ class Figure:
         quantity: ``'parameters'``, in millions, or ``'macs'``, in units of 1e9.
         value: the number as printed.
         source: where it is printed: a name of ``sources()``, or a table of the paper.
-        shape: height and width of the picture in pixels.
+        shape: height and width of the image in pixels.
         why: why it is far from what the config builds, or None.
     """
 

@@ -19,7 +19,7 @@ class Size:
 
     Attributes:
         parameters: in millions.
-        macs: in units of 1e9, by height and width of the picture in pixels.
+        macs: in units of 1e9, by height and width of the image in pixels.
     """
 
     parameters: float
@@ -61,7 +61,7 @@ def size_of(config: Config, shapes: Iterable[tuple[int, int]]) -> Size:
 
     Args:
         config: of a segmentor or a classifier.
-        shapes: height and width of the pictures in pixels.
+        shapes: height and width of the images in pixels.
     """
     model = build(config)
     macs = {}

@@ -14,7 +14,7 @@ _HATCHES = {'clean': '', 'corrupted': '////'}
 
 
 def dilation_bars(panels: Mapping[tuple[str, str], Mapping[str, Mapping[int, Sequence[float]]]]) -> Figure:
-    """A row for each model and a column for each reading, with a bar for each layer, of clean and corrupted pictures.
+    """A row for each model and a column for each reading, with a bar for each layer, of clean and corrupted images.
 
     Args:
         panels: (model, reading) to ``'clean'`` or ``'corrupted'`` to layer, from 1, to the share of each dilation, from

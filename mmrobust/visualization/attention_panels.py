@@ -1,4 +1,4 @@
-"""Attention maps, pictures, and attention over pictures, as a grid of panels."""
+"""Attention maps, images, and attention over images, as a grid of panels."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-__all__ = ['CSV_HEADER', 'HeatMap', 'OverPicture', 'Panel', 'Picture', 'panel_grid', 'panel_rows', 'to_pixels']
+__all__ = ['CSV_HEADER', 'HeatMap', 'Image', 'OverImage', 'Panel', 'panel_grid', 'panel_rows', 'to_pixels']
 
 CSV_HEADER = ('row', 'column', 'cell_row', 'attention times N, by cell')
 _COLORS = 'viridis'  # its lightness carries the order, for any colour vision and in print
@@ -24,7 +24,7 @@ class HeatMap:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Image:
     """``(h, w, 3)`` uint8 RGB, and the place of a token to mark, (row, column) in [0, 1)."""
 
     pixels: np.ndarray
@@ -32,13 +32,13 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class OverPicture(Picture):
-    """Attention ``values`` ``(Hp, Wp)``, in multiples of uniform attention, over a picture."""
+class OverImage(Image):
+    """Attention ``values`` ``(Hp, Wp)``, in multiples of uniform attention, over an image."""
 
     values: np.ndarray = None
 
 
-Panel = HeatMap | Picture | OverPicture | None  # None is an empty place
+Panel = HeatMap | Image | OverImage | None  # None is an empty place
 
 
 def panel_grid(rows: Sequence[Sequence[Panel]], row_titles: Sequence[str], column_titles: Sequence[str]) -> Figure:
@@ -52,7 +52,7 @@ def panel_grid(rows: Sequence[Sequence[Panel]], row_titles: Sequence[str], colum
         column_titles: one for each column.
     """
     panels = [panel for row in rows for panel in row]
-    values = [panel.values.ravel() for panel in panels if isinstance(panel, HeatMap | OverPicture)]
+    values = [panel.values.ravel() for panel in panels if isinstance(panel, HeatMap | OverImage)]
     norm = PowerNorm(0.5, 0, max(2.0, float(np.percentile(np.concatenate(values), _TOP))))
     ratio = np.mean([_height_to_width(panel) for panel in panels if panel is not None])
     side = min(1.75, 14 / len(column_titles))  # inches
@@ -83,7 +83,7 @@ def panel_rows(
     """The data of the panels: a line for each line of cells, after the titles of its row and column."""
     for line, row in zip(rows, row_titles, strict=True):
         for panel, column in zip(line, column_titles, strict=True):
-            if isinstance(panel, HeatMap | OverPicture):
+            if isinstance(panel, HeatMap | OverImage):
                 for index, cells in enumerate(panel.values):
                     yield [' '.join(row.split()), column, index, *map(float, cells)]
 
@@ -110,7 +110,7 @@ def _draw(ax, panel: Panel, norm: PowerNorm):
         return ax.imshow(panel.values, cmap=_COLORS, norm=norm, interpolation='nearest')
     height, width = panel.pixels.shape[:2]
     mesh = None
-    if isinstance(panel, OverPicture):
+    if isinstance(panel, OverImage):
         grey = np.repeat(panel.pixels.mean(-1, keepdims=True).astype(np.uint8), 3, -1)
         ax.imshow(grey)
         box = (-0.5, width - 0.5, height - 0.5, -0.5)

@@ -314,10 +314,10 @@ class _Section:
     def _cases(self) -> tuple[list[dict], list[tuple[dict, list[dict]]]]:
         """The worst images of the worst conditions, and all others by run."""
         cases = {name: [_case(case, self.keys[name]) for case in run.worst or ()] for name, run in self.runs.items()}
-        pictured = [case for of in cases.values() for case in of if case['panels']]
+        imaged = [case for of in cases.values() for case in of if case['panels']]
         worst = self._rows(self.conditions, linked=False) if self.conditions else []
-        first = [next((case for case in pictured if case['condition'] == row), None) for row in worst]
-        top = [case for case in first if case is not None][:_TOP] or pictured[:_TOP]
+        first = [next((case for case in imaged if case['condition'] == row), None) for row in worst]
+        top = [case for case in first if case is not None][:_TOP] or imaged[:_TOP]
         left = {name: [case for case in of if not any(case is one for one in top)] for name, of in cases.items()}
         return top, [(self.keys[name], of) for name, of in left.items() if of]
 
@@ -426,14 +426,14 @@ def _case(case: Mapping[str, Any], run: dict) -> dict:
     cell = str(case.get('cell'))
     panels = []
     for title, content in (case.get('panels') or {}).items():
-        alt = f'{title}: {case.get("picture")}, {cell}'
+        alt = f'{title}: {case.get("image")}, {cell}'
         src = f'data:{media_type(content, alt)};base64,{base64.b64encode(content).decode()}'
         panels.append({'title': title, 'alt': alt, 'src': src})
     return {
         'run': run,
         'cell': cell,
         'condition': Cell.of_key(cell).name,
-        'image': str(case.get('picture')),
+        'image': str(case.get('image')),
         'miou': shown(finite(case.get('mIoU'))),
         'panels': panels,
     }

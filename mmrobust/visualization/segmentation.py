@@ -1,4 +1,4 @@
-"""Label maps beside the picture that they belong to."""
+"""Label maps beside the image that they belong to."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,12 +10,12 @@ _INK, _PAPER = (30, 30, 30), 255
 
 
 def side_by_side(
-    picture: np.ndarray, label_maps: Mapping[str, np.ndarray], palette: Sequence[Sequence[int]], ignore_index: int = 255
+    image: np.ndarray, label_maps: Mapping[str, np.ndarray], palette: Sequence[Sequence[int]], ignore_index: int = 255
 ) -> np.ndarray:
-    """The picture and then each label map in colour, with titles, in one row.
+    """The image and then each label map in colour, with titles, in one row.
 
     Args:
-        picture: ``(H, W, 3)`` uint8, RGB.
+        image: ``(H, W, 3)`` uint8, RGB.
         label_maps: title to ``(H, W)`` integer classes; ``ignore_index`` is drawn black.
         palette: RGB of each class, 0 to 255.
         ignore_index: label that belongs to no class.
@@ -24,14 +24,14 @@ def side_by_side(
         ``(H + header, (1 + maps) * W, 3)`` uint8, RGB.
 
     Raises:
-        ValueError: if a label map is not as large as the picture, or holds a class without a colour.
+        ValueError: if a label map is not as large as the image, or holds a class without a colour.
     """
     colors = np.zeros((256, 3), np.uint8)
     colors[: len(palette)] = palette
-    panels = [_titled('picture', picture)]
+    panels = [_titled('image', image)]
     for title, label_map in label_maps.items():
-        if label_map.shape != picture.shape[:2]:
-            raise ValueError(f'{title!r} must be as large as the picture, {picture.shape[:2]}, got {label_map.shape}')
+        if label_map.shape != image.shape[:2]:
+            raise ValueError(f'{title!r} must be as large as the image, {image.shape[:2]}, got {label_map.shape}')
         foreign = set(np.unique(label_map).tolist()) - set(range(len(palette))) - {ignore_index}
         if foreign:
             raise ValueError(f'{title!r} must hold classes 0 to {len(palette) - 1} and {ignore_index}, got {foreign}')

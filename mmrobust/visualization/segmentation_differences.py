@@ -1,4 +1,4 @@
-"""Pictures, truth and predictions of several models, with boxes around what one gets right and another wrong."""
+"""Images, truth and predictions of several models, with boxes around what one gets right and another wrong."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -14,8 +14,8 @@ from mmrobust.visualization.segmentation import side_by_side
 __all__ = ['Difference', 'Scene', 'find_differences', 'segmentation_figure']
 
 MAX_WIDTH = 400  # pixels of a panel
-_MIN_SHARE = 0.004  # of the picture's pixels that a box must hold
-_CLOSE, _OPEN = 1 / 64, 1 / 128  # of the picture's width: gaps that are bridged, slivers that are dropped
+_MIN_SHARE = 0.004  # of the image's pixels that a box must hold
+_CLOSE, _OPEN = 1 / 64, 1 / 128  # of the image's width: gaps that are bridged, slivers that are dropped
 _BETTER, _WORSE = COLORS[1], COLORS[0]
 
 
@@ -34,13 +34,13 @@ class Scene(NamedTuple):
     """A row of the figure.
 
     Attributes:
-        picture: ``(H, W, 3)`` uint8, RGB.
+        image: ``(H, W, 3)`` uint8, RGB.
         truth: ``(H, W)`` integer classes.
         predictions: model to ``(H, W)`` integer classes.
         scores: model to mIoU in percent.
     """
 
-    picture: np.ndarray
+    image: np.ndarray
     truth: np.ndarray
     predictions: Mapping[str, np.ndarray]
     scores: Mapping[str, float]
@@ -51,8 +51,8 @@ def find_differences(
 ) -> list[Difference]:
     """Where one of two predictions is right and the other wrong, the largest areas first.
 
-    Areas whose gaps are below 1/64 of the picture's width are one, slivers below 1/128 of it, such as borders of
-    objects, and areas below 0.4 % of the picture are none.
+    Areas whose gaps are below 1/64 of the image's width are one, slivers below 1/128 of it, such as borders of
+    objects, and areas below 0.4 % of the image are none.
 
     Args:
         reference: ``(H, W)`` classes.
@@ -91,9 +91,9 @@ def segmentation_figure(
     ignore_index: int = 255,
     max_boxes: int = 3,
 ) -> tuple[Figure, list[dict[str, list[Difference]]]]:
-    """A row for each scene: picture, truth, and each model; the first one is what the others are compared with.
+    """A row for each scene: image, truth, and each model; the first one is what the others are compared with.
 
-    A model's boxes are drawn on its own panel, and those of the last model on picture, truth and reference too.
+    A model's boxes are drawn on its own panel, and those of the last model on image, truth and reference too.
 
     Returns:
         The figure, and the boxes of every scene by model.
@@ -108,8 +108,8 @@ def segmentation_figure(
             if name != reference
         }
         found.append(boxes)
-        scale = min(1.0, MAX_WIDTH / scene.picture.shape[1])
-        size = tuple(round(scale * length) for length in scene.picture.shape[1::-1])
+        scale = min(1.0, MAX_WIDTH / scene.image.shape[1])
+        size = tuple(round(scale * length) for length in scene.image.shape[1::-1])
         maps = {'ground truth': scene.truth} | {
             f'{name}   mIoU {scene.scores[name]:.1f}': classes for name, classes in scene.predictions.items()
         }
@@ -117,8 +117,8 @@ def segmentation_figure(
             title: cv2.resize(classes.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
             for title, classes in maps.items()
         }
-        picture = cv2.resize(scene.picture, size, interpolation=cv2.INTER_AREA)
-        rows.append((side_by_side(picture, small, palette, ignore_index), size, scale))
+        image = cv2.resize(scene.image, size, interpolation=cv2.INTER_AREA)
+        rows.append((side_by_side(image, small, palette, ignore_index), size, scale))
         last = next(reversed(boxes.values()), [])
         boxes_of_rows.append([last, last, *(boxes.get(name, last) for name in scene.predictions)])
 

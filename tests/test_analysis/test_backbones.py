@@ -31,13 +31,13 @@ GRIDS = {'rvt': [(4, 6), (4, 6), (2, 3)], 'swin': [(5, 5)] * 4}
 @pytest.mark.parametrize('name', BACKBONES)
 def test_statistics_of_a_backbone(name):
     backbone = BACKBONES[name]().eval()
-    pictures = torch.randn(2, 3, 64, 96)
-    batch = torch.cat((pictures, pictures + 0.5 * torch.randn_like(pictures)))
+    images = torch.randn(2, 3, 64, 96)
+    batch = torch.cat((images, images + 0.5 * torch.randn_like(images)))
     statistics = AttentionStatistics(paired=True)
     with torch.no_grad():
         layers = backbone(batch, statistics)[1]
         views = backbone(batch, lambda view: view)[1]
-        same = backbone(torch.cat((pictures, pictures)), statistics)[1]
+        same = backbone(torch.cat((images, images)), statistics)[1]
     assert {view.num_prefix_tokens for view in views} == {PREFIX_TOKENS.get(name, 0)}
     assert [view.hw_shape for view in views] == GRIDS.get(name, [(4, 6), (4, 6)])
     table = StatisticsTable()

@@ -1,4 +1,4 @@
-"""The analysis of 1024 x 1024 pictures takes little memory besides the model's own."""
+"""The analysis of 1024 x 1024 images takes little memory besides the model's own."""
 
 import os
 
@@ -14,10 +14,10 @@ def _peaks() -> tuple[int, int]:
     """Peak bytes of a pass without the analysis, and with it."""
     arch = dict(embed_dims=448, depth=2, num_heads=8, stem_depths=(1, 1), feature_blocks=(1,))
     backbone = FAN(arch, dict(num_branches=4)).eval().requires_grad_(False)
-    pictures = torch.randn(2, 3, 1024, 1024)
+    images = torch.randn(2, 3, 1024, 1024)
     statistics = AttentionStatistics(paired=True)
-    own = measure(lambda: backbone(pictures, lambda view: None), repeats=1).peak_bytes
-    return own, measure(lambda: backbone(pictures, statistics), repeats=1, warmup=0).peak_bytes
+    own = measure(lambda: backbone(images, lambda view: None), repeats=1).peak_bytes
+    return own, measure(lambda: backbone(images, statistics), repeats=1, warmup=0).peak_bytes
 
 
 @pytest.mark.slow

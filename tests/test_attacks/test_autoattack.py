@@ -25,12 +25,12 @@ def classifier():
     )
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         classifier = MODELS.build(config).eval()
-    for parameter in classifier.parameters():  # scores that differ from picture to picture
+    for parameter in classifier.parameters():  # scores that differ from image to image
         torch.nn.init.normal_(parameter, std=0.5)
     return classifier
 
 
-def test_apgd_leaves_no_more_pictures_right_than_pgd(classifier):
+def test_apgd_leaves_no_more_images_right_than_pgd(classifier):
     pyautoattack = pytest.importorskip('pyautoattack')
     logits_of = pixel_logits(classifier)
     images = torch.rand(48, 3, 32, 32)

@@ -14,7 +14,7 @@ SEVERITIES = range(1, 6)
 SHAPES = [(32, 32), (33, 97), (70, 67)]
 RNG = np.random.default_rng(0)  # for those that must not care
 
-# OpenCV 4 interpolates at 32nds of a pixel, which moves a picture by up to a 64th
+# OpenCV 4 interpolates at 32nds of a pixel, which moves an image by up to a 64th
 exact_interpolation = pytest.mark.skipif(int(cv2.__version__.split('.')[0]) < 5, reason='needs OpenCV 5')
 
 

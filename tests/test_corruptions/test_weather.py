@@ -16,7 +16,7 @@ ndimage = pytest.importorskip('scipy.ndimage')
 SEVERITIES = range(1, 6)
 SHAPES = [(32, 32), (33, 97), (70, 67)]
 
-# OpenCV 4 interpolates at 32nds of a pixel, which moves a picture by up to a 64th
+# OpenCV 4 interpolates at 32nds of a pixel, which moves an image by up to a 64th
 exact_interpolation = pytest.mark.skipif(int(cv2.__version__.split('.')[0]) < 5, reason='needs OpenCV 5')
 
 
@@ -135,7 +135,7 @@ def test_frost_says_what_to_install(monkeypatch, forget_textures):
 
 
 @pytest.mark.parametrize('files', [None, []])
-def test_frost_says_which_picture_is_missing(monkeypatch, forget_textures, files):
+def test_frost_says_which_image_is_missing(monkeypatch, forget_textures, files):
     monkeypatch.setattr(importlib.metadata, 'files', lambda name: files)
     with pytest.raises(FileNotFoundError, match=r'frost3\.png .* --force-reinstall'):
         frost_texture(2)

@@ -11,7 +11,7 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmseg.datasets import CityscapesDataset as MMSegCityscapesDataset
 
 from mmrobust.datasets import ACDCDataset, SeededIndex
-from mmrobust.datasets.acdc import CONDITIONS, conditions_known, find_pictures
+from mmrobust.datasets.acdc import CONDITIONS, conditions_known, find_images
 from mmrobust.datasets.minicity import CONDITIONS as DRAWN_CONDITIONS
 from mmrobust.datasets.minicity import MiniCityParams, write_minicity
 
@@ -20,20 +20,20 @@ PLAIN = ('rgb_anon', 'gt')
 SEQUENCES = {'fog': 'GOPR0475', 'night': 'GOPR0351', 'rain': 'GOPR0400', 'snow': 'GP010607'}
 
 
-def write(path: Path, picture: np.ndarray) -> None:
+def write(path: Path, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), picture)
+    assert cv2.imwrite(str(path), image)
 
 
 def fill(root: Path, split: str = 'val', folders: tuple[str, str] = PLAIN, merged: bool = False) -> None:
-    """Two pictures of each condition with labels, and the files that must never be taken."""
-    pictures, labels = folders
-    picture, label = np.zeros((2, 4, 3), np.uint8), np.full((2, 4), 18, np.uint8)
+    """Two images of each condition with labels, and the files that must never be taken."""
+    images, labels = folders
+    image, label = np.zeros((2, 4, 3), np.uint8), np.full((2, 4), 18, np.uint8)
     for condition, sequence in SEQUENCES.items():
         parent = '' if merged else condition
         for frame in (2, 1):
             name = f'{sequence}/{sequence}_frame_{frame:06}'
-            write(root / pictures / parent / split / f'{name}_rgb_anon.png', picture)
+            write(root / images / parent / split / f'{name}_rgb_anon.png', image)
             if split != 'test':
                 write(root / labels / parent / split / f'{name}_gt_labelTrainIds.png', label)
                 write(root / labels / parent / split / f'{name}_gt_labelIds.png', label)
@@ -46,10 +46,10 @@ def fill(root: Path, split: str = 'val', folders: tuple[str, str] = PLAIN, merge
                 f'{split}/Ref_{split}',
             ):
                 # under both names: one that only the folder gives away is a reference as well
-                write(root / pictures / parent / references / f'{name}_rgb_ref_anon.png', picture)
-                write(root / pictures / parent / references / f'{name}x_rgb_anon.png', picture)
+                write(root / images / parent / references / f'{name}_rgb_ref_anon.png', image)
+                write(root / images / parent / references / f'{name}x_rgb_anon.png', image)
                 write(root / labels / parent / references / f'{name}x_gt_labelTrainIds.png', label)
-            write(root / pictures / parent / split / f'{name}_rgb_ref_anon.png', picture)
+            write(root / images / parent / split / f'{name}_rgb_ref_anon.png', image)
             write(root / labels / parent / split / f'{name}_gt_ref_labelTrainIds.png', label)
 
 
@@ -75,8 +75,8 @@ def test_folders_of_conditions(tmp_path, split, folders):
     assert [sample['condition'] for sample in samples(dataset)] == [name for name in CONDITIONS for _ in range(2)]
     for sample in samples(dataset):
         assert sample['img_path'].startswith(f'{tmp_path}/{folders[0]}/{sample["condition"]}/{split}/')
-        picture = sample['img_path'].replace(folders[0], folders[1], 1)
-        assert sample['seg_map_path'] == picture.replace('_rgb_anon.png', '_gt_labelTrainIds.png')
+        image = sample['img_path'].replace(folders[0], folders[1], 1)
+        assert sample['seg_map_path'] == image.replace('_rgb_anon.png', '_gt_labelTrainIds.png')
         assert (sample['num_classes'], sample['ignore_index'], sample['seg_fields']) == (19, 255, [])
         assert (sample['label_map'], sample['reduce_zero_label']) == (None, False)
     assert conditions_known(tmp_path, split)
@@ -115,7 +115,7 @@ def test_merged_conditions_cannot_be_separated(tmp_path):
         ACDCDataset(tmp_path, conditions=['night'])
 
 
-def test_a_picture_in_both_layouts_counts_once_with_its_condition(tmp_path):
+def test_a_image_in_both_layouts_counts_once_with_its_condition(tmp_path):
     """What ``rsync rgb_anon/*/val/* rgb_anon/val/`` leaves, which is how the conditions are usually merged."""
     fill(tmp_path)
     fill(tmp_path, merged=True)
@@ -137,11 +137,11 @@ def test_partly_merged(tmp_path):
         samples(dataset)[0]['seg_map_path'] == f'{tmp_path}/gt/val/GOPR0475/GOPR0475_frame_000001_gt_labelTrainIds.png'
     )
     assert not conditions_known(tmp_path, 'val')
-    with pytest.raises(ValueError, match='6 of 8 pictures'):
+    with pytest.raises(ValueError, match='6 of 8 images'):
         ACDCDataset(tmp_path, conditions=['fog'])
 
 
-def test_labels_of_merged_pictures_may_lie_by_condition(tmp_path):
+def test_labels_of_merged_images_may_lie_by_condition(tmp_path):
     fill(tmp_path, merged=True)
     shutil.rmtree(tmp_path / 'gt')
     fill(tmp_path / 'other')
@@ -152,14 +152,14 @@ def test_labels_of_merged_pictures_may_lie_by_condition(tmp_path):
         assert Path(sample['seg_map_path']).parent == tmp_path / 'gt' / condition / 'val' / sequence
     # The label of another condition under the same name: which of the two is right cannot be known.
     shutil.copytree(tmp_path / 'gt/fog/val/GOPR0475', tmp_path / 'gt/rain/val/GOPR0475')
-    with pytest.raises(FileNotFoundError, match=r'^2 of 8 pictures have no label'):
+    with pytest.raises(FileNotFoundError, match=r'^2 of 8 images have no label'):
         ACDCDataset(tmp_path)
 
 
 def test_a_label_of_another_condition_is_not_taken(tmp_path):
     fill(tmp_path)
     shutil.move(tmp_path / 'gt/fog/val/GOPR0475', tmp_path / 'gt/rain/val/GOPR0475')
-    with pytest.raises(FileNotFoundError, match=r'^2 of 8 pictures have no label .*/gt/fog/val/GOPR0475'):
+    with pytest.raises(FileNotFoundError, match=r'^2 of 8 images have no label .*/gt/fog/val/GOPR0475'):
         ACDCDataset(tmp_path)
 
 
@@ -190,7 +190,7 @@ def test_arguments_of_mmseg(tmp_path):
         ACDCDataset(tmp_path, img_suffix='.png', data_prefix=dict(img_path='images'))
 
 
-def test_pictures_go_through_a_pipeline(tmp_path):
+def test_images_go_through_a_pipeline(tmp_path):
     write_minicity(tmp_path / 'city', MiniCityParams(num_train=1, num_val=1, num_acdc=1, size=(64, 32)))
     pipeline = [
         dict(type='mmrobust.LoadImageFromFile'),
@@ -227,10 +227,10 @@ def test_no_root_says_where_to_get_it(tmp_path, monkeypatch):
     assert '\n' not in str(info.value)
 
 
-def test_no_picture_says_what_was_looked_for(tmp_path):
+def test_no_image_says_what_was_looked_for(tmp_path):
     fill(tmp_path)
     shutil.rmtree(tmp_path / 'rgb_anon/night/val')  # its references stay
-    with pytest.raises(ValueError, match=r"^There is no picture of night in the split 'val'") as info:
+    with pytest.raises(ValueError, match=r"^There is no image of night in the split 'val'") as info:
         ACDCDataset(tmp_path, conditions=['rain', 'night'])
     for part in (
         str(tmp_path),
@@ -258,7 +258,7 @@ def test_unknown_names_are_refused_before_files_are_looked_for(tmp_path, argumen
     with pytest.raises(ValueError, match=sentence):
         ACDCDataset(tmp_path / 'none', lazy_init=True, **arguments)
     with pytest.raises(ValueError, match=sentence):
-        find_pictures(tmp_path / 'none', **dict(split='val') | arguments)
+        find_images(tmp_path / 'none', **dict(split='val') | arguments)
 
 
 def test_missing_labels_are_counted_and_named(tmp_path):
@@ -271,12 +271,10 @@ def test_missing_labels_are_counted_and_named(tmp_path):
     with pytest.raises(FileNotFoundError) as info:
         ACDCDataset(tmp_path)
     message = str(info.value)
-    assert message.startswith(
-        f'4 of 8 pictures have no label ({tmp_path}/gt/fog/val/GOPR0475/GOPR0475_frame_000001_gt_'
-    )
+    assert message.startswith(f'4 of 8 images have no label ({tmp_path}/gt/fog/val/GOPR0475/GOPR0475_frame_000001_gt_')
     assert message.count('_gt_labelTrainIds.png') == 3 and ', ...)' in message
     assert message.endswith(f'check that gt_trainval.zip is unzipped in {tmp_path}.')
-    assert len(find_pictures(tmp_path, 'val')) == 8
+    assert len(find_images(tmp_path, 'val')) == 8
 
 
 def test_a_root_whose_name_says_ref_is_no_reference(tmp_path):

@@ -20,14 +20,14 @@ def build(root: Path, **kwargs) -> CityscapesDataset:
     return CityscapesDataset(**({'data_root': str(root), 'data_prefix': prefix} | kwargs))
 
 
-def write(path: Path, picture: np.ndarray) -> None:
+def write(path: Path, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), picture)
+    assert cv2.imwrite(str(path), image)
 
 
 @pytest.fixture
 def root(tmp_path) -> Path:
-    """Four pictures with label ids, 0 to 33 in each, and no train ids."""
+    """Four images with label ids, 0 to 33 in each, and no train ids."""
     labels = np.tile(np.arange(34, dtype=np.uint8), (4, 1))
     for number in range(4):
         name = f'train/bonn/bonn_{number:06}_000019'
@@ -71,9 +71,9 @@ def test_no_root_says_where_it_was_looked_for_and_how_to_get_it(tmp_path, monkey
 
 
 @pytest.mark.parametrize('folder', ['', 'leftImg8bit/train'])
-def test_no_picture_says_what_was_searched(tmp_path, folder):
+def test_no_image_says_what_was_searched(tmp_path, folder):
     (tmp_path / folder).mkdir(parents=True, exist_ok=True)
-    with pytest.raises(ValueError, match=rf'no picture {tmp_path}/leftImg8bit/train/\*\*/\*_leftImg8bit\.png'):
+    with pytest.raises(ValueError, match=rf'no image {tmp_path}/leftImg8bit/train/\*\*/\*_leftImg8bit\.png'):
         build(tmp_path)
 
 
@@ -81,7 +81,7 @@ def test_labels_that_are_not_converted_name_the_command(root):
     with pytest.raises(FileNotFoundError) as info:
         build(root)
     message = str(info.value)
-    assert message.startswith('4 of 4 pictures have no label (')
+    assert message.startswith('4 of 4 images have no label (')
     assert message.count('_gtFine_labelTrainIds.png') == 3 and ', ...)' in message
     assert f'python tools/dataset_converters/cityscapes.py {root}`' in message
 
@@ -128,9 +128,9 @@ def test_augmentations_of_mmseg_are_a_function_of_the_seed(root, tool):
             {'type': 'mmseg.PackSegInputs'},
         ],
     )
-    pictures = [dataset[SeededIndex(1, seed)]['inputs'].numpy() for seed in (5, 5, 6)]
-    assert np.array_equal(pictures[0], pictures[1])
-    assert not np.array_equal(pictures[0], pictures[2])
+    images = [dataset[SeededIndex(1, seed)]['inputs'].numpy() for seed in (5, 5, 6)]
+    assert np.array_equal(images[0], images[1])
+    assert not np.array_equal(images[0], images[2])
 
 
 def test_train_ids_are_those_of_the_class_names(tool):

@@ -1,4 +1,4 @@
-"""A dataset with corrupted pictures: on the fly and from a copy on disk it is the same."""
+"""A dataset with corrupted images: on the fly and from a copy on disk it is the same."""
 
 import copy
 import json
@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 
 from mmrobust.corruptions import corrupt
 from mmrobust.datasets import CityscapesDataset, corrupted_dataset
-from mmrobust.datasets.corrupted_copy import start_copy, write_picture
+from mmrobust.datasets.corrupted_copy import start_copy, write_image
 from mmrobust.datasets.minicity import MiniCityParams, write_minicity
 from mmrobust.datasets.transforms import Corrupt, LoadCorruptedImageFromFile
 from mmrobust.datasets.transforms.load_corrupted import path_in_copy
@@ -33,10 +33,10 @@ def cityscapes(root, **replaced) -> dict:
     )
 
 
-def write_copy(out, root, pictures, corruption, severity, seed, profile) -> str:
+def write_copy(out, root, images, corruption, severity, seed, profile) -> str:
     start_copy(str(out), seed, profile)
-    for picture in pictures:
-        write_picture(str(out), Corrupt(corruption, severity, str(root), seed, profile), str(picture))
+    for image in images:
+        write_image(str(out), Corrupt(corruption, severity, str(root), seed, profile), str(image))
     return str(out)
 
 
@@ -49,11 +49,11 @@ def minicity(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def on_disk(minicity, tmp_path_factory):
-    pictures = sorted(minicity.glob('leftImg8bit/val/*/*.png'))
-    return write_copy(tmp_path_factory.mktemp('copy'), minicity, pictures, **NOISE)
+    images = sorted(minicity.glob('leftImg8bit/val/*/*.png'))
+    return write_copy(tmp_path_factory.mktemp('copy'), minicity, images, **NOISE)
 
 
-def test_on_the_fly_is_the_corruption_of_the_loaded_picture(minicity):
+def test_on_the_fly_is_the_corruption_of_the_loaded_image(minicity):
     clean = DATASETS.build(cityscapes(minicity))
     corrupted = DATASETS.build(dict(type='mmrobust.CorruptedDataset', dataset=cityscapes(minicity), **NOISE))
     assert type(corrupted) is type(clean) and len(corrupted) == 3
@@ -83,14 +83,14 @@ def test_from_disk_is_the_same_as_on_the_fly(minicity, on_disk, monkeypatch, spe
 
 @pytest.mark.parametrize('num_workers', [0, 2])
 def test_through_the_runner(minicity, on_disk, num_workers):
-    def pictures(source):
+    def images(source):
         dataset = dict(type='mmrobust.CorruptedDataset', dataset=cityscapes(minicity), corrupted_root=source, **NOISE)
         sampler = dict(type='DefaultSampler', shuffle=False)
         loader = Config(dict(batch_size=2, num_workers=num_workers, sampler=sampler, dataset=dataset))
         return np.concatenate([np.stack(batch['inputs']) for batch in Runner.build_dataloader(loader, seed=0)])
 
-    assert len(pictures(None)) == 3
-    assert np.array_equal(pictures(None), pictures(on_disk))
+    assert len(images(None)) == 3
+    assert np.array_equal(images(None), images(on_disk))
 
 
 def test_a_dataset_of_our_own_keeps_its_class(minicity):
@@ -101,16 +101,16 @@ def test_a_dataset_of_our_own_keeps_its_class(minicity):
 
 def test_mmpretrain(tmp_path):
     rng = np.random.default_rng(0)
-    pictures = [tmp_path / 'images' / folder / 'a.jpg' for folder in ('cat', 'dog')]
-    for picture in pictures:
-        picture.parent.mkdir(parents=True)
-        cv2.imwrite(str(picture), rng.integers(0, 256, (40, 36, 3), dtype=np.uint8))
+    images = [tmp_path / 'images' / folder / 'a.jpg' for folder in ('cat', 'dog')]
+    for image in images:
+        image.parent.mkdir(parents=True)
+        cv2.imwrite(str(image), rng.integers(0, 256, (40, 36, 3), dtype=np.uint8))
     config = dict(
         type='CustomDataset',
         data_root=str(tmp_path / 'images'),
         pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
     )
-    out = write_copy(tmp_path / 'out', tmp_path / 'images', pictures, 'shot_noise', 2, 0, 'rgb')
+    out = write_copy(tmp_path / 'out', tmp_path / 'images', images, 'shot_noise', 2, 0, 'rgb')
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         clean = list(DATASETS.build(config))
         wrapped = dict(type='mmrobust.CorruptedDataset', dataset=config, corruption='shot_noise', severity=2)
@@ -197,8 +197,8 @@ def test_no_copy_says_what_writes_it(minicity, tmp_path):
 
 
 @pytest.mark.parametrize('ignore_empty', [False, True])
-def test_a_picture_that_is_not_there_says_what_writes_it(minicity, on_disk, ignore_empty):
-    """With ``ignore_empty`` too: another picture in its place would be a wrong result."""
+def test_a_image_that_is_not_there_says_what_writes_it(minicity, on_disk, ignore_empty):
+    """With ``ignore_empty`` too: another image in its place would be a wrong result."""
     config = cityscapes(minicity)
     config['pipeline'][0]['ignore_empty'] = ignore_empty
     dataset = corrupted_dataset(config, **NOISE | {'severity': 4}, corrupted_root=on_disk)
@@ -212,23 +212,23 @@ def test_a_picture_that_is_not_there_says_what_writes_it(minicity, on_disk, igno
     ) in str(info.value)
 
 
-def test_pictures_of_one_stem_do_not_collide(tmp_path):
+def test_images_of_one_stem_do_not_collide(tmp_path):
     rng = np.random.default_rng(0)
     root, out = tmp_path / 'images', tmp_path / 'out'
     root.mkdir()
-    pictures = [root / 'a.jpg', root / 'a.png', root / 'a.PNG']
-    for picture in pictures:
-        cv2.imwrite(str(picture), rng.integers(0, 256, (40, 36, 3), dtype=np.uint8))
-    write_copy(out, root, pictures, 'fog', 1, 0, 'rgb')
+    images = [root / 'a.jpg', root / 'a.png', root / 'a.PNG']
+    for image in images:
+        cv2.imwrite(str(image), rng.integers(0, 256, (40, 36, 3), dtype=np.uint8))
+    write_copy(out, root, images, 'fog', 1, 0, 'rgb')
     assert sorted(path.name for path in (out / 'fog/1').iterdir()) == ['a.PNG.png', 'a.jpg.png', 'a.png']
     load = LoadCorruptedImageFromFile(str(out), 'fog', 1, str(root))
     on_the_fly = Corrupt('fog', 1, str(root))
-    for picture in pictures:
-        expected = on_the_fly({'img': cv2.imread(str(picture)), 'img_path': str(picture)})['img']
-        assert np.array_equal(load({'img_path': str(picture)})['img'], expected)
+    for image in images:
+        expected = on_the_fly({'img': cv2.imread(str(image)), 'img_path': str(image)})['img']
+        assert np.array_equal(load({'img_path': str(image)})['img'], expected)
 
 
-def test_a_copy_needs_the_folder_of_the_clean_pictures(minicity, on_disk):
+def test_a_copy_needs_the_folder_of_the_clean_images(minicity, on_disk):
     config = cityscapes(minicity)
     config['data_root'] = None
     config['data_prefix'] = dict(img_path=f'{minicity}/leftImg8bit/val', seg_map_path=f'{minicity}/gtFine/val')
@@ -242,9 +242,9 @@ def test_a_copy_needs_the_folder_of_the_clean_pictures(minicity, on_disk):
 
 
 def test_a_broken_copy_is_named(minicity, tmp_path):
-    picture = sorted(minicity.glob('leftImg8bit/val/*/*.png'))[0]
-    out = write_copy(tmp_path, minicity, [picture], **NOISE)
+    image = sorted(minicity.glob('leftImg8bit/val/*/*.png'))[0]
+    out = write_copy(tmp_path, minicity, [image], **NOISE)
     [written] = tmp_path.rglob('*.png')
     written.write_bytes(written.read_bytes()[:-50])
-    with pytest.raises(ValueError, match=rf'picture {written} .* is broken'):
+    with pytest.raises(ValueError, match=rf'image {written} .* is broken'):
         corrupted_dataset(cityscapes(minicity), **NOISE, corrupted_root=out)[0]

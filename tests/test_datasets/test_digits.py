@@ -1,4 +1,4 @@
-"""The digits on disk: scikit-learn's pictures, a fixed split, never half written; and a network that trains on them."""
+"""The digits on disk: scikit-learn's images, a fixed split, never half written; and a network that trains on them."""
 
 import json
 import sys
@@ -49,11 +49,11 @@ def root(tmp_path_factory) -> Path:
 
 
 def test_split_is_fixed_and_stratified(root):
-    pictures, digits = load_digits()
+    images, digits = load_digits()
     files = {split: sorted((root / split).rglob('*.png')) for split in ('train', 'val')}
     assert (len(files['train']), len(files['val'])) == (1442, 355)
     numbers = sorted(int(path.stem) for paths in files.values() for path in paths)
-    assert numbers == list(range(len(pictures)))
+    assert numbers == list(range(len(images)))
     for paths in files.values():
         assert all(digits[int(path.stem)] == int(path.parent.name) for path in paths)
     for digit in range(10):
@@ -61,13 +61,13 @@ def test_split_is_fixed_and_stratified(root):
         assert [int(path.stem) for path in sorted((root / 'val' / str(digit)).iterdir())] == of_digit[4::5].tolist()
 
 
-def test_pictures_are_the_enlarged_originals(root):
-    pictures, _ = load_digits()
+def test_images_are_the_enlarged_originals(root):
+    images, _ = load_digits()
     read = cv2.imread(str(root / 'train/0/0000.png'), cv2.IMREAD_UNCHANGED)
     assert read.shape == (64, 64) and read.dtype == np.uint8
-    np.testing.assert_array_equal(read, enlarge(pictures[0], 64))
+    np.testing.assert_array_equal(read, enlarge(images[0], 64))
     small = cv2.resize(read.astype(float), (8, 8), interpolation=cv2.INTER_AREA) / 255 * 16
-    assert np.abs(small - pictures[0]).mean() < 1
+    assert np.abs(small - images[0]).mean() < 1
 
 
 def test_it_is_an_image_folder(root):
@@ -76,8 +76,8 @@ def test_it_is_an_image_folder(root):
 
 
 def test_writing_again_does_nothing_and_another_size_needs_overwrite(tmp_path, monkeypatch):
-    pictures, digits = load_digits()
-    monkeypatch.setattr(digits_module, 'load_digits', lambda: (pictures[:100], digits[:100]))
+    images, digits = load_digits()
+    monkeypatch.setattr(digits_module, 'load_digits', lambda: (images[:100], digits[:100]))
     root = tmp_path / 'again'
     assert write_digits(root, 16)
     assert not write_digits(root, 16)

@@ -1,4 +1,4 @@
-"""Which pictures and labels an image folder has, what is said about one that is incomplete, and its samplers."""
+"""Which images and labels an image folder has, what is said about one that is incomplete, and its samplers."""
 
 from pathlib import Path
 
@@ -14,14 +14,14 @@ from mmrobust.datasets import ImageFolder, SeededEpochSampler, SeededIndex, Seed
 
 @pytest.fixture
 def root(tmp_path) -> Path:
-    """Three classes, one with two pictures, and other files beside them."""
+    """Three classes, one with two images, and other files beside them."""
     root = tmp_path / 'train'
     for number, name in enumerate(('cat/b.png', 'cat/a.png', 'ant/x.png', 'dog/sub/y.png')):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         assert cv2.imwrite(str(path), np.full((12, 10, 3), 60 * number, np.uint8))
-    (root / 'README.txt').write_text('not a picture')
-    (root / 'cat' / 'list.txt').write_text('not a picture')
+    (root / 'README.txt').write_text('not an image')
+    (root / 'cat' / 'list.txt').write_text('not an image')
     return root
 
 
@@ -60,7 +60,7 @@ def test_a_folder_without_classes(root):
         ImageFolder(str(root / 'ant'))
 
 
-def test_a_class_without_pictures(root):
+def test_a_class_without_images(root):
     (root / 'bee').mkdir()
     with pytest.raises(ValueError, match=r'no file \*\.jpg in 1 of 4 class folders \(bee\)'):
         ImageFolder(str(root))
@@ -110,7 +110,7 @@ def test_samplers_refuse_a_dataset_without_the_mix_in():
 
 
 def test_hidden_folders_are_no_classes(root):
-    """Such as those that Jupyter and macOS leave behind, whose pictures would shift all labels."""
+    """Such as those that Jupyter and macOS leave behind, whose images would shift all labels."""
     for name in ('.ipynb_checkpoints/a.png', '.empty/list.txt'):
         (root / name).parent.mkdir()
         (root / name).write_bytes((root / 'cat/a.png').read_bytes())

@@ -1,4 +1,4 @@
-"""Which pictures and labels are taken, and what is said about folders that are not as they should be."""
+"""Which images and labels are taken, and what is said about folders that are not as they should be."""
 
 import os
 import shutil
@@ -18,24 +18,24 @@ NUMBERS = tuple(map(str, range(1000)))
 
 
 @pytest.fixture(scope='session')
-def picture(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp('picture') / 'picture.png'
+def image(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp('image') / 'image.png'
     assert cv2.imwrite(str(path), np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3))
     return path
 
 
 @pytest.fixture
-def fill(picture):
-    """Put a picture in every class folder, and in the first class a second one; there are other files beside them."""
+def fill(image):
+    """Put an image in every class folder, and in the first class a second one; there are other files beside them."""
 
     def fill(root: Path, folders: tuple[str, ...], name: str = 'b.JPEG') -> Path:
         root.mkdir(parents=True)
-        (root / 'README.txt').write_text('not a picture')
+        (root / 'README.txt').write_text('not an image')
         for folder in folders:
             (root / folder).mkdir()
-            os.link(picture, root / folder / name)
-        os.link(picture, root / folders[0] / 'a.png')
-        (root / folders[0] / 'list.txt').write_text('not a picture')
+            os.link(image, root / folder / name)
+        os.link(image, root / folders[0] / 'a.png')
+        (root / folders[0] / 'list.txt').write_text('not an image')
         return root
 
     return fill
@@ -109,8 +109,8 @@ def test_in_a_config_of_mmpretrain(tmp_path, fill):
     assert [type(step).__name__ for step in DATASETS.build(wrapped).pipeline.transforms][1] == 'Corrupt'
 
 
-def test_published_numbers_of_pictures(tmp_path, fill):
-    assert {name: variant.num_pictures for name, variant in VARIANTS.items()} == {
+def test_published_numbers_of_images(tmp_path, fill):
+    assert {name: variant.num_images for name, variant in VARIANTS.items()} == {
         'imagenet': 50000,
         'imagenet-v2': 10000,
         'imagenet-a': 7500,
@@ -120,7 +120,7 @@ def test_published_numbers_of_pictures(tmp_path, fill):
     }
     fill(tmp_path / 'data', subset_wnids('imagenet-a'))
     sentence = (
-        f'^ImageNet-A in {tmp_path}/data has 201 pictures, not the expected 7500: download and unpack imagenet-a.tar '
+        f'^ImageNet-A in {tmp_path}/data has 201 images, not the expected 7500: download and unpack imagenet-a.tar '
         r'from https://\S+, or set expected_images for a smaller set of your own\.$'
     )
     with pytest.raises(ValueError, match=sentence):
@@ -153,14 +153,14 @@ def test_other_class_folders(tmp_path, fill):
         ImageNetVariant(tmp_path / 'data', 'imagenet-r')
 
 
-def test_pictures_without_class_folders(tmp_path, picture):
+def test_images_without_class_folders(tmp_path, image):
     (tmp_path / 'val').mkdir()
-    os.link(picture, tmp_path / 'val/ILSVRC2012_val_00000001.JPEG')
-    with pytest.raises(ValueError, match=r'has 0 class folders, .* sort its pictures into one folder per wnid\.$'):
+    os.link(image, tmp_path / 'val/ILSVRC2012_val_00000001.JPEG')
+    with pytest.raises(ValueError, match=r'has 0 class folders, .* sort its images into one folder per wnid\.$'):
         ImageNetVariant(tmp_path / 'val', 'imagenet')
 
 
-def test_a_class_without_pictures(tmp_path, fill):
+def test_a_class_without_images(tmp_path, fill):
     fill(tmp_path / 'data', subset_wnids('imagenet-a'))
     (tmp_path / 'data/n01498041/b.JPEG').rename(tmp_path / 'data/n01498041/b.txt')
     assert len(ImageNetVariant(tmp_path / 'data', 'imagenet-a', expected_images=200)) == 200  # a.png is left
@@ -172,9 +172,7 @@ def test_a_class_without_pictures(tmp_path, fill):
 def test_an_imagenet_c_that_is_not_complete(tmp_path, fill):
     fill(tmp_path / 'c/fog/1', WNIDS)
     where = f'in {tmp_path}/c'
-    with pytest.raises(
-        ValueError, match=rf'^ImageNet-C {where}/fog/1 has 1001 pictures, not the expected 50000: unpack'
-    ):
+    with pytest.raises(ValueError, match=rf'^ImageNet-C {where}/fog/1 has 1001 images, not the expected 50000: unpack'):
         ImageNetVariant(tmp_path / 'c', 'imagenet-c', 'fog', 1)
     shutil.rmtree(tmp_path / 'c/fog/1/n01440764')
     sentence = (

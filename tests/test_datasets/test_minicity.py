@@ -34,7 +34,7 @@ def scene(index, seed=0, split='train', size=(WIDTH, HEIGHT)):
     return street, draw_scene(street, *size)
 
 
-def picture_and_label(*args, **kwargs):
+def image_and_label(*args, **kwargs):
     street, canvas = scene(*args, **kwargs)
     return render(canvas, street), label_map(canvas)
 
@@ -50,25 +50,25 @@ def read(path):
     return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
 
 
-def test_same_seed_same_picture_whatever_was_drawn_before():
-    first = picture_and_label(3)
-    picture_and_label(4)
-    again = picture_and_label(3)
+def test_same_seed_same_image_whatever_was_drawn_before():
+    first = image_and_label(3)
+    image_and_label(4)
+    again = image_and_label(3)
     np.testing.assert_array_equal(first[0], again[0])
     np.testing.assert_array_equal(first[1], again[1])
 
 
 @pytest.mark.parametrize('other', [dict(index=4), dict(index=3, seed=1), dict(index=3, split='val')])
 def test_another_scene_seed_or_split_is_another_street(other):
-    picture, label = picture_and_label(3)
-    other_picture, other_label = picture_and_label(**other)
-    assert (picture != other_picture).any()
+    image, label = image_and_label(3)
+    other_image, other_label = image_and_label(**other)
+    assert (image != other_image).any()
     assert (label != other_label).any()
 
 
-def test_picture_and_label_have_the_asked_size():
-    picture, label = picture_and_label(0, size=(97, 65))
-    assert picture.shape == (65, 97, 3) and picture.dtype == np.uint8
+def test_image_and_label_have_the_asked_size():
+    image, label = image_and_label(0, size=(97, 65))
+    assert image.shape == (65, 97, 3) and image.dtype == np.uint8
     assert label.shape == (65, 97) and label.dtype == np.uint8
 
 
@@ -76,7 +76,7 @@ def test_picture_and_label_have_the_asked_size():
 def test_eight_consecutive_scenes_hold_every_class(split, first):
     area = np.zeros(256, int)
     for index in range(first, first + 8):
-        area += np.bincount(picture_and_label(index, split=split)[1].ravel(), minlength=256)
+        area += np.bincount(image_and_label(index, split=split)[1].ravel(), minlength=256)
     assert set(np.flatnonzero(area)) <= {*range(19), IGNORE}
     missing = [name for name, pixels in zip(CLASSES, area, strict=False) if pixels < 12]
     assert not missing
@@ -93,7 +93,7 @@ def test_rare_things_take_turns():
 @pytest.mark.parametrize('heavy', ['bus', 'train', 'truck'])
 def test_a_heavy_vehicle_that_must_show_is_large(heavy):
     index = next(i for i in range(8) if turns(0, 'train', i)['heavy'] == heavy)
-    label = picture_and_label(index)[1]
+    label = image_and_label(index)[1]
     assert (label == CLASSES.index(heavy)).mean() > 0.01
 
 
@@ -108,23 +108,23 @@ def test_the_street_is_seen_in_perspective():
         assert np.isin(ahead, (CLASSES.index('road'), IGNORE)).mean() > 0.5
         road = canvas.label == CLASSES.index('road')
         depth = np.array([canvas.depth[row][road[row]].mean() for row in np.flatnonzero(road.any(1))])
-        assert (np.diff(depth) < 0).all()  # the lower in the picture, the nearer
+        assert (np.diff(depth) < 0).all()  # the lower in the image, the nearer
 
 
-def test_conditions_change_the_picture_and_nothing_else():
+def test_conditions_change_the_image_and_nothing_else():
     contrast, light = [], []
     for index in range(3):
         street, canvas = scene(index)
         before = label_map(canvas).copy()
         clear = render(canvas, street).astype(float)
-        pictures = {name: render(canvas, street, name).astype(float) for name in CONDITIONS}
+        images = {name: render(canvas, street, name).astype(float) for name in CONDITIONS}
         np.testing.assert_array_equal(label_map(canvas), before)
-        for picture in pictures.values():
-            assert np.abs(picture - clear).mean() > 10
-        contrast.append(pictures['fog'].std() / clear.std())
-        light.append(pictures['night'].mean() / clear.mean())
+        for image in images.values():
+            assert np.abs(image - clear).mean() > 10
+        contrast.append(images['fog'].std() / clear.std())
+        light.append(images['night'].mean() / clear.mean())
         walk = before == CLASSES.index('sidewalk')
-        assert pictures['snow'][walk].mean() > pictures['rain'][walk].mean()
+        assert images['snow'][walk].mean() > images['rain'][walk].mean()
     assert np.mean(contrast) < 0.8
     assert np.mean(light) < 0.6
 
@@ -147,9 +147,9 @@ def test_label_encodings():
 def test_cityscapes_layout(dataset):
     assert json.loads((dataset / 'minicity.json').read_text()) == SMALL.as_json()
     for split in SPLITS:
-        pictures = sorted((dataset / 'leftImg8bit' / split).rglob('*.png'))
-        assert len(pictures) == 2
-        for path in pictures:
+        images = sorted((dataset / 'leftImg8bit' / split).rglob('*.png'))
+        assert len(images) == 2
+        for path in images:
             city = path.parent.name
             assert path.name.startswith(f'{city}_') and path.name.endswith('_000019_leftImg8bit.png')
             stem = path.name.removesuffix('_leftImg8bit.png')
@@ -164,18 +164,18 @@ def test_cityscapes_layout(dataset):
             np.testing.assert_array_equal(color[..., ::-1], to_color(train_ids))
 
 
-def test_pictures_are_stored_as_rgb(dataset):
+def test_images_are_stored_as_rgb(dataset):
     path = next((dataset / 'leftImg8bit' / 'train').rglob('*_000000_000019_leftImg8bit.png'))
-    np.testing.assert_array_equal(read(path)[..., ::-1], picture_and_label(0)[0])
+    np.testing.assert_array_equal(read(path)[..., ::-1], image_and_label(0)[0])
 
 
 def test_acdc_layout(dataset):
     for split in SPLITS:
         original = next((dataset / 'gtFine' / split).rglob('*_000000_000019_gtFine_labelTrainIds.png'))
         for sequence, condition in zip(('GOPR0101', 'GOPR0201', 'GOPR0301', 'GOPR0401'), CONDITIONS, strict=True):
-            pictures = sorted((dataset / 'acdc/rgb_anon' / condition / split).rglob('*.png'))
-            assert [path.name for path in pictures] == [f'{sequence}_frame_000001_rgb_anon.png']
-            assert pictures[0].parent.name == sequence
+            images = sorted((dataset / 'acdc/rgb_anon' / condition / split).rglob('*.png'))
+            assert [path.name for path in images] == [f'{sequence}_frame_000001_rgb_anon.png']
+            assert images[0].parent.name == sequence
             reference = dataset / f'acdc/rgb_anon/{condition}/{split}_ref/{sequence}'
             assert [path.name for path in reference.iterdir()] == [f'{sequence}_frame_000001_rgb_ref_anon.png']
             gt = dataset / f'acdc/gt/{condition}/{split}/{sequence}/{sequence}_frame_000001_gt_labelTrainIds.png'
@@ -244,5 +244,5 @@ def test_bad_split_and_condition():
         render(canvas, street, 'hail')
 
 
-def test_overview_shows_six_pictures_per_street():
+def test_overview_shows_six_images_per_street():
     assert overview(size=(64, 32), indices=(0, 1)).shape == (4 * 32, 3 * 64, 3)

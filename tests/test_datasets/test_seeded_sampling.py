@@ -11,12 +11,12 @@ from mmengine.structures import BaseDataElement
 from torch.utils.data import DataLoader
 
 from mmrobust.datasets import SeededIndex, SeededInfiniteSampler, SeededSampling
-from mmrobust.datasets.transforms import BrokenPictureError
+from mmrobust.datasets.transforms import BrokenImageError
 from mmrobust.randomness import derive_seed
 
 
 class Numbers(BaseDataset):
-    """Ten samples of (index, three random numbers); the first look at sample 3 fails, as a broken picture does."""
+    """Ten samples of (index, three random numbers); the first look at sample 3 fails, as a broken image does."""
 
     def load_data_list(self) -> list[dict]:
         return [{'value': value} for value in range(10)]
@@ -120,17 +120,17 @@ class Broken(SeededNumbers):
 
     def prepare_data(self, idx: int) -> dict:
         if 2 <= idx <= self.last:
-            raise BrokenPictureError(f'The picture {idx}.png is broken.')
+            raise BrokenImageError(f'The image {idx}.png is broken.')
         return {'data_samples': BaseDataElement(metainfo={'index': idx}), 'drawn': random.random()}
 
 
-def test_a_broken_picture_is_fatal_unless_told_otherwise():
+def test_a_broken_image_is_fatal_unless_told_otherwise():
     for dataset, index in ((Broken(), SeededIndex(2, 0)), (Broken(on_corrupt='skip'), 2)):  # an integer: evaluating
-        with pytest.raises(BrokenPictureError, match='2'):
+        with pytest.raises(BrokenImageError, match='2'):
             dataset[index]
 
 
-def test_a_broken_picture_is_replaced_by_one_that_the_seed_chooses(monkeypatch):
+def test_a_broken_image_is_replaced_by_one_that_the_seed_chooses(monkeypatch):
     logged = []
     monkeypatch.setattr('mmrobust.datasets.seeded_sampling.print_log', lambda line, **kwargs: logged.append(line))
     dataset = Broken(on_corrupt='skip')
@@ -140,17 +140,17 @@ def test_a_broken_picture_is_replaced_by_one_that_the_seed_chooses(monkeypatch):
         random.random()  # what else is drawn does not matter
         assert (again := dataset[SeededIndex(2, seed)])['drawn'] == sample['drawn']
         assert again['data_samples'].index == sample['data_samples'].index != 2
-        assert sample['data_samples'].substitute_for == 'The picture 2.png is broken.'
+        assert sample['data_samples'].substitute_for == 'The image 2.png is broken.'
         chosen[seed] = sample['data_samples'].index
     assert len(set(chosen.values())) > 4
-    assert {*logged} == {'The picture 2.png is broken. Another one takes its place.'} and len(logged) >= 40
+    assert {*logged} == {'The image 2.png is broken. Another one takes its place.'} and len(logged) >= 40
     assert 'substitute_for' not in dataset[SeededIndex(1, 0)]['data_samples']
 
 
-def test_a_folder_of_broken_pictures_is_an_error_all_the_same():
+def test_a_folder_of_broken_images_is_an_error_all_the_same():
     dataset = Broken(on_corrupt='skip')
     dataset.prepare_data = lambda idx: Broken(last=9).prepare_data(2)
-    with pytest.raises(BrokenPictureError):
+    with pytest.raises(BrokenImageError):
         dataset[SeededIndex(0, 0)]
 
 

@@ -20,7 +20,7 @@ def assert_equal_to_joint_batch(ranks, case: Case) -> dict[str, float]:
     assert set(first_losses) == set(losses)
     for name, value in losses.items():
         assert (first_losses[name] + second_losses[name]) / 2 == pytest.approx(value, rel=1e-9), name
-        assert first_losses[name] != second_losses[name], 'each rank has pictures of its own'
+        assert first_losses[name] != second_losses[name], 'each rank has images of its own'
     for name, value in gradients.items():
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)
         np.testing.assert_allclose(first[name], value, **EXACT, err_msg=name)
@@ -39,7 +39,7 @@ def assert_equal_to_joint_batch(ranks, case: Case) -> dict[str, float]:
         Case(task='classification'),
         Case(task='classification', with_cp=True, adl={'per_head': True}),
     ],
-    ids=['segmentation', 'checkpointed', 'official ADL', 'ADL per head', 'one picture each', 'classification', 'both'],
+    ids=['segmentation', 'checkpointed', 'official ADL', 'ADL per head', 'one image each', 'classification', 'both'],
 )
 def test_losses_and_gradients(ranks, case):
     losses = assert_equal_to_joint_batch(ranks, case)
@@ -55,12 +55,12 @@ def test_the_gradient_of_adl_is_part_of_it():
 
 
 @pytest.mark.parametrize('mode', ['paper', 'official'])
-def test_adl_is_a_mean_over_pictures(mode):
-    """Ours is in both modes. The released code is not: its loss of one picture is 0 whatever the attention is."""
+def test_adl_is_a_mean_over_images(mode):
+    """Ours is in both modes. The released code is not: its loss of one image is 0 whatever the attention is."""
     query, key = torch.randn(2, 4, 2, 24, 8, dtype=torch.float64) * 2
     whole = attention_diversification(Attention(query, key), tau=1.0, mode=mode)
-    pictures = [Attention(query[i : i + 1], key[i : i + 1]) for i in range(4)]
-    parts = [attention_diversification(picture, tau=1.0, mode=mode) for picture in pictures]
+    images = [Attention(query[i : i + 1], key[i : i + 1]) for i in range(4)]
+    parts = [attention_diversification(image, tau=1.0, mode=mode) for image in images]
     assert min(parts) > 0
     torch.testing.assert_close(torch.stack(parts).mean(), whole, rtol=1e-12, atol=0)
 
@@ -88,8 +88,8 @@ def test_on_a_cpu_batch_norm_sees_its_own_rank_only(ranks, norm):
 
 
 def _adl_of_share(case: Case, rank: int) -> float:
-    pictures, labels = share(case)
-    return build(case)(pictures[rank::2], labels[rank::2], mode='loss')['loss_adl'].item()
+    images, labels = share(case)
+    return build(case)(images[rank::2], labels[rank::2], mode='loss')['loss_adl'].item()
 
 
 @pytest.mark.gpu

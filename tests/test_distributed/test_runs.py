@@ -13,7 +13,7 @@ FAR = 10_000
 
 @pytest.fixture(scope='module')
 def one(tmp_path_factory) -> Result:
-    """Four iterations of four pictures on one process."""
+    """Four iterations of four images on one process."""
     return train(str(tmp_path_factory.mktemp('one')), 4)
 
 
@@ -54,7 +54,7 @@ def test_accuracy_without_the_sample_that_fills_up_the_last_batch(ranks):
 
 @pytest.mark.parametrize('on_two_ranks', [False, True])
 def test_accumulated_gradients(ranks, one, tmp_path, on_two_ranks):
-    """Eight iterations of two pictures, two to an update, are four of four: the stream of pictures is the same."""
+    """Eight iterations of two images, two to an update, are four of four: the stream of images is the same."""
     arguments = (str(tmp_path), 8)
     options = {'total_batch': 2, 'accumulate': 2}
     found = ranks.run(train_with, arguments, options)[0] if on_two_ranks else train(*arguments, **options)
@@ -67,11 +67,11 @@ def train_with(arguments: tuple, options: dict) -> Result:
 
 
 def test_resumed_on_another_number_of_ranks(ranks, one, tmp_path):
-    """Iterations 1 and 2 on two ranks, 3 and 4 on one: the same pictures, the same weights to rounding."""
+    """Iterations 1 and 2 on two ranks, 3 and 4 on one: the same images, the same weights to rounding."""
     first, second = ranks.run(train, str(tmp_path), 2)
     resumed = train(str(tmp_path), 4, resume=True)
-    pictures = [a + b for a, b in zip(first.seeds, second.seeds, strict=True)] + resumed.seeds
-    assert [sorted(seeds) for seeds in pictures] == [sorted(seeds) for seeds in one.seeds]
+    images = [a + b for a, b in zip(first.seeds, second.seeds, strict=True)] + resumed.seeds
+    assert [sorted(seeds) for seeds in images] == [sorted(seeds) for seeds in one.seeds]
     assert_same_weights(resumed, one)
 
 
@@ -88,9 +88,9 @@ def far_run(tmp_path_factory) -> str:
 
 
 @pytest.mark.parametrize('num_workers', [0, 2])
-def test_resuming_loads_no_picture_that_was_trained_on(far_run, num_workers):
+def test_resuming_loads_no_image_that_was_trained_on(far_run, num_workers):
     found = train(far_run, FAR + 3, resume=True, num_workers=num_workers, interval=10 * FAR)
-    assert found.seeds == [[derive_seed(3, 4 * step + picture) for picture in range(4)] for step in range(FAR, FAR + 3)]
+    assert found.seeds == [[derive_seed(3, 4 * step + image) for image in range(4)] for step in range(FAR, FAR + 3)]
     prefetched = 4 * 2 * num_workers  # two batches a worker
     assert 3 * 4 <= found.loaded <= 3 * 4 + prefetched
 
@@ -100,5 +100,5 @@ def test_neither_on_two_ranks(ranks, far_run):
     for rank, found in enumerate(ranks.run(train_with, arguments, options)):
         assert found.loaded == 3 * 2
         assert found.seeds == [
-            [derive_seed(3, 4 * step + 2 * picture + rank) for picture in range(2)] for step in range(FAR, FAR + 3)
+            [derive_seed(3, 4 * step + 2 * image + rank) for image in range(2)] for step in range(FAR, FAR + 3)
         ]

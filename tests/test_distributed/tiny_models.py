@@ -74,7 +74,7 @@ def build(case: Case) -> nn.Module:
             'head': {'type': 'LinearClsHead', 'num_classes': NUM_CLASSES, 'in_channels': 16},
         }
     torch.manual_seed(0)
-    # MMEngine's data preprocessor leaves pictures in float64
+    # MMEngine's data preprocessor leaves images in float64
     with DefaultScope.overwrite_default_scope('mmseg' if case.task == 'segmentation' else 'mmpretrain'):
         model = MODELS.build(ConfigDict(config, data_preprocessor=BaseDataPreprocessor(), loss_attn=adl))
     with torch.no_grad():
@@ -90,35 +90,35 @@ def _norm(case: Case, num_groups: int) -> dict[str, Any]:
 
 
 def sample(task: str, index: int, ignored: float = 0.0) -> tuple[Tensor, SegDataSample | DataSample]:
-    """A picture ``(3, H, W)`` and its label, a function of ``index``; a share of the pixels is to be ignored."""
+    """An image ``(3, H, W)`` and its label, a function of ``index``; a share of the pixels is to be ignored."""
     rng = torch.Generator().manual_seed(index)
-    picture = torch.randn(3, *SIZE, generator=rng, dtype=torch.float64)
+    image = torch.randn(3, *SIZE, generator=rng, dtype=torch.float64)
     if task == 'classification':
-        return picture, DataSample().set_gt_label(index % NUM_CLASSES)
+        return image, DataSample().set_gt_label(index % NUM_CLASSES)
     label = torch.randint(0, NUM_CLASSES, (1, *SIZE), generator=rng)
     label[torch.rand(1, *SIZE, generator=rng) < ignored] = 255
-    return picture, SegDataSample(
+    return image, SegDataSample(
         gt_sem_seg=PixelData(data=label), metainfo={'img_shape': SIZE, 'ori_shape': SIZE, 'index': index}
     )
 
 
 def share(case: Case, device: str = 'cpu') -> tuple[Tensor, list]:
-    """This rank's pictures of the joint batch, every ``world_size``-th. The later ones have more pixels to ignore."""
+    """This rank's images of the joint batch, every ``world_size``-th. The later ones have more pixels to ignore."""
     rank, world_size = get_dist_info()
     indices = range(rank, case.num_images, world_size)
-    pictures, labels = zip(*(sample(case.task, index, 0.1 + 0.2 * index) for index in indices), strict=True)
-    return torch.stack(pictures).to(device, case.dtype), [label.to(device) for label in labels]
+    images, labels = zip(*(sample(case.task, index, 0.1 + 0.2 * index) for index in indices), strict=True)
+    return torch.stack(images).to(device, case.dtype), [label.to(device) for label in labels]
 
 
 def step(case: Case, device: str = 'cpu') -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """The losses of this rank, and the gradients after the exchange."""
     model = build(case).to(device)
     wrapped = AnyDeviceDataParallel(model, device_ids=[0], broadcast_buffers=False) if is_distributed() else model
-    pictures, labels = share(case, device)
+    images, labels = share(case, device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     context = BFloat16OptimWrapper(optimizer=optimizer).optim_context(wrapped) if case.autocast else torch.enable_grad()
     with context:
-        losses = wrapped(pictures, labels, mode='loss')
+        losses = wrapped(images, labels, mode='loss')
     total, log = model.parse_losses(losses)
     total.backward()
     gradients = {name: parameter.grad.cpu().numpy() for name, parameter in model.named_parameters()}

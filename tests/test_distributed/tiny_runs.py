@@ -22,11 +22,11 @@ from mmrobust.datasets import SeededIndex, SeededSampling
 from tests.test_distributed.tiny_models import NUM_CLASSES, Case, build, sample
 
 NUM_PICTURES = 7
-# pictures loaded for training; not an attribute of the dataset, which the runner copies
+# images loaded for training; not an attribute of the dataset, which the runner copies
 loaded = Value('i', 0)
 
 
-class Pictures(Dataset):
+class Images(Dataset):
     metainfo = {'classes': tuple('abcde'), 'palette': [[index] * 3 for index in range(NUM_CLASSES)]}
 
     def __init__(self, length: int = NUM_PICTURES) -> None:
@@ -39,19 +39,19 @@ class Pictures(Dataset):
         return sample('segmentation', index)
 
 
-class NoisyPictures(Pictures):
+class NoisyImages(Images):
     def __getitem__(self, index: int) -> tuple[Tensor, SegDataSample]:
-        picture, label = super().__getitem__(index)
-        return picture + 0.1 * torch.rand(3, 1, 1, dtype=torch.float64), label
+        image, label = super().__getitem__(index)
+        return image + 0.1 * torch.rand(3, 1, 1, dtype=torch.float64), label
 
 
-class AugmentedPictures(SeededSampling, NoisyPictures):
+class AugmentedImages(SeededSampling, NoisyImages):
     def __getitem__(self, index: SeededIndex) -> tuple[Tensor, SegDataSample]:
         with loaded.get_lock():
             loaded.value += 1
-        picture, label = super().__getitem__(index)
+        image, label = super().__getitem__(index)
         label.set_metainfo({'seed': index.seed})
-        return picture, label
+        return image, label
 
 
 class Seen(Hook):
@@ -73,8 +73,8 @@ class Result(NamedTuple):
 
 
 def stack(samples: list[tuple[Tensor, SegDataSample]]) -> dict[str, Any]:
-    pictures, labels = zip(*samples, strict=True)
-    return {'inputs': torch.stack(pictures), 'data_samples': list(labels)}
+    images, labels = zip(*samples, strict=True)
+    return {'inputs': torch.stack(images), 'data_samples': list(labels)}
 
 
 def train(
@@ -90,7 +90,7 @@ def train(
     """Train, evaluate once at the end, and save every ``interval`` iterations.
 
     Args:
-        total_batch: pictures of an iteration, of all ranks together.
+        total_batch: images of an iteration, of all ranks together.
     """
     _, world_size = get_dist_info()
     seen = Seen()
@@ -101,13 +101,13 @@ def train(
         train_dataloader={
             'batch_size': total_batch // world_size,
             'num_workers': num_workers,
-            'dataset': AugmentedPictures(),
+            'dataset': AugmentedImages(),
             'sampler': {'type': 'mmrobust.SeededInfiniteSampler'},
             'collate_fn': stack,
         },
         val_dataloader={
             'batch_size': 2,
-            'dataset': Pictures(5),  # so that two ranks need a sixth
+            'dataset': Images(5),  # so that two ranks need a sixth
             'sampler': {'type': 'DefaultSampler', 'shuffle': False},
             'collate_fn': stack,
         },
@@ -161,12 +161,12 @@ def _arrays(model: torch.nn.Module) -> dict[str, np.ndarray]:
     return {name: value.cpu().numpy() for name, value in model.state_dict().items()}
 
 
-def accuracy(num_pictures: int) -> dict[str, float] | None:
+def accuracy(num_images: int) -> dict[str, float] | None:
     """Of made-up predictions, of which the first is right and some others are wrong; None on rank 1."""
 
     class Predictions(Dataset):
         def __len__(self) -> int:
-            return num_pictures
+            return num_images
 
         def __getitem__(self, index: int) -> DataSample:
             score = torch.zeros(NUM_CLASSES)

@@ -40,7 +40,7 @@ def runner(tmp_path, tiny_hybrid):
 
 
 def batch(height: int = 48) -> dict:
-    """Three pictures that are smaller than the crop, as a data loader has them."""
+    """Three images that are smaller than the crop, as a data loader has them."""
     label = PixelData(data=torch.zeros(1, height, 64, dtype=torch.long))
     return dict(
         inputs=[torch.randint(0, 256, (3, height, 64), dtype=torch.uint8) for _ in range(3)],
@@ -53,7 +53,7 @@ def scalars(folder) -> dict:
     return json.loads(path.read_text().splitlines()[-1])
 
 
-def test_scalars_of_the_padded_pictures(runner, tmp_path):
+def test_scalars_of_the_padded_images(runner, tmp_path):
     data = batch()
     AttentionLogHook(interval=2, num_images=2, top_k=3).after_train_iter(runner, 0, data)
     logged = scalars(tmp_path)
@@ -89,7 +89,7 @@ def test_dilations_of_tap(runner, tmp_path, tiny_hybrid):
 def test_training_does_not_notice_it(runner):
     before = {name: value.clone() for name, value in runner.model.state_dict().items()}
     data = batch()
-    pixels = [picture.clone() for picture in data['inputs']]
+    pixels = [image.clone() for image in data['inputs']]
     state = torch.get_rng_state()
     AttentionLogHook(interval=1, image_interval=4).after_train_iter(runner, 0, data)
     assert runner.model.training
@@ -101,12 +101,12 @@ def test_training_does_not_notice_it(runner):
 
 
 @pytest.mark.parametrize(('iteration', 'entries', 'pictures'), [(1, 0, 0), (2, 1, 0), (4, 1, 1)])
-def test_intervals(runner, tmp_path, iteration, entries, pictures):
+def test_intervals(runner, tmp_path, iteration, entries, images):
     runner.iter = iteration - 1
     AttentionLogHook(interval=2, image_interval=4).after_train_iter(runner, 0, batch())
     assert len(list(tmp_path.rglob('scalars.json'))) == entries
     found = list(tmp_path.rglob('attention_maps_*.png'))
-    assert len(found) == pictures
+    assert len(found) == images
 
 
 def test_attention_must_be_observable(runner):

@@ -17,7 +17,7 @@ from mmrobust.checkpoint import load_checkpoint_file
 from mmrobust.engine import StopOnSigtermHook
 
 STOP = {'type': 'mmrobust.StopOnSigtermHook'}
-BY_EPOCH = {'sampler': 'Epoch', 'checkpoint': {'by_epoch': True, 'interval': 1}}  # 4 iterations of up to 3 pictures
+BY_EPOCH = {'sampler': 'Epoch', 'checkpoint': {'by_epoch': True, 'interval': 1}}  # 4 iterations of up to 3 images
 
 
 class Send(Hook):
@@ -34,7 +34,7 @@ class Send(Hook):
 
 
 class Score(BaseMetric):
-    """Number of pictures, and how often it was computed: the second validation is the best."""
+    """Number of images, and how often it was computed: the second validation is the best."""
 
     def process(self, data_batch, data_samples) -> None:
         self.results.append(len(data_samples))

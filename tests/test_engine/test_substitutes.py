@@ -1,4 +1,4 @@
-"""Pictures that other ones took the place of are counted, and their files named."""
+"""Images that other ones took the place of are counted, and their files named."""
 
 from mmengine.structures import BaseDataElement
 

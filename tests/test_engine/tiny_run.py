@@ -18,8 +18,8 @@ from torch.utils.data import Dataset
 from mmrobust.datasets import SeededSampling
 
 
-class Pictures(Dataset):
-    """Ten 1 x 8 x 8 pictures under noise from every generator that augmentations use."""
+class Images(Dataset):
+    """Ten 1 x 8 x 8 images under noise from every generator that augmentations use."""
 
     def __len__(self) -> int:
         return 10
@@ -29,7 +29,7 @@ class Pictures(Dataset):
         return {'inputs': index / 10 + noise, 'target': torch.tensor(float(index))}
 
 
-class AugmentedPictures(SeededSampling, Pictures):
+class AugmentedImages(SeededSampling, Images):
     pass
 
 
@@ -88,7 +88,7 @@ def make_runner(
         train_dataloader={
             'batch_size': 3,
             'num_workers': num_workers,
-            'dataset': AugmentedPictures(),
+            'dataset': AugmentedImages(),
             'sampler': {'type': f'mmrobust.Seeded{sampler}Sampler'},
             'collate_fn': {'type': 'default_collate'},
         },
@@ -106,11 +106,11 @@ def make_runner(
 
 
 def validation(metric: BaseMetric) -> dict:
-    """Arguments of ``make_runner`` for a run that validates on all pictures."""
+    """Arguments of ``make_runner`` for a run that validates on all images."""
     return {
         'val_dataloader': {
             'batch_size': 5,
-            'dataset': Pictures(),
+            'dataset': Images(),
             'sampler': {'type': 'DefaultSampler', 'shuffle': False},
             'collate_fn': {'type': 'default_collate'},
         },

@@ -71,9 +71,9 @@ def predictions(tmp_path) -> Path:
     folder = tmp_path / 'predictions'
     folder.mkdir()
     for number, name in enumerate(NAMES):
-        picture = np.full(SIZE[::-1], number, np.uint8)
-        picture[0, 0] = 18
-        assert cv2.imwrite(str(folder / name), picture)
+        image = np.full(SIZE[::-1], number, np.uint8)
+        image[0, 0] = 18
+        assert cv2.imwrite(str(folder / name), image)
     return folder
 
 
@@ -87,9 +87,9 @@ def test_what_is_written_is_what_the_server_wants(tmp_path, predictions):
             assert (entry.date_time, entry.create_system) == ((1980, 1, 1, 0, 0, 0), 3)
             assert entry.external_attr == 0o644 << 16  # readable where it is unzipped
         for number, name in enumerate(NAMES):
-            with Image.open(io.BytesIO(archive.read(f'labelTrainIds/{name}'))) as picture:
-                assert (picture.format, picture.mode, picture.size) == ('PNG', 'L', SIZE)
-                assert picture.getpixel((0, 0)) == 18 and picture.getpixel((1, 0)) == number
+            with Image.open(io.BytesIO(archive.read(f'labelTrainIds/{name}'))) as image:
+                assert (image.format, image.mode, image.size) == ('PNG', 'L', SIZE)
+                assert image.getpixel((0, 0)) == 18 and image.getpixel((1, 0)) == number
     pixels = check_submission(target, NAMES, SIZE)
     assert pixels.dtype == np.int64 and pixels.tolist() == [23] * 5 + [0] * 13 + [5]
     assert [path.name for path in target.parent.iterdir()] == ['submission.zip']
@@ -112,7 +112,7 @@ def test_the_same_predictions_give_the_same_bytes(tmp_path, predictions):
     assert (tmp_path / 'a.zip').read_bytes() == (tmp_path / 'b.zip').read_bytes()
 
 
-def test_pictures_that_are_not_asked_for_are_left_out(tmp_path, predictions):
+def test_images_that_are_not_asked_for_are_left_out(tmp_path, predictions):
     write_submission(predictions, tmp_path / 'a.zip', NAMES[1:3], SIZE)
     assert check_submission(tmp_path / 'a.zip', NAMES[1:3], SIZE).sum() == 48
 
@@ -165,7 +165,7 @@ def test_missing_names_are_counted(tmp_path):
 @pytest.mark.parametrize('name', ['GOPR0475_frame_000041_gt_labelTrainIds.png', 'fog/' + NAMES[0], '../../' + NAMES[0]])
 def test_unexpected_names(tmp_path, name):
     entries = good_entries() | {f'labelTrainIds/{name}': label()}
-    assert problems(zipped(tmp_path / 'a.zip', entries)) == f"1 file without a picture of that name ('{name}')."
+    assert problems(zipped(tmp_path / 'a.zip', entries)) == f"1 file without an image of that name ('{name}')."
 
 
 @pytest.mark.parametrize(
@@ -339,7 +339,7 @@ def test_wrong_arguments(tmp_path, names, size, sentence):
 
 @pytest.fixture
 def data_root(tmp_path) -> Path:
-    """The test split of ACDC: five pictures in the fog, one of each other condition."""
+    """The test split of ACDC: five images in the fog, one of each other condition."""
     for condition in ('night', 'rain', 'snow'):
         path = tmp_path / f'acdc/rgb_anon/{condition}/test/X/{condition}_rgb_anon.png'
         path.parent.mkdir(parents=True)
@@ -364,7 +364,7 @@ def test_tool_says_ok(tmp_path, predictions, data_root, tool, capsys):
     ('options', 'sentence'),
     [
         ([], "3 files missing ('night_rgb_anon.png', 'rain_rgb_anon.png', 'snow_rgb_anon.png')"),
-        (['--split', 'val'], "There is no picture of fog, night, rain, snow in the split 'val'"),
+        (['--split', 'val'], "There is no image of fog, night, rain, snow in the split 'val'"),
         (['--data-root', '/none'], 'There is no ACDC in /none'),
         (['--size', '0', '4'], 'got (0, 4)'),
     ],

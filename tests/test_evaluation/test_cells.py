@@ -13,7 +13,7 @@ def _result(names=('a.png', 'b.png')):
     return Confusion(np.arange(9).reshape(3, 3), {name: np.arange(9).reshape(3, 3) + len(name) for name in names})
 
 
-def test_round_trip_does_not_depend_on_the_order_of_pictures(tmp_path):
+def test_round_trip_does_not_depend_on_the_order_of_images(tmp_path):
     store = CellStore(tmp_path, Confusion, {'seed': 0})
     store.write(FOG, _result(('a.png', 'b.png')))
     first = store.path(FOG).read_bytes()
@@ -69,7 +69,7 @@ def test_a_damaged_identity_is_named(tmp_path, content):
         (Confusion, '{"confusion": [[1, 2]], "images": {}}'),
         (Confusion, '{"confusion": [[1]], "images": {"a.png": [[1], [1]]}}'),
         (Confusion, '{"confusion": [[1000000000000000000000]], "images": {}}'),
-        (Predictions, '{"pictures": {"a.png": [1, Infinity]}}'),
+        (Predictions, '{"images": {"a.png": [1, Infinity]}}'),
         (Predictions, '[' * 100_000),
         (Flips, '{"videos": {"a.mp4": [0, 0, 0]}}'),
         (Flips, '{"videos": ' * 100_000),

@@ -1,4 +1,4 @@
-"""Pictures of both tasks, taken out of a config that may be thinned out already."""
+"""Images of both tasks, taken out of a config that may be thinned out already."""
 
 import cv2
 import numpy as np
@@ -11,7 +11,7 @@ from mmrobust.evaluation.images import LabelledImages, LabelMapImages, evenly
 
 @pytest.fixture(scope='module')
 def configs(tmp_path_factory):
-    """A data set of six pictures for each kind."""
+    """A data set of six images for each kind."""
     root = tmp_path_factory.mktemp('pictures')
     write_minicity(root / 'minicity', MiniCityParams(num_train=1, num_val=6, num_acdc=0, size=(64, 32)))
     for index in range(6):

@@ -24,7 +24,7 @@ def _report(right=70, **provenance):
     results = json.loads(json.dumps(summarize(found, {'weather': ('fog',)}, ['road', 'car'])))
     provenance = {'config': 'configs/net.py', 'benchmark': 'cityscapes-c', 'num_images': 2, **provenance}
     layout = CityscapesC.layout(results, provenance)
-    return Report(layout, results, provenance, ['road', 'car'], [[0, 0, 1], [2, 3, 4]], [{'picture': 'a', 'cell': 'b'}])
+    return Report(layout, results, provenance, ['road', 'car'], [[0, 0, 1], [2, 3, 4]], [{'image': 'a', 'cell': 'b'}])
 
 
 def test_round_trip():

@@ -11,12 +11,12 @@ PALETTE = [(128, 64, 128), (10, 200, 30)]
 
 
 def _result(**shares):
-    """Of each picture's 100 pixels, all of class 0, so many are right."""
+    """Of each image's 100 pixels, all of class 0, so many are right."""
     images = {name: np.array([[right, 0], [right, 100 - right], [100, 0]]) for name, right in shares.items()}
     return Confusion(np.zeros((2, 2), np.int64), images)
 
 
-def test_worst_first_each_picture_once_and_no_corruption_takes_all():
+def test_worst_first_each_image_once_and_no_corruption_takes_all():
     results = {
         Cell('fog', 1): _result(a=90, b=80, c=70),
         Cell('fog', 5): _result(a=2, b=4, c=6),
@@ -53,24 +53,24 @@ def test_panels(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Pictures of a first case with all panels, and of a second with one."""
+    """Images of a first case with all panels, and of a second with one."""
     (tmp_path / 'worst').mkdir()
     files = {'0_clean.jpg': JPEG, '0_corrupted.jpg': JPEG, '0_truth.png': PNG, '0_prediction.png': PNG}
-    for name, content in {**files, '1_picture.jpg': JPEG}.items():
+    for name, content in {**files, '1_image.jpg': JPEG}.items():
         (tmp_path / 'worst' / name).write_bytes(content)
     return tmp_path
 
 
 def test_the_place_in_the_list_decides_the_files(folder):
     (folder / 'secret.jpg').write_bytes(JPEG)
-    cases = [{'picture': '../secret.jpg', 'cell': '../../etc', 'mIoU': 3.0, 'panels': {'x': 'y'}}, {'picture': 'b'}]
+    cases = [{'image': '../secret.jpg', 'cell': '../../etc', 'mIoU': 3.0, 'panels': {'x': 'y'}}, {'image': 'b'}]
     first, second = read_panels(folder, cases)
     assert first == {
         **cases[0],
         'panels': {'clean': JPEG, 'corrupted': JPEG, 'ground truth': PNG, 'prediction': PNG},
     }
     assert list(first['panels']) == ['clean', 'corrupted', 'ground truth', 'prediction']  # as on the page
-    assert second == {'picture': 'b', 'panels': {'image': JPEG}}
+    assert second == {'image': 'b', 'panels': {'image': JPEG}}
 
 
 def test_more_cases_than_files(folder, tmp_path):
@@ -79,7 +79,7 @@ def test_more_cases_than_files(folder, tmp_path):
     assert read_panels(folder, []) == []
 
 
-def test_a_file_that_is_no_picture(folder):
+def test_a_file_that_is_no_image(folder):
     (folder / 'worst' / '1_truth.png').write_text('<script>')
     with pytest.raises(
         ValueError, match=r"1_truth.png must be a JPEG or PNG file, got one that starts with b'<script>'"
@@ -87,7 +87,7 @@ def test_a_file_that_is_no_picture(folder):
         read_panels(folder, [{}, {}])
 
 
-@pytest.mark.parametrize('worst', [None, 'ab', 3, {'picture': 'a'}, [['a']], ['a']])
+@pytest.mark.parametrize('worst', [None, 'ab', 3, {'image': 'a'}, [['a']], ['a']])
 def test_no_list_of_cases(folder, worst):
-    with pytest.raises(ValueError, match='worst must be a list of cases with picture, cell and mIoU, got'):
+    with pytest.raises(ValueError, match='worst must be a list of cases with image, cell and mIoU, got'):
         read_panels(folder, worst)

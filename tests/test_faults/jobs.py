@@ -42,8 +42,8 @@ model = dict(
     backbone=dict(arch=dict(_delete_=True, embed_dims=16, depth=2, num_heads=2, feature_blocks=(1,))),
     head=dict(num_classes=2, in_channels=16, loss=dict(mode='original')),
 )
-train_dataloader = dict(batch_size=2, dataset=dict(data_root='DATA/pictures', expected_classes=2))
-val_dataloader = dict(batch_size=2, dataset=dict(data_root='DATA/pictures', expected_classes=2))
+train_dataloader = dict(batch_size=2, dataset=dict(data_root='DATA/images', expected_classes=2))
+val_dataloader = dict(batch_size=2, dataset=dict(data_root='DATA/images', expected_classes=2))
 test_dataloader = val_dataloader
 train_cfg = dict(max_epochs=3, val_interval=1)
 default_hooks = dict(logger=dict(interval=1), ema=dict(type='EMAHook', momentum=0.1, priority='ABOVE_NORMAL'))
@@ -104,10 +104,10 @@ def write_files(folder: Path) -> None:
     """Write data and configs."""
     write_minicity(folder / 'minicity', MiniCityParams(num_train=4, num_val=2, num_acdc=0, size=(64, 32)))
     pixels = np.random.default_rng(0).integers(0, 256, (2, 5, 32, 32, 3), dtype=np.uint8)
-    for label, pictures in enumerate(pixels):
-        (folder / f'pictures/{label}').mkdir(parents=True)
-        for index, picture in enumerate(pictures):
-            cv2.imwrite(str(folder / f'pictures/{label}/{index}.png'), picture)
+    for label, images in enumerate(pixels):
+        (folder / f'images/{label}').mkdir(parents=True)
+        for index, image in enumerate(images):
+            cv2.imwrite(str(folder / f'images/{label}/{index}.png'), image)
     for name, config in (('segmentation', SEGMENTATION), ('classification', CLASSIFICATION)):
         (folder / f'{name}.py').write_text(config.replace('DATA', str(folder)))
 

@@ -161,7 +161,7 @@ def test_a_loading_process_of_training_is_killed(train, undisturbed, tmp_path, o
     wait_for(process, tmp_path / 'work/iter_2.pth')
     kill_loading_processes(process)
     assert wait(process, 60) == 2
-    assert re.match(r'A process that loads pictures has died \(.*\): .* fewer num_workers', one_error(output))
+    assert re.match(r'A process that loads images has died \(.*\): .* fewer num_workers', one_error(output))
     assert wait(train.start(tmp_path / 'work', output)) == 0
     assert train.outcome(tmp_path / 'work') == undisturbed[1]
 
@@ -174,7 +174,7 @@ def test_a_loading_process_of_an_evaluation_is_killed(evaluate, evaluated, tmp_p
         time.sleep(0.001)
     kill_loading_processes(process)
     assert wait(process, 60) == 2
-    assert one_error(output).startswith('A process that loads pictures has died')
+    assert one_error(output).startswith('A process that loads images has died')
     assert wait(evaluate.start(tmp_path / 'out', output)) == 0
     assert evaluate.outcome(tmp_path / 'out') == evaluated
 
@@ -222,7 +222,7 @@ def test_the_clock_is_set_back(train, undisturbed, tmp_path, output):
     assert train.outcome(tmp_path / 'work') == undisturbed[1]
 
 
-def test_picture_that_breaks_after_the_first_epoch(files, tmp_path, output):
+def test_image_that_breaks_after_the_first_epoch(files, tmp_path, output):
     """Fatal or replaced, as the dataset is told; named in both cases; and replaced in the same way after a resume."""
     shutil.copytree(files / 'minicity', tmp_path / 'minicity')
     (tmp_path / 'segmentation.py').write_text(
@@ -239,7 +239,7 @@ def test_picture_that_breaks_after_the_first_epoch(files, tmp_path, output):
         (tmp_path / name / 'last_checkpoint').write_text(str(tmp_path / name / 'iter_4.pth'))
 
     assert wait(train.start(tmp_path / 'begun', output)) == 2
-    assert one_error(output).startswith(f'The picture {broken} (')
+    assert one_error(output).startswith(f'The image {broken} (')
 
     output.unlink()
     assert wait(train.start(tmp_path / 'whole', output, '--cfg-options', skipping)) == 0
@@ -253,7 +253,7 @@ def test_picture_that_breaks_after_the_first_epoch(files, tmp_path, output):
     assert parts['checkpoints']['iter_12.pth'] == whole['checkpoints']['iter_12.pth']
 
 
-def test_broken_picture_of_an_evaluation_is_never_skipped(files, undisturbed, tmp_path, output):
+def test_broken_image_of_an_evaluation_is_never_skipped(files, undisturbed, tmp_path, output):
     shutil.copytree(files / 'minicity', tmp_path / 'minicity')
     config = (files / 'segmentation.py').read_text().replace(str(files), str(tmp_path))
     (tmp_path / 'segmentation.py').write_text(config + "test_dataloader['dataset']['on_corrupt'] = 'skip'\n")
@@ -261,7 +261,7 @@ def test_broken_picture_of_an_evaluation_is_never_skipped(files, undisturbed, tm
     broken.write_bytes(broken.read_bytes()[:-20])
     evaluate = evaluation(tmp_path, undisturbed[0] / 'iter_12.pth')
     assert wait(evaluate.start(tmp_path / 'out', output)) == 2
-    assert one_error(output).startswith(f'The picture {broken} (')
+    assert one_error(output).startswith(f'The image {broken} (')
 
 
 @pytest.mark.parametrize('group', [False, True], ids=['to the process', 'to its group'])

@@ -1,4 +1,4 @@
-"""Every corruption on pictures of any size, and everything else refused in one sentence."""
+"""Every corruption on images of any size, and everything else refused in one sentence."""
 
 import copy
 
@@ -13,7 +13,7 @@ DTYPES = ('uint8', 'int8', 'uint16', 'int64', 'float16', 'float32', 'float64', '
 
 
 @st.composite
-def pictures(draw):
+def images(draw):
     """RGB uint8 of any size from 32 x 32, noise or flat, also as a view that is not contiguous."""
     height, width = draw(st.integers(MIN_SIDE, 90)), draw(st.integers(MIN_SIDE, 90))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
@@ -25,13 +25,13 @@ def pictures(draw):
 
 @examples(60, 1500)
 @given(
-    picture=pictures(),
+    picture=images(),
     name=st.sampled_from(list(CORRUPTIONS)),
     severity=st.sampled_from(SEVERITIES),
     profile=st.sampled_from(PROFILES),
     seed=st.integers(0, 2**64),
 )
-def test_pictures_of_any_size(picture, name, severity, profile, seed):
+def test_images_of_any_size(picture, name, severity, profile, seed):
     before = picture.copy()
     rng = np.random.default_rng(seed)
     same = copy.deepcopy(rng)
@@ -57,7 +57,7 @@ def arrays(draw):
 
 @examples(60, 800)
 @given(image=st.one_of(arrays(), st.none(), st.text(), st.lists(st.integers())))
-def test_what_is_no_picture_is_refused(image):
+def test_what_is_no_image_is_refused(image):
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,):
         assume(min(image.shape[:2]) < MIN_SIDE)
     assert refused(image, 'fog', 1, np.random.default_rng(0), 'rgb')

@@ -1,4 +1,4 @@
-"""Folders of pictures with strange names, and files that are no pictures: found, or refused in a sentence."""
+"""Folders of images with strange names, and files that are no images: found, or refused in a sentence."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mmrobust.datasets import CityscapesDataset, ImageFolder
-from mmrobust.datasets.acdc import find_pictures
+from mmrobust.datasets.acdc import find_images
 from mmrobust.datasets.transforms import LoadAnnotations, LoadImageFromFile
 from mmrobust.datasets.transforms.load_corrupted import path_in_copy
 from tests.test_fuzz.examples import examples
@@ -82,10 +82,10 @@ def test_image_folder(classes):
 @examples(25, 500)
 @given(cities=st.dictionaries(names(0), st.sets(names(25), min_size=1, max_size=2), min_size=1, max_size=2))
 def test_cityscapes(cities):
-    pictures = {(city, name) for city, files in cities.items() for name in files if city[0] != '.' and name[0] != '.'}
-    assume(pictures)
+    images = {(city, name) for city, files in cities.items() for name in files if city[0] != '.' and name[0] != '.'}
+    assume(images)
     with TemporaryDirectory() as root:
-        for city, name in pictures:
+        for city, name in images:
             write(Path(root, 'leftImg8bit/val', city, f'{name}_leftImg8bit.png'), PNG)
             write(Path(root, 'gtFine/val', city, f'{name}_gtFine_labelTrainIds.png'), LABEL)
         dataset = CityscapesDataset(
@@ -95,7 +95,7 @@ def test_cityscapes(cities):
         )
         samples = [dataset[index] for index in range(len(dataset))]
         found = {tuple(os.path.relpath(one['img_path'], root).split(os.sep)[2:]) for one in samples}
-        assert found == {(city, f'{name}_leftImg8bit.png') for city, name in pictures}
+        assert found == {(city, f'{name}_leftImg8bit.png') for city, name in images}
         assert all(not one['gt_seg_map'].any() for one in samples)
 
 
@@ -115,7 +115,7 @@ def test_acdc(sequences, condition):
     with TemporaryDirectory() as root:
         for file in files:
             write(Path(root, 'rgb_anon', condition, 'val', file), PNG)
-        found = find_pictures(root, 'val', [condition])
+        found = find_images(root, 'val', [condition])
         assert {os.path.relpath(one.path, f'{root}/rgb_anon/{condition}/val') for one in found} == files
         assert {one.condition for one in found} == {condition}
 
@@ -137,17 +137,15 @@ def test_a_copy_lies_in_its_folder(root, parts):
 
 @st.composite
 def files(draw):
-    """Bytes of a picture of any size and number type, perhaps cut off or changed, or of no picture."""
+    """Bytes of an image of any size and number type, perhaps cut off or changed, or of no image."""
     height, width = draw(st.integers(1, 9)), draw(st.integers(1, 9))
     channels = draw(st.sampled_from([1, 3, 4]))
     dtype = draw(st.sampled_from([np.uint8, np.uint16]))
     end = draw(st.sampled_from(['.png', '.jpg', '.tiff', '.webp']))
-    picture = (
-        np.random.default_rng(draw(st.integers(0, 2**32))).integers(0, 256, (height, width, channels)).astype(dtype)
-    )
+    image = np.random.default_rng(draw(st.integers(0, 2**32))).integers(0, 256, (height, width, channels)).astype(dtype)
     if end in ('.jpg', '.webp'):
-        picture = picture[..., :3].astype(np.uint8)
-    content = cv2.imencode(end, picture)[1].tobytes()
+        image = image[..., :3].astype(np.uint8)
+    content = cv2.imencode(end, image)[1].tobytes()
     kind = draw(st.sampled_from(['whole', 'cut', 'changed', 'bytes']))
     if kind == 'bytes':
         return draw(st.binary(max_size=60)), None
@@ -161,17 +159,17 @@ def files(draw):
 
 @examples(60, 1500)
 @given(file=files())
-def test_files_that_may_be_no_picture(tmp_path, file):
+def test_files_that_may_be_no_image(tmp_path, file):
     content, size = file
     path = tmp_path / 'a.png'
     path.write_bytes(content)
     try:
-        picture = LoadImageFromFile()({'img_path': str(path)})['img']
+        image = LoadImageFromFile()({'img_path': str(path)})['img']
     except ValueError as error:
         assert size is None and str(path) in str(error) and len(str(error).splitlines()) == 1
     else:
-        assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3
-        assert size is None or picture.shape[:2] == size
+        assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+        assert size is None or image.shape[:2] == size
 
 
 @pytest.mark.filterwarnings('ignore::UserWarning')  # of Pillow, about damaged TIFF

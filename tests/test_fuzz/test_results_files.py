@@ -73,7 +73,7 @@ def of_run(benchmark):
     """What a results.json holds."""
     identity = dict(num_images=50000, seed=0, corrupted='official', eps=0.004, step_size=0.002, num_steps=5)
     provenance = {'config': 'a.py', 'benchmark': benchmark, 'protocol': {'benchmark': benchmark}, **identity}
-    worst = [{'picture': 'a.png', 'cell': 'fog_1', 'mIoU': 3.0}]
+    worst = [{'image': 'a.png', 'cell': 'fog_1', 'mIoU': 3.0}]
     return {'provenance': provenance, 'results': RESULTS[benchmark]} | ({'worst': worst} if 'mi' in benchmark else {})
 
 
@@ -170,11 +170,11 @@ def test_what_is_damaged_here_is_whole_before(tool, tmp_path):
 @examples(20, 500)
 @given(name=st.one_of(NAMES, st.text(min_size=300, max_size=400)), benchmark=st.sampled_from(sorted(RESULTS)))
 def test_every_name_on_the_page_is_text(tool, tmp_path, name, benchmark):
-    """The run, the configuration, a section and a picture are called so."""
+    """The run, the configuration, a section and an image are called so."""
     content = copy.deepcopy(of_run(benchmark))
     content['provenance'] |= {'config': name, name: name}
     if 'worst' in content:
-        content['worst'][0] |= {'picture': name, 'cell': name}
+        content['worst'][0] |= {'image': name, 'cell': name}
     for section in content['results'].values():
         if isinstance(section, dict):
             section[name] = copy.deepcopy(next(iter(section.values())))

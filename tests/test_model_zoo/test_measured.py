@@ -48,7 +48,7 @@ def test_cityscapes_c(read):
     }
 
 
-def test_cityscapes_c_with_other_cells_or_too_few_pictures(read):
+def test_cityscapes_c_with_other_cells_or_too_few_images(read):
     results = {
         'clean_mIoU': 70.0,
         'mPC': 51.0,

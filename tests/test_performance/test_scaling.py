@@ -26,5 +26,5 @@ def test_batch_must_be_divisible():
 
 
 def test_most_predictions():
-    """2e12 operations per picture at 2e13 per second."""
+    """2e12 operations per image at 2e13 per second."""
     assert most_predictions(1e12, CLUSTER) == pytest.approx(10)

@@ -10,8 +10,8 @@ from mmrobust.visualization.attention_dilations import dilation_bars
 from mmrobust.visualization.attention_panels import (
     CSV_HEADER,
     HeatMap,
-    OverPicture,
-    Picture,
+    Image,
+    OverImage,
     panel_grid,
     panel_rows,
     to_pixels,
@@ -21,7 +21,7 @@ from mmrobust.visualization.sweep_curves import sweep_figure
 
 MAP = np.arange(9.0).reshape(3, 3)
 STREET = np.full((4, 8, 3), 90, np.uint8)
-ROWS = [[HeatMap(MAP, 12), HeatMap(MAP.T, 12)], [OverPicture(STREET, (0.5, 0.25), np.ones((2, 4))), None]]
+ROWS = [[HeatMap(MAP, 12), HeatMap(MAP.T, 12)], [OverImage(STREET, (0.5, 0.25), np.ones((2, 4))), None]]
 
 
 def test_panels_share_one_scale_and_have_titles():
@@ -44,7 +44,7 @@ def test_data_of_the_panels():
     assert rows[1] == ['clean x', 'layer 1', 1, 3.0, 4.0, 5.0]
     assert rows[4] == ['clean x', 'layer 2', 1, 1.0, 4.0, 7.0]
     assert rows[6:] == [['corrupted', 'layer 1', index, 1.0, 1.0, 1.0, 1.0] for index in (0, 1)]
-    assert list(panel_rows([[Picture(STREET)]], ['a'], ['b'])) == []
+    assert list(panel_rows([[Image(STREET)]], ['a'], ['b'])) == []
 
 
 def test_boxes_are_the_five_numbers():

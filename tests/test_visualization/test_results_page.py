@@ -144,7 +144,7 @@ def videos(shift=0.0, rate=60.0, perturbations=('tilt', 'shear'), sha256='e' * 6
 
 
 def case(cell='fog_5', **panels):
-    return {'picture': 'leftImg8bit/val/a/b.png', 'cell': cell, 'mIoU': 3.214, 'panels': panels}
+    return {'image': 'leftImg8bit/val/a/b.png', 'cell': cell, 'mIoU': 3.214, 'panels': panels}
 
 
 class Page(HTMLParser):
@@ -433,7 +433,7 @@ def test_axis_of_the_dots():
 def test_worst_images():
     cases = [
         case('gaussian_noise_2', clean=JPEG, corrupted=JPEG, **{'ground truth': PNG}, prediction=PNG),
-        {'picture': 'c.png', 'cell': 'snow_5', 'mIoU': None},
+        {'image': 'c.png', 'cell': 'snow_5', 'mIoU': None},
         *(case(f'fog_{level}', image=JPEG) for level in (1, 2)),
     ]
     palette = [(128, 64, 128), (0, 0, 142)]
@@ -524,7 +524,7 @@ def test_every_text_of_the_data_is_escaped():
             results[section][EVIL] = next(iter(results[section].values()))
         results['cells'][f'{EVIL}_1'] = results['cells']['fog_1']
 
-    cases = [{'picture': EVIL, 'cell': EVIL, 'mIoU': EVIL, 'panels': {EVIL: PNG}}, {'picture': EVIL, 'cell': EVIL}]
+    cases = [{'image': EVIL, 'cell': EVIL, 'mIoU': EVIL, 'panels': {EVIL: PNG}}, {'image': EVIL, 'cell': EVIL}]
     ours = dataclasses.replace(cityscapes_c(change=bad, config=EVIL, **{EVIL: [EVIL]}), worst=cases, classes=[EVIL])
     layout = dataclasses.replace(ours.layout, title=EVIL, about=EVIL, sentences=(EVIL,), benchmark=EVIL)
     ours = dataclasses.replace(ours, layout=layout, palette=[(1, 2, 3)])

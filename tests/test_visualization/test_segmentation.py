@@ -7,10 +7,10 @@ PALETTE = [[255, 0, 0], [0, 255, 0]]
 
 
 def test_colours_of_each_map():
-    picture = np.full((4, 60, 3), 7, np.uint8)
+    image = np.full((4, 60, 3), 7, np.uint8)
     truth = np.zeros((4, 60), np.uint8)
     truth[0, 0] = 255
-    row = side_by_side(picture, {'truth': truth, 'ours': np.ones((4, 60), np.int64)}, PALETTE)
+    row = side_by_side(image, {'truth': truth, 'ours': np.ones((4, 60), np.int64)}, PALETTE)
     assert row.shape[1:] == (180, 3) and row.dtype == np.uint8
     assert (row[-4:, :60] == 7).all()
     assert (row[-4, 60] == 0).all() and (row[-1, 60:120] == PALETTE[0]).all()
@@ -18,15 +18,15 @@ def test_colours_of_each_map():
 
 
 def test_titles_differ():
-    picture, label = np.zeros((4, 60, 3), np.uint8), np.zeros((4, 60), np.uint8)
-    header = side_by_side(picture, {'a': label, 'b': label}, PALETTE)[:-4]
+    image, label = np.zeros((4, 60, 3), np.uint8), np.zeros((4, 60), np.uint8)
+    header = side_by_side(image, {'a': label, 'b': label}, PALETTE)[:-4]
     assert (header[:, 60:120] != header[:, 120:]).any()
 
 
 @pytest.mark.parametrize(
     ('label', 'message'),
     [
-        (np.zeros((3, 60), np.uint8), r'as large as the picture, \(4, 60\), got \(3, 60\)'),
+        (np.zeros((3, 60), np.uint8), r'as large as the image, \(4, 60\), got \(3, 60\)'),
         (np.full((4, 60), 2), r'0 to 1 and 255, got \{2\}'),
     ],
 )

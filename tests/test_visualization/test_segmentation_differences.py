@@ -47,9 +47,9 @@ def test_shapes_must_agree():
 
 
 def test_figure_draws_the_boxes_on_every_panel():
-    picture = np.full((64, 128, 3), 120, np.uint8)
+    image = np.full((64, 128, 3), 120, np.uint8)
     wrong = prediction(np.s_[10:20, 10:30])
-    scene = Scene(picture, TRUTH, {'baseline': wrong, 'ours': prediction()}, {'baseline': 90.0, 'ours': 100.0})
+    scene = Scene(image, TRUTH, {'baseline': wrong, 'ours': prediction()}, {'baseline': 90.0, 'ours': 100.0})
     palette = [(128, 64, 128), (244, 35, 232), (70, 70, 70)]
     figure, boxes = segmentation_figure([scene, scene], palette, ('road', 'sidewalk', 'building'))
     assert boxes == [{'ours': [Difference(10, 10, 20, 30, 200, True)]}] * 2
@@ -63,6 +63,6 @@ def test_figure_draws_the_boxes_on_every_panel():
 
 
 def test_a_single_model_has_no_differences():
-    picture = np.zeros((64, 128, 3), np.uint8)
-    scene = Scene(picture, TRUTH, {'alone': prediction()}, {'alone': 100.0})
+    image = np.zeros((64, 128, 3), np.uint8)
+    scene = Scene(image, TRUTH, {'alone': prediction()}, {'alone': 100.0})
     assert segmentation_figure([scene], [(0, 0, 0)] * 3, ('a', 'b', 'c'))[1] == [{}]

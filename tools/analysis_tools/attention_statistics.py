@@ -52,13 +52,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_arguments(parser, num_images=100)
     add_crop(parser)
     parser.add_argument('--top-k', type=int, default=5, help='columns of top_share (default: %(default)s)')
-    parser.add_argument('--batch-size', type=int, default=1, help='pictures at once (default: %(default)s)')
+    parser.add_argument('--batch-size', type=int, default=1, help='images at once (default: %(default)s)')
     parser.add_argument('--num-workers', type=int, default=2, help='loading processes (default: %(default)s)')
     parser.add_argument('--out', default='work_dirs/attention', help='output folder (default: %(default)s)')
     parser.add_argument(
         '--check-memory',
         action='store_true',
-        help='say how much memory the first pictures take, without the analysis and with it',
+        help='say how much memory the first images take, without the analysis and with it',
     )
     return parser.parse_args(argv)
 
@@ -78,7 +78,7 @@ def report_memory(name: str, model: ObservedModel, inputs: Tensor, look: Callabl
 
 
 def collect(name: str, model: ObservedModel, args: argparse.Namespace) -> tuple[StatisticsTable, DilationTable]:
-    """The statistics of a model, and the dilations that its TAP chooses, over the pictures."""
+    """The statistics of a model, and the dilations that its TAP chooses, over the images."""
     corruption = name_corruption(args)
     paired = corruption is not None
     statistics = AttentionStatistics(paired, args.top_k)
@@ -87,7 +87,7 @@ def collect(name: str, model: ObservedModel, args: argparse.Namespace) -> tuple[
     def look(view: AttentionView) -> tuple[dict[str, Tensor], Tensor | None]:
         return statistics(view), view.tap_weights
 
-    batches = model.pictures(corruption, args.severity, args.num_images, args.batch_size)
+    batches = model.batches(corruption, args.severity, args.num_images, args.batch_size)
     for number, samples in enumerate(track(batches, name)):
         inputs = model.inputs(samples)
         if args.check_memory and number == 0:
@@ -101,9 +101,9 @@ def collect(name: str, model: ObservedModel, args: argparse.Namespace) -> tuple[
 def series(tables: dict[str, StatisticsTable], statistic: str) -> dict[tuple[str, str], dict[int | None, Summary]]:
     """Summaries of a statistic: of each model, clean and corrupted if it is not about pairs."""
     found = {
-        (name, '' if pictures == PAIRS else pictures): table.boxes(statistic, pictures)
+        (name, '' if images == PAIRS else images): table.boxes(statistic, images)
         for name, table in tables.items()
-        for pictures in ('clean', 'corrupted', PAIRS)
+        for images in ('clean', 'corrupted', PAIRS)
     }
     return {name: boxes for name, boxes in found.items() if boxes}
 
@@ -125,7 +125,7 @@ def write_box_plots(tables: dict[str, StatisticsTable], args: argparse.Namespace
             for statistic, of_series in found.items()
         ]
         caption = (
-            f'{TITLES[title]}: {about_pictures(tables, args)}. Boxes are quartiles and median over pictures and heads, '
+            f'{TITLES[title]}: {about_images(tables, args)}. Boxes are quartiles and median over images and heads, '
             'on grey over all layers too; whiskers are minimum and maximum. Formulas: '
             'mmrobust/analysis/attention_statistics.py.'
         )
@@ -140,7 +140,7 @@ def write_box_plots(tables: dict[str, StatisticsTable], args: argparse.Namespace
     return written
 
 
-def write_dilations(of_models: dict[str, DilationTable], pictures: str, args: argparse.Namespace) -> list[Path]:
+def write_dilations(of_models: dict[str, DilationTable], images: str, args: argparse.Namespace) -> list[Path]:
     """A figure of the dilations, if one of the models has TAP."""
     rows = [(name, *row) for name, table in of_models.items() for row in table.rows()]
     if not rows:
@@ -149,7 +149,7 @@ def write_dilations(of_models: dict[str, DilationTable], pictures: str, args: ar
     for name, kind, layer, _, reading, _, mean, *_ in rows:  # dilations of a layer come in order
         panels.setdefault((name, reading), {}).setdefault(kind, {}).setdefault(layer, []).append(mean)
     caption = (
-        f'Dilations that the tokens choose in TAP: {pictures}. Left: mean weight of each dilation. Right: share of '
+        f'Dilations that the tokens choose in TAP: {images}. Left: mean weight of each dilation. Right: share of '
         'tokens for which it has the largest weight.'
     )
     return [
@@ -157,20 +157,19 @@ def write_dilations(of_models: dict[str, DilationTable], pictures: str, args: ar
     ]
 
 
-def about_pictures(tables: dict[str, StatisticsTable], args: argparse.Namespace) -> str:
-    pictures = f'{next(iter(tables.values())).num_images} test pictures'
-    return f'{pictures}, clean and with {describe(args)}' if name_corruption(args) else f'{pictures}, clean'
+def about_images(tables: dict[str, StatisticsTable], args: argparse.Namespace) -> str:
+    images = f'{next(iter(tables.values())).num_images} test images'
+    return f'{images}, clean and with {describe(args)}' if name_corruption(args) else f'{images}, clean'
 
 
 def show_medians(tables: dict[str, StatisticsTable]) -> None:
-    """Print the median of every statistic over pictures, layers and heads."""
-    shown = Table('clean / corrupted', title='Median over pictures, layers and heads')
+    """Print the median of every statistic over images, layers and heads."""
+    shown = Table('clean / corrupted', title='Median over images, layers and heads')
     for name in tables:
         shown.add_column(name, justify='right')
     for statistic in STATISTICS:
         boxes = [
-            [table.boxes(statistic, pictures) for pictures in ('clean', 'corrupted', PAIRS)]
-            for table in tables.values()
+            [table.boxes(statistic, images) for images in ('clean', 'corrupted', PAIRS)] for table in tables.values()
         ]
         cells = [' / '.join(f'{found[None].median:.3f}' for found in of_model if found) for of_model in boxes]
         if any(cells):
@@ -189,7 +188,7 @@ def main(argv: list[str] | None = None) -> None:
         csv = Path(args.out, 'statistics.csv')
         write_whole(csv, to_csv(('model', *COLUMNS), rows))
         box_plots = write_box_plots(tables, args)
-        bars = write_dilations(dilations, about_pictures(tables, args), args)
+        bars = write_dilations(dilations, about_images(tables, args), args)
     show_medians(tables)
     print(f'All layers and heads: {csv}')
     for kind, figures in (('Box plots', box_plots), ('Dilations of TAP', bars)):

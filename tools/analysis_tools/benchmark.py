@@ -209,7 +209,7 @@ def measure_inference(args: argparse.Namespace) -> dict:
         Path(config).stem: (config, {}) for config in args.beside
     }
     rows = in_rounds({name: (prediction, *case, height, width, 2) for name, case in cases.items()}, args)
-    return show(f'prediction of a {height} x {width} picture', 'baseline', rows)
+    return show(f'prediction of a {height} x {width} image', 'baseline', rows)
 
 
 def measure_corruptions(args: argparse.Namespace) -> dict:
@@ -218,7 +218,7 @@ def measure_corruptions(args: argparse.Namespace) -> dict:
     found = in_own_process(suite_beside_imagecorruptions, image, severity, args.repeats)
     forms = ('together', 'imagecorruptions')
     rows = {form: Measurement(seconds, [seconds], None) for form, seconds in zip(forms, found, strict=True)}
-    return show(f'all corruptions of a {height} x {width} picture, CPU time', 'imagecorruptions', rows)
+    return show(f'all corruptions of a {height} x {width} image, CPU time', 'imagecorruptions', rows)
 
 
 def measure_loading(args: argparse.Namespace) -> dict:
@@ -226,10 +226,10 @@ def measure_loading(args: argparse.Namespace) -> dict:
     rows = {
         name or 'clean': in_own_process(loading, name, height, width, args.repeats) for name in (None, *CORRUPTIONS)
     }
-    found = show(f'load a {height} x {width} picture and corrupt it, one process', 'clean', rows)
+    found = show(f'load a {height} x {width} image and corrupt it, one process', 'clean', rows)
     slowest = max(rows, key=lambda name: rows[name].seconds)
     rate, slowest_rate = len(rows) / sum(row.seconds for row in rows.values()), 1 / rows[slowest].seconds
-    console.print(f'over all {rate:.2f} pictures/s per process, {slowest} {slowest_rate:.2f}')
+    console.print(f'over all {rate:.2f} images/s per process, {slowest} {slowest_rate:.2f}')
     console.print(f'{LOADERS_PER_GPU} processes that do not share a core: {LOADERS_PER_GPU * rate:.0f}, '
                   f'{slowest} {LOADERS_PER_GPU * slowest_rate:.0f}')  # fmt: skip
 
@@ -240,8 +240,8 @@ def measure_loading(args: argparse.Namespace) -> dict:
     macs = windows * count(build(config), crop)['whole'][1]
     most = {cluster.name: most_predictions(macs, cluster) for cluster in CLUSTERS}
     console.print(f'computed: {windows} windows of {crop[0]} x {crop[1]} are {macs / 1e12:.2f} TMACs; float32 allows '
-                  + ', '.join(f'{name} {number:.0f} pictures/s' for name, number in most.items()))  # fmt: skip
-    return found | {'pictures_per_second': rate, 'slowest': slowest_rate, 'most_predictions': most}
+                  + ', '.join(f'{name} {number:.0f} images/s' for name, number in most.items()))  # fmt: skip
+    return found | {'images_per_second': rate, 'slowest': slowest_rate, 'most_predictions': most}
 
 
 def compute_scale(args: argparse.Namespace) -> dict:

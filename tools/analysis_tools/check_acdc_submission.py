@@ -9,7 +9,7 @@ import argparse
 from mmrobust import cli  # first: it checks the OpenMMLab stack
 
 # isort: split
-from mmrobust.datasets.acdc import CONDITIONS, SPLITS, ACDCDataset, find_pictures
+from mmrobust.datasets.acdc import CONDITIONS, SPLITS, ACDCDataset, find_images
 from mmrobust.evaluation.acdc_submission import SERVER_SIZE, check_submission
 
 
@@ -17,7 +17,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Check a zip of predictions for the server of ACDC.')
     parser.add_argument('zip', help='the submission')
     parser.add_argument('--data-root', default='data/acdc', help='folder of ACDC (default: %(default)s)')
-    parser.add_argument('--split', choices=SPLITS, default='test', help='which pictures (default: %(default)s)')
+    parser.add_argument('--split', choices=SPLITS, default='test', help='which images (default: %(default)s)')
     parser.add_argument(
         '--conditions', nargs='+', choices=CONDITIONS, default=CONDITIONS, help='which conditions (default: all)'
     )
@@ -35,8 +35,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with cli.one_sentence():
-        pictures = find_pictures(args.data_root, args.split, args.conditions)
-        names = [picture.path.rpartition('/')[2] for picture in pictures]
+        images = find_images(args.data_root, args.split, args.conditions)
+        names = [image.path.rpartition('/')[2] for image in images]
         pixels = check_submission(args.zip, names, tuple(args.size))
     print(f'OK: {len(names)} predictions of {args.size[0]} x {args.size[1]} pixels.')
     for name, share in zip(ACDCDataset.METAINFO['classes'], pixels / pixels.sum(), strict=True):

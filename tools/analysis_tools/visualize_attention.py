@@ -1,4 +1,4 @@
-"""Attention maps of models, clean and corrupted, by picture, layer and head; and what one token attends to.
+"""Attention maps of models, clean and corrupted, by image, layer and head; and what one token attends to.
 
 python tools/analysis_tools/visualize_attention.py --model baseline CONFIG CHECKPOINT \\
     --model 'TAP + ADL' CONFIG CHECKPOINT --corruption gaussian_noise --severity 3 --out work_dirs/attention
@@ -24,9 +24,9 @@ from mmrobust.models.layers import AttentionView
 from mmrobust.visualization.attention_panels import (
     CSV_HEADER,
     HeatMap,
-    OverPicture,
+    Image,
+    OverImage,
     Panel,
-    Picture,
     panel_grid,
     panel_rows,
 )
@@ -41,17 +41,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_arguments(parser, num_images=3)
     add_crop(parser)
     parser.add_argument(
-        '--picture', type=int, default=0, help='which of the pictures the layers, heads and token are of, from 0'
+        '--image',
+        '--picture',
+        type=int,
+        default=0,
+        help='which of the images the layers, heads and token are of, from 0',
     )
     parser.add_argument('--layers', type=int, nargs='+', help=f'from 1 (default: {MAX_COLUMNS}, spread evenly)')
-    parser.add_argument('--layer', type=int, help='of pictures and heads, from 1 (default: the last)')
+    parser.add_argument('--layer', type=int, help='of images and heads, from 1 (default: the last)')
     parser.add_argument(
         '--token',
         type=float,
         nargs=2,
         default=(0.5, 0.5),
         metavar=('X', 'Y'),
-        help='place of the token in the picture, each 0 to below 1 (default: the centre)',
+        help='place of the token in the image, each 0 to below 1 (default: the centre)',
     )
     parser.add_argument('--side', type=int, default=256, help='cells of a map along a side (default: %(default)s)')
     parser.add_argument('--out', default='work_dirs/attention', help='output folder (default: %(default)s)')
@@ -59,34 +63,34 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 class Seen(NamedTuple):
-    """What is seen of a model on one picture; K is 2, clean and corrupted, or 1.
+    """What is seen of a model on one image; K is 2, clean and corrupted, or 1.
 
     Attributes:
-        pictures: K pictures ``(h, w, 3)`` uint8, RGB.
+        images: K images ``(h, w, 3)`` uint8, RGB.
         maps: of each layer ``(K, H, m, m)``.
         token: of each layer ``(K, H, Hp, Wp)``.
         num_tokens: of each layer, N.
     """
 
-    pictures: list[np.ndarray]
+    images: list[np.ndarray]
     maps: list[np.ndarray]
     token: list[np.ndarray]
     num_tokens: list[int]
 
 
 def look(model: ObservedModel, args: argparse.Namespace) -> list[Seen]:
-    """Every picture, through the eyes of a model."""
+    """Every image, through the eyes of a model."""
     found = []
     coarse, token = CoarseMaps(args.side), TokenAttention(args.token[::-1])
 
     def both(view: AttentionView) -> tuple[Tensor, Tensor, int]:
         return coarse(view), token(view), view.attention.key.size(2)
 
-    for samples in model.pictures(name_corruption(args), args.severity, args.num_images):
+    for samples in model.batches(name_corruption(args), args.severity, args.num_images):
         inputs = model.inputs(samples)
         maps, of_token, num_tokens = zip(*model.observe(inputs, both), strict=True)
-        pictures = [model.seen(sample).permute(1, 2, 0).numpy()[..., ::-1] for sample in samples]
-        found.append(Seen(pictures, *([layer.cpu().numpy() for layer in of] for of in (maps, of_token)), num_tokens))
+        images = [model.seen(sample).permute(1, 2, 0).numpy()[..., ::-1] for sample in samples]
+        found.append(Seen(images, *([layer.cpu().numpy() for layer in of] for of in (maps, of_token)), num_tokens))
     return found
 
 
@@ -108,19 +112,19 @@ def figures(seen: dict[str, list[Seen]], args: argparse.Namespace) -> Iterator[t
     """Name, caption, panels, titles of rows and titles of columns of each figure.
 
     Raises:
-        ValueError: there is no such layer or picture.
+        ValueError: there is no such layer or image.
     """
     num_images = min(map(len, seen.values()))
-    if not 0 <= args.picture < num_images:
-        raise ValueError(f'--picture must be 0 to {num_images - 1}, got {args.picture}')
+    if not 0 <= args.image < num_images:
+        raise ValueError(f'--image must be 0 to {num_images - 1}, got {args.image}')
     kinds = ['clean', 'corrupted'][: 2 if name_corruption(args) else 1]
     scale = f'Corrupted: {describe(args)}. {SCALE}' if name_corruption(args) else SCALE
     num_layers = min(len(model[0].maps) for model in seen.values())
     layers = pick(num_layers, args.layers)
     (layer,) = pick(num_layers, [num_layers if args.layer is None else args.layer])
-    one = {name: model[args.picture] for name, model in seen.items()}
+    one = {name: model[args.image] for name, model in seen.items()}
     row_titles = [f'{name}\n{kind}' for name in seen for kind in kinds]
-    of = f'Test picture {args.picture + 1} of {num_images}'
+    of = f'Test image {args.image + 1} of {num_images}'
 
     def heat(model: Seen, layer: int, kind: int, head: int | None = None) -> HeatMap:
         maps = model.maps[layer][kind]
@@ -128,12 +132,12 @@ def figures(seen: dict[str, list[Seen]], args: argparse.Namespace) -> Iterator[t
 
     rows = []
     for index in range(num_images):
-        row: list[Panel] = [Picture(picture) for picture in next(iter(seen.values()))[index].pictures]
+        row: list[Panel] = [Image(image) for image in next(iter(seen.values()))[index].images]
         row += [heat(model[index], layer, kind) for model in seen.values() for kind in range(len(kinds))]
         rows.append(row)
     titles = [*kinds, *(f'{name}\n{kind}' for name in seen for kind in kinds)]
-    caption = f'Attention maps of layer {layer + 1}, mean over heads, of {num_images} test pictures. {scale}'
-    yield 'maps_by_picture', caption, rows, [f'picture {index + 1}' for index in range(num_images)], titles
+    caption = f'Attention maps of layer {layer + 1}, mean over heads, of {num_images} test images. {scale}'
+    yield 'maps_by_picture', caption, rows, [f'image {index + 1}' for index in range(num_images)], titles
 
     rows = [[heat(model, layer, kind) for layer in layers] for model in one.values() for kind in range(len(kinds))]
     caption = f'{of}: attention maps of layers, mean over heads. {scale}'
@@ -147,14 +151,14 @@ def figures(seen: dict[str, list[Seen]], args: argparse.Namespace) -> Iterator[t
     mark = (args.token[1], args.token[0])
     rows = [
         [
-            Picture(model.pictures[kind], mark),
-            *(OverPicture(model.pictures[kind], mark, model.token[layer][kind].mean(0)) for layer in layers),
+            Image(model.images[kind], mark),
+            *(OverImage(model.images[kind], mark, model.token[layer][kind].mean(0)) for layer in layers),
         ]
         for model in one.values()
         for kind in range(len(kinds))
     ]
     caption = f'{of}: what the token at the cross attends to, by layer, mean over heads. {scale}'
-    yield 'token_over_picture', caption, rows, row_titles, ['picture', *(f'layer {layer + 1}' for layer in layers)]
+    yield 'token_over_picture', caption, rows, row_titles, ['image', *(f'layer {layer + 1}' for layer in layers)]
 
 
 def main(argv: list[str] | None = None) -> None:

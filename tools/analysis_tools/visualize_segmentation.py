@@ -1,10 +1,10 @@
-"""Picture, ground truth and predictions of several models side by side, with boxes around their differences.
+"""Image, ground truth and predictions of several models side by side, with boxes around their differences.
 
 python tools/analysis_tools/visualize_segmentation.py --model baseline CONFIG CHECKPOINT \\
     --model 'TAP + ADL' CONFIG CHECKPOINT --corruption snow --severity 3 --out work_dirs/attention
 python tools/analysis_tools/visualize_segmentation.py --model ... --acdc data/acdc --conditions night
 
-Writes segmentation as PNG, SVG and CSV. The pictures are not chosen for what they show: they are spread evenly over the
+Writes segmentation as PNG, SVG and CSV. The images are not chosen for what they show: they are spread evenly over the
 test set.
 """
 
@@ -29,7 +29,7 @@ from mmrobust.visualization.segmentation_differences import Scene, segmentation_
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Show predictions of several segmentation models side by side.')
     add_arguments(parser, num_images=4)
-    parser.add_argument('--acdc', metavar='DIR', help='pictures of real bad weather instead of corrupted ones')
+    parser.add_argument('--acdc', metavar='DIR', help='images of real bad weather instead of corrupted ones')
     parser.add_argument(
         '--conditions', nargs='+', choices=CONDITIONS, default=CONDITIONS, help='of ACDC (default: all)'
     )
@@ -39,7 +39,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def test_set(model: SegmentationModel, args: argparse.Namespace) -> dict:
-    """Config of the clean pictures that go through the model's own pipeline."""
+    """Config of the clean images that go through the model's own pipeline."""
     dataset = model.config.test_dataloader.dataset
     if args.acdc:
         parts = dict(split='val', conditions=list(args.conditions), pipeline=dataset.pipeline)
@@ -48,7 +48,7 @@ def test_set(model: SegmentationModel, args: argparse.Namespace) -> dict:
 
 
 def corrupted(dataset: dict, args: argparse.Namespace) -> dict:
-    """The same config, of pictures with ``--corruption``."""
+    """The same config, of images with ``--corruption``."""
     if args.acdc or name_corruption(args) is None:
         return dataset
     how = dict(corruption=args.corruption, severity=args.severity)
@@ -56,23 +56,23 @@ def corrupted(dataset: dict, args: argparse.Namespace) -> dict:
 
 
 def predict(model: SegmentationModel, args: argparse.Namespace) -> tuple[LabelMapImages, list, list[np.ndarray]]:
-    """The pictures, what the model predicts of them, and what they look like, RGB.
+    """The images, what the model predicts of them, and what they look like, RGB.
 
     Raises:
         ValueError: they have no labels.
     """
-    pictures = LabelMapImages(test_set(model, args), model.scope, args.num_images)
-    predictions = list(model.predict(corrupted(pictures.dataset, args)))
+    maps = LabelMapImages(test_set(model, args), model.scope, args.num_images)
+    predictions = list(model.predict(corrupted(maps.dataset, args)))
     if any(prediction.label is None for prediction in predictions):
-        raise ValueError('the pictures must have labels, to tell right from wrong')
-    steps = pictures.dataset['pipeline']
-    loading = {**pictures.dataset, 'pipeline': steps[: position_of_loading(steps) + 1]}
+        raise ValueError('the images must have labels, to tell right from wrong')
+    steps = maps.dataset['pipeline']
+    loading = {**maps.dataset, 'pipeline': steps[: position_of_loading(steps) + 1]}
     loaded = model.build_dataset(corrupted(loading, args))
-    return pictures, predictions, [loaded[index]['img'][..., ::-1] for index in range(len(predictions))]
+    return maps, predictions, [loaded[index]['img'][..., ::-1] for index in range(len(predictions))]
 
 
 def weather(args: argparse.Namespace) -> str:
-    """What the pictures have gone through, in words."""
+    """What the images have gone through, in words."""
     if args.acdc:
         return f'ACDC in {", ".join(args.conditions)}'
     return describe(args) if name_corruption(args) else 'clean'
@@ -85,32 +85,30 @@ def main(argv: list[str] | None = None) -> None:
         for name, (config, checkpoint) in named(args.model).items():
             model = SegmentationModel(cli.load_config(config, args.cfg_options), checkpoint, which_device(args), 0)
             seen[name] = predict(model, args)
-        pictures, _, loaded = next(iter(seen.values()))
+        maps, _, loaded = next(iter(seen.values()))
         scenes = []
-        for index, picture in enumerate(loaded):
+        for index, image in enumerate(loaded):
             of_models = {name: predictions[index] for name, (_, predictions, _) in seen.items()}
             truth = next(iter(of_models.values())).label
             classes = {name: prediction.classes for name, prediction in of_models.items()}
             scores = {
-                name: mean_iou(confusion_matrix(truth, found, len(pictures.class_names), pictures.ignore_index))
+                name: mean_iou(confusion_matrix(truth, found, len(maps.class_names), maps.ignore_index))
                 for name, found in classes.items()
             }
-            scenes.append(Scene(picture, truth, classes, scores))
-        figure, boxes = segmentation_figure(
-            scenes, pictures.palette, pictures.class_names, pictures.ignore_index, args.boxes
-        )
+            scenes.append(Scene(image, truth, classes, scores))
+        figure, boxes = segmentation_figure(scenes, maps.palette, maps.class_names, maps.ignore_index, args.boxes)
         caption = (
-            f'{len(scenes)} test pictures, {weather(args)}, spread evenly over the test set. '
+            f'{len(scenes)} test images, {weather(args)}, spread evenly over the test set. '
             f'Boxes: the {args.boxes} largest areas where a model is right and {next(iter(seen))} wrong (solid), and '
-            'where it is the other way round (dashed). mIoU of a picture is over its own classes; black is no class.'
+            'where it is the other way round (dashed). mIoU of an image is over its own classes; black is no class.'
         )
         rows = [
-            (pictures.names[index], name, scene.scores[name], *box)
+            (maps.names[index], name, scene.scores[name], *box)
             for index, scene in enumerate(scenes)
             for name in seen
             for box in boxes[index].get(name) or [('',) * 6]
         ]
-        header = ('picture', 'model', 'mIoU', 'top', 'left', 'bottom', 'right', 'pixels', 'better')
+        header = ('image', 'model', 'mIoU', 'top', 'left', 'bottom', 'right', 'pixels', 'better')
         print(write_figure(figure, Path(args.out, 'segmentation'), caption, header, rows))
 
 

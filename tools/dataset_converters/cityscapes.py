@@ -52,7 +52,7 @@ def convert_file(source: Path, target: Path) -> None:
     """Convert one file; a process that is killed leaves no half of it.
 
     Raises:
-        ValueError: The file is no picture of label ids.
+        ValueError: The file is no image of label ids.
     """
     label = cv2.imread(str(source), cv2.IMREAD_UNCHANGED)
     if label is None or label.ndim != 2 or label.dtype != np.uint8:

@@ -2,7 +2,7 @@
 
     python tools/dataset_converters/cityscapes_c.py data/cityscapes data/cityscapes_c --preset kamann
 
-One file per corruption, severity and picture: OUT/fog/3/leftImg8bit/val/<city>/<name>.png. Files that are there already
+One file per corruption, severity and image: OUT/fog/3/leftImg8bit/val/<city>/<name>.png. Files that are there already
 are left alone, so the command can be interrupted and repeated, and several of them can write to one folder.
 """
 
@@ -19,7 +19,7 @@ from mmengine import fileio
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmrobust.corruptions import PROFILES
-from mmrobust.datasets.corrupted_copy import start_copy, target_of, write_pictures
+from mmrobust.datasets.corrupted_copy import start_copy, target_of, write_images
 from mmrobust.datasets.transforms import Corrupt, LoadImageFromFile
 from mmrobust.evaluation.benchmarks.presets import PRESETS, select_cells
 
@@ -30,7 +30,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('data_root', help='data_root of the config: the folder with leftImg8bit in it')
     parser.add_argument('out', help='folder to write')
-    parser.add_argument('--pictures', default='leftImg8bit/val', help='folder below data_root (default: %(default)s)')
+    parser.add_argument(
+        '--images', '--pictures', default='leftImg8bit/val', help='folder below data_root (default: %(default)s)'
+    )
     parser.add_argument('--suffix', default='_leftImg8bit.png', help='end of their names (default: %(default)s)')
     parser.add_argument('--preset', choices=PRESETS, default='kamann', help='which cells (default: %(default)s)')
     parser.add_argument('--corruptions', nargs='+', metavar='NAME', help="these instead of the preset's")
@@ -43,27 +45,27 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def find_pictures(args: argparse.Namespace) -> list[str]:
-    """Paths of the clean pictures, found as the datasets of MMSegmentation find them.
+def find_images(args: argparse.Namespace) -> list[str]:
+    """Paths of the clean images, found as the datasets of MMSegmentation find them.
 
     Raises:
         FileNotFoundError: there are none.
         ValueError: the copies would be written among them.
     """
-    folder = Path(args.data_root, args.pictures)
+    folder = Path(args.data_root, args.images)
     if Path(args.out).resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f'OUT must lie outside the folder of the clean pictures, {folder}, got {args.out}')
+        raise ValueError(f'OUT must lie outside the folder of the clean images, {folder}, got {args.out}')
     names = (
         fileio.list_dir_or_file(folder, list_dir=False, suffix=args.suffix, recursive=True) if folder.is_dir() else ()
     )
-    pictures = sorted(str(folder / name) for name in names)
-    if not pictures:
-        raise FileNotFoundError(f'There is no picture {folder.resolve()}/**/*{args.suffix}.')
-    return pictures
+    images = sorted(str(folder / name) for name in names)
+    if not images:
+        raise FileNotFoundError(f'There is no image {folder.resolve()}/**/*{args.suffix}.')
+    return images
 
 
 def announce(out: str, num_todo: int, num_files: int, example: str) -> None:
-    """Say how much is to be done, taking every picture to be as large as this one."""
+    """Say how much is to be done, taking every image to be as large as this one."""
     raw = num_todo * LoadImageFromFile()({'img_path': example})['img'].nbytes
     # Over the cells of `kamann` a photograph's PNG takes half of its raw size, and gaussian noise nearly all of it.
     print(
@@ -82,7 +84,7 @@ def write_all(out: str, jobs: list[tuple[Corrupt, str]], num_workers: int) -> No
         def written(corrupt: Corrupt) -> None:
             progress.update(task, advance=1, description=f'{corrupt.corruption} {corrupt.severity}', refresh=True)
 
-        write_pictures(out, jobs, num_workers, written)
+        write_images(out, jobs, num_workers, written)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -91,16 +93,16 @@ def main(argv: list[str] | None = None) -> None:
         if args.num_workers < 0:
             raise ValueError(f'--num-workers must be 0 or more, got {args.num_workers}')
         cells = select_cells(args.preset, args.corruptions, args.severities)
-        pictures = find_pictures(args)
+        images = find_images(args)
         start_copy(args.out, args.seed, args.profile)
         # cell by cell, so that the first ones can be used while the others are written
         jobs = [
-            (Corrupt(cell.name, cell.severity, args.data_root, args.seed, args.profile), picture)
+            (Corrupt(cell.name, cell.severity, args.data_root, args.seed, args.profile), image)
             for cell in cells
-            for picture in pictures
+            for image in images
         ]
         todo = [job for job in jobs if not Path(target_of(args.out, *job)).exists()]
-        announce(args.out, len(todo), len(jobs), pictures[0])
+        announce(args.out, len(todo), len(jobs), images[0])
         try:
             write_all(args.out, todo, args.num_workers)
         except KeyboardInterrupt:

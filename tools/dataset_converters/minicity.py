@@ -2,7 +2,7 @@
 
 python tools/dataset_converters/minicity.py                       # data/minicity, 512 x 256
 python tools/dataset_converters/minicity.py --size 256 128 --num-train 64 --num-val 16 --num-acdc 8
-python tools/dataset_converters/minicity.py --preview minicity.png   # and one picture to look at
+python tools/dataset_converters/minicity.py --preview minicity.png   # and one image to look at
 """
 
 import argparse
@@ -25,11 +25,11 @@ def parse_args() -> argparse.Namespace:
         '--num-acdc', type=int, default=default.num_acdc, help='streets of each split drawn in all four conditions too'
     )
     parser.add_argument(
-        '--size', type=int, nargs=2, default=default.size, metavar=('WIDTH', 'HEIGHT'), help='picture size in pixels'
+        '--size', type=int, nargs=2, default=default.size, metavar=('WIDTH', 'HEIGHT'), help='image size in pixels'
     )
     parser.add_argument('--seed', type=int, default=default.seed, help='another seed gives other streets')
     parser.add_argument('--overwrite', action='store_true', help='replace a MiniCity written with other parameters')
-    parser.add_argument('--preview', metavar='FILE.png', help='also write an overview picture')
+    parser.add_argument('--preview', metavar='FILE.png', help='also write an overview image')
     return parser.parse_args()
 
 
@@ -47,7 +47,7 @@ def main() -> None:
         preview.parent.mkdir(parents=True, exist_ok=True)
         with cli.one_sentence():
             if not cv2.imwrite(str(preview), overview(params.seed, params.size)[..., ::-1]):
-                raise ValueError(f'--preview must name a picture file such as FILE.png, got {args.preview!r}')
+                raise ValueError(f'--preview must name an image file such as FILE.png, got {args.preview!r}')
         print(f'  overview:          {preview}')
 
 

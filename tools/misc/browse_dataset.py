@@ -1,4 +1,4 @@
-"""Draw what the model is trained on: pictures after the training pipeline, with their labels over them.
+"""Draw what the model is trained on: images after the training pipeline, with their labels over them.
 
 python tools/misc/browse_dataset.py configs/fan_tap_adl_cityscapes.py --output-dir work_dirs/browse --number 8
 """
@@ -16,12 +16,12 @@ from mmseg.visualization import SegLocalVisualizer
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Draw pictures of a segmentation dataset with their labels.')
+    parser = argparse.ArgumentParser(description='Draw images of a segmentation dataset with their labels.')
     parser.add_argument('config', help='config file')
-    parser.add_argument('--output-dir', metavar='DIR', help='write the drawn pictures to this folder')
+    parser.add_argument('--output-dir', metavar='DIR', help='write the drawn images to this folder')
     parser.add_argument('--show', action='store_true', help='show them in a window')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds between two windows (default: 2)')
-    parser.add_argument('--number', type=int, help='how many pictures (default: all)')
+    parser.add_argument('--number', type=int, help='how many images (default: all)')
     parser.add_argument('--split', choices=['train', 'val', 'test'], default='train', help='default: train')
     parser.add_argument('--opacity', type=float, default=0.5, help='opacity of the labels, 0 to 1 (default: 0.5)')
     cli.add_cfg_options(parser)

@@ -1,4 +1,4 @@
-"""Cityscapes at full size: 1024 x 1024 crops to train, whole pictures to test."""
+"""Cityscapes at full size: 1024 x 1024 crops to train, whole images to test."""
 
 dataset_type = 'mmrobust.CityscapesDataset'
 data_root = 'data/cityscapes/'

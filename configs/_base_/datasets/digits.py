@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits at 128 x 128 pixels: 1442 pictures to train, 355 to test, 10 classes."""
+"""scikit-learn's handwritten digits at 128 x 128 pixels: 1442 images to train, 355 to test, 10 classes."""
 
 data_root = 'data/digits/'
 size = 128  # 8 x 8 tokens of 16 x 16 pixels

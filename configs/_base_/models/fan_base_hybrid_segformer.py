@@ -11,7 +11,7 @@ model = dict(
         pad_val=0,
         seg_pad_val=255,
         size=(1024, 1024),  # (height, width)
-        test_cfg=dict(size_divisor=16),  # so that pictures of any size can be predicted
+        test_cfg=dict(size_divisor=16),  # so that images of any size can be predicted
     ),
     backbone=dict(
         type='mmrobust.FAN',

@@ -1,4 +1,4 @@
-"""A classifier of 1000 classes without its backbone: mixed pictures (mixup, CutMix), smoothed labels."""
+"""A classifier of 1000 classes without its backbone: mixed images (mixup, CutMix), smoothed labels."""
 
 model = dict(
     type='mmrobust.RobustImageClassifier',

@@ -1,4 +1,4 @@
-"""The paper's ImageNet schedule: AdamW at 2e-3 for 2048 pictures, warm-up, 300 epochs of cosine.
+"""The paper's ImageNet schedule: AdamW at 2e-3 for 2048 images, warm-up, 300 epochs of cosine.
 
 Ten more epochs at the lowest rate follow, as in the released commands. Norms, biases and all other vectors have no
 weight decay, and neither has the class token.
@@ -22,5 +22,5 @@ param_scheduler = [
 train_cfg = dict(by_epoch=True, max_epochs=310, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
-# lr belongs to 2048 pictures a step; --auto-scale-lr counts processes times batch_size, not accumulative_counts
+# lr belongs to 2048 images a step; --auto-scale-lr counts processes times batch_size, not accumulative_counts
 auto_scale_lr = dict(enable=False, base_batch_size=2048)

@@ -1,7 +1,7 @@
 """A pinhole camera above a flat ground, and the sun.
 
 World coordinates are metres: x to the right, y up from the ground, z forward. The camera stands at (0, eye, 0). A small
-pitch is modelled as a shifted horizon, so that upright edges stay upright in the picture, as with a shift lens.
+pitch is modelled as a shifted horizon, so that upright edges stay upright in the image, as with a shift lens.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ NEAR = 0.8
 
 @dataclass(frozen=True)
 class Camera:
-    """Projection of the world onto a picture of ``width`` x ``height`` pixels.
+    """Projection of the world onto an image of ``width`` x ``height`` pixels.
 
     ``focal``, ``horizon`` (row) and ``centre`` (column) are pixels, ``eye`` is metres.
     """

@@ -1,9 +1,9 @@
-"""The canvas: picture, label, light and depth are drawn together, by the same masks.
+"""The canvas: image, label, light and depth are drawn together, by the same masks.
 
 A scene is not painted in its final colours. The canvas holds what is seen (``albedo``), what it is (``label``), how the
-light can reach it (``light``) and how far it is (``depth``); `weather` turns that into a picture. So the clear, foggy,
-dark, wet and snowy pictures of a street agree in every pixel of their label. All is drawn ``SUPERSAMPLING`` times
-larger with hard masks; averaging afterwards smooths the edges of the picture, the label stays hard.
+light can reach it (``light``) and how far it is (``depth``); `weather` turns that into an image. So the clear, foggy,
+dark, wet and snowy images of a street agree in every pixel of their label. All is drawn ``SUPERSAMPLING`` times
+larger with hard masks; averaging afterwards smooths the edges of the image, the label stays hard.
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ class Canvas:
             cv2.fillPoly(self.light, points, [float(v) for v in light], shift=_SHIFT)
 
     def window(self, corners: np.ndarray) -> tuple[slice, slice] | None:
-        """Rows and columns around pixel corners (N, 2), or None when they lie outside the picture."""
+        """Rows and columns around pixel corners (N, 2), or None when they lie outside the image."""
         left, top = np.floor(corners.min(0)).astype(int)
         right, bottom = np.ceil(corners.max(0)).astype(int) + 1
         left, top = max(left, 0), max(top, 0)
@@ -87,7 +87,7 @@ class Canvas:
             self._slant(corners, normal, points[0])
 
     def _slant(self, corners: np.ndarray, normal: np.ndarray, point: np.ndarray) -> None:
-        """Write the true depth of a plane inside a polygon: 1 / z is linear in the picture."""
+        """Write the true depth of a plane inside a polygon: 1 / z is linear in the image."""
         window = self.window(corners)
         if window is None:
             return
@@ -159,7 +159,7 @@ class Canvas:
     def sprite(
         self, albedo: np.ndarray, light: np.ndarray, mask: np.ndarray, box: Sequence[float], label: int, depth: float
     ) -> None:
-        """Paste a flat picture, upright and facing the camera.
+        """Paste a flat image, upright and facing the camera.
 
         Args:
             albedo: (h, w, 3) uint8 RGB.

@@ -39,7 +39,7 @@ BORDER_STEP = 6.0  # long borders are drawn in pieces, so that things between th
 
 
 def draw_scene(street: Street, width: int, height: int) -> Canvas:
-    """Draw a street for a picture of ``width`` x ``height`` pixels; the canvas is ``SUPERSAMPLING`` times larger."""
+    """Draw a street for an image of ``width`` x ``height`` pixels; the canvas is ``SUPERSAMPLING`` times larger."""
     width, height = width * SUPERSAMPLING, height * SUPERSAMPLING
     camera = Camera(width, height, street.focal * width, street.pitch * height, width / 2, street.eye)
     canvas = Canvas(camera, street.sun)

@@ -1,4 +1,4 @@
-"""From a canvas to a picture: five kinds of weather and light over the same street.
+"""From a canvas to an image: five kinds of weather and light over the same street.
 
 All sums of light are done on linear intensities and encoded for the screen at the end.
 """
@@ -28,7 +28,7 @@ _SKYLIGHT = np.array([0.34, 0.4, 0.5], np.float32)
 
 
 def render(canvas: Canvas, street: Street, condition: str = 'clear') -> np.ndarray:
-    """The picture of a drawn street.
+    """The image of a drawn street.
 
     Args:
         canvas: the drawn scene.
@@ -49,12 +49,12 @@ def render(canvas: Canvas, street: Street, condition: str = 'clear') -> np.ndarr
 
 
 def label_map(canvas: Canvas) -> np.ndarray:
-    """(height, width) uint8 train ids at picture size."""
+    """(height, width) uint8 train ids at image size."""
     return np.ascontiguousarray(canvas.label[1::SUPERSAMPLING, 1::SUPERSAMPLING])
 
 
 class _View:
-    """A canvas at picture size, in linear light."""
+    """A canvas at image size, in linear light."""
 
     def __init__(self, canvas: Canvas, street: Street, rng: np.random.Generator) -> None:
         self.canvas, self.street, self.rng = canvas, street, rng
@@ -69,9 +69,9 @@ class _View:
         self.albedo = cv2.LUT(canvas.albedo, _LINEAR)
         self.sky = canvas.label == TRAIN_ID['sky']
 
-    def small(self, picture: np.ndarray) -> np.ndarray:
-        """Average a map of canvas size down to picture size."""
-        return cv2.resize(picture, self.size, interpolation=cv2.INTER_AREA)
+    def small(self, image: np.ndarray) -> np.ndarray:
+        """Average a map of canvas size down to image size."""
+        return cv2.resize(image, self.size, interpolation=cv2.INTER_AREA)
 
     def lit(self, sun: np.ndarray, sky: np.ndarray, albedo: np.ndarray | None = None) -> np.ndarray:
         """Reflected light, canvas size, under a sun and a sky of these linear colours; the sky keeps its own."""
@@ -92,7 +92,7 @@ class _View:
         return emitted
 
     def noise(self, scale: float, seed: int = 2, octaves: int = 5) -> np.ndarray:
-        """Smooth noise of picture size, mean 0, deviation 1."""
+        """Smooth noise of image size, mean 0, deviation 1."""
         return patch(tile(seed, 4, octaves), self.size[1], self.size[0], scale, self.rng)
 
 
@@ -106,25 +106,25 @@ def _expose(linear: np.ndarray, knee: float = 0.75) -> np.ndarray:
     return np.minimum(linear, knee) + (1 - knee) * (1 - np.exp(-over / (1 - knee)))
 
 
-def _bloom(picture: np.ndarray, glow: np.ndarray, width: int, strength: float) -> np.ndarray:
+def _bloom(image: np.ndarray, glow: np.ndarray, width: int, strength: float) -> np.ndarray:
     """Light scattered in the lens around lamps."""
     for radius, share in ((0.004, 0.5), (0.018, 0.35), (0.05, 0.15)):
-        picture = picture + strength * share * cv2.GaussianBlur(glow, (0, 0), max(0.8, radius * width))
-    return picture
+        image = image + strength * share * cv2.GaussianBlur(glow, (0, 0), max(0.8, radius * width))
+    return image
 
 
-def _haze(picture: np.ndarray, depth: np.ndarray, density: np.ndarray | float, airlight: np.ndarray) -> np.ndarray:
+def _haze(image: np.ndarray, depth: np.ndarray, density: np.ndarray | float, airlight: np.ndarray) -> np.ndarray:
     """Koschmieder's law: I = J t + A (1 - t) with t = exp(-density * depth)."""
     through = np.exp(-density * depth)[..., None]
-    return picture * through + airlight * (1 - through)
+    return image * through + airlight * (1 - through)
 
 
 def _clear(view: _View) -> np.ndarray:
-    picture = view.small(view.lit(_SUN, _SKYLIGHT) + view.lamps(_BY_DAY))
+    image = view.small(view.lit(_SUN, _SKYLIGHT) + view.lamps(_BY_DAY))
     solid = view.label != TRAIN_ID['sky']
-    hazy = _haze(picture, np.minimum(view.depth, 500), 0.0012, np.array([0.6, 0.66, 0.72], np.float32))
-    np.copyto(picture, hazy, where=solid[..., None])
-    return _encode(_expose(picture) + view.rng.normal(0, 0.002, picture.shape).astype(np.float32))
+    hazy = _haze(image, np.minimum(view.depth, 500), 0.0012, np.array([0.6, 0.66, 0.72], np.float32))
+    np.copyto(image, hazy, where=solid[..., None])
+    return _encode(_expose(image) + view.rng.normal(0, 0.002, image.shape).astype(np.float32))
 
 
 def _overcast_sky(view: _View, brightness: float, contrast: float) -> np.ndarray:
@@ -134,9 +134,9 @@ def _overcast_sky(view: _View, brightness: float, contrast: float) -> np.ndarray
     return (clouds * rows)[..., None] * np.array([0.97, 1.0, 1.03], np.float32)
 
 
-def _with_sky(view: _View, picture: np.ndarray, sky: np.ndarray) -> np.ndarray:
+def _with_sky(view: _View, image: np.ndarray, sky: np.ndarray) -> np.ndarray:
     share = view.small(view.sky.astype(np.float32))[..., None]
-    return picture * (1 - share) + sky * share
+    return image * (1 - share) + sky * share
 
 
 def _unlit_sky(view: _View, linear: np.ndarray) -> np.ndarray:
@@ -148,15 +148,15 @@ def _fog(view: _View) -> np.ndarray:
     rng = view.rng
     air = rng.uniform(0.5, 0.68) * np.array([0.98, 1.0, 1.01], np.float32)
     grey = np.full(3, 0.78, np.float32)
-    picture = _unlit_sky(view, view.lit(0.06 * _SUN, grey) + view.lamps(_BY_DAY * 3))
-    picture = _with_sky(view, picture, np.broadcast_to(air, picture.shape))
+    image = _unlit_sky(view, view.lit(0.06 * _SUN, grey) + view.lamps(_BY_DAY * 3))
+    image = _with_sky(view, image, np.broadcast_to(air, image.shape))
     density = 3 / rng.uniform(55, 150) * (1 + 0.12 * view.noise(0.35))
-    picture = _haze(picture, view.depth, np.maximum(density, 0.005), air)
-    return _encode(_expose(picture, 0.85) + rng.normal(0, 0.004, picture.shape).astype(np.float32))
+    image = _haze(image, view.depth, np.maximum(density, 0.005), air)
+    return _encode(_expose(image, 0.85) + rng.normal(0, 0.004, image.shape).astype(np.float32))
 
 
 def _world(view: _View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """World x, y, z of every pixel at picture size."""
+    """World x, y, z of every pixel at image size."""
     camera = view.camera
     columns = np.arange(view.size[0], dtype=np.float32)[None] + 0.5
     rows = np.arange(view.size[1], dtype=np.float32)[:, None] + 0.5
@@ -187,20 +187,20 @@ def _night(view: _View) -> np.ndarray:
     surface = view.albedo.copy()
     surface[view.sky] = 0
     emitted = view.lamps()
-    picture = view.small(surface) * light * (0.4 + 0.6 * sky_open)
+    image = view.small(surface) * light * (0.4 + 0.6 * sky_open)
     rows = np.linspace(0.25, 1.3, view.size[1], dtype=np.float32)[:, None, None]
     dome = np.array([0.010, 0.011, 0.019], np.float32) * rows * (1 + 0.2 * view.noise(0.5)[..., None])
-    picture = _with_sky(view, picture, dome)
+    image = _with_sky(view, image, dome)
     glow = view.small(emitted)
-    picture = _bloom(picture + 0.8 * glow, glow, view.size[0], 0.9)
+    image = _bloom(image + 0.8 * glow, glow, view.size[0], 0.9)
     gain = rng.uniform(0.55, 1.05)
-    picture = _expose(gain * picture, 0.6)
-    electrons = np.maximum(picture, 0) * 900 + 6
-    picture = picture + rng.normal(0, 1, picture.shape).astype(np.float32) * np.sqrt(electrons) / 900
-    return _encode(picture)
+    image = _expose(gain * image, 0.6)
+    electrons = np.maximum(image, 0) * 900 + 6
+    image = image + rng.normal(0, 1, image.shape).astype(np.float32) * np.sqrt(electrons) / 900
+    return _encode(image)
 
 
-def _mirrored(view: _View, picture: np.ndarray) -> np.ndarray:
+def _mirrored(view: _View, image: np.ndarray) -> np.ndarray:
     """What a mirror lying on the ground would show: every upright pixel falls below its foot."""
     height, width = view.depth.shape
     upright = ~np.isin(view.label, [TRAIN_ID[name] for name in ('road', 'sidewalk', 'terrain')]) & (view.depth > 2)
@@ -212,7 +212,7 @@ def _mirrored(view: _View, picture: np.ndarray) -> np.ndarray:
     order = np.argsort(-depth, kind='stable')  # nearer things are written last
     rows, columns, target = rows[order], columns[order], target[order]
     seen = np.zeros((height, width, 4), np.float32)
-    seen[target, columns, :3] = picture[rows, columns]
+    seen[target, columns, :3] = image[rows, columns]
     seen[target, columns, 3] = 1
     seen = cv2.GaussianBlur(seen, (0, 0), sigmaX=max(0.6, width / 400), sigmaY=max(1.0, height / 36))
     return seen[..., :3] / np.maximum(seen[..., 3:], 0.05)
@@ -225,26 +225,26 @@ def _rain(view: _View) -> np.ndarray:
     wet[ground] *= 0.52
     dim = rng.uniform(0.3, 0.48)
     linear = view.lit(0.02 * _SUN, dim * np.array([0.95, 1.0, 1.06], np.float32), wet)
-    picture = _unlit_sky(
+    image = _unlit_sky(
         view, linear + view.lamps(np.maximum(_BY_DAY * 3, [0, 0.3, 0.3, 0.5, 0.6, 0.5, 0, 0.8, 0.8, 0.8]))
     )
     sky = _overcast_sky(view, dim * 0.85, 0.16)
-    picture = _with_sky(view, picture, sky)
+    image = _with_sky(view, image, sky)
     glow = view.small(view.lamps(np.array([0, 0.3, 0.2, 0.6, 0.5, 0.4, 0, 0.6, 0.6, 0.6])))
-    picture = _bloom(picture, glow, view.size[0], 0.4)
+    image = _bloom(image, glow, view.size[0], 0.4)
     puddle = np.clip(0.55 + 0.35 * view.noise(0.9), 0.12, 1)
     grazing = np.clip(0.16 + 0.5 * np.minimum(view.depth, 60) / 60, 0, 0.66)
     asphalt = (view.label == TRAIN_ID['road']) | (view.label == TRAIN_ID['sidewalk'])
     share = cv2.GaussianBlur((asphalt * puddle * grazing).astype(np.float32), (0, 0), 0.7)[..., None]
-    picture = picture * (1 - share * 0.75) + _mirrored(view, picture) * share
-    picture = _haze(picture, np.minimum(view.depth, 300), 0.008, sky.mean((0, 1)))
-    picture = _streaks(picture, rng, dim)
-    picture = _droplets(picture, rng)
-    return _encode(_expose(picture, 0.85) + rng.normal(0, 0.004, picture.shape).astype(np.float32))
+    image = image * (1 - share * 0.75) + _mirrored(view, image) * share
+    image = _haze(image, np.minimum(view.depth, 300), 0.008, sky.mean((0, 1)))
+    image = _streaks(image, rng, dim)
+    image = _droplets(image, rng)
+    return _encode(_expose(image, 0.85) + rng.normal(0, 0.004, image.shape).astype(np.float32))
 
 
-def _streaks(picture: np.ndarray, rng: np.random.Generator, brightness: float) -> np.ndarray:
-    height, width = picture.shape[:2]
+def _streaks(image: np.ndarray, rng: np.random.Generator, brightness: float) -> np.ndarray:
+    height, width = image.shape[:2]
     drops = np.zeros((height, width), np.float32)
     slant = rng.uniform(-0.2, 0.2)
     for _ in range(int(width * height / 420)):
@@ -253,13 +253,13 @@ def _streaks(picture: np.ndarray, rng: np.random.Generator, brightness: float) -
         start, stop = (round(x), round(y)), (round(x + slant * length), round(y + length))
         cv2.line(drops, start, stop, float(rng.uniform(0.15, 0.5)), 1)
     drops = cv2.GaussianBlur(drops, (0, 0), 0.6)[..., None]
-    return picture + drops * (0.5 * brightness + 0.1)
+    return image + drops * (0.5 * brightness + 0.1)
 
 
-def _droplets(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _droplets(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Drops on the lens: each shows a blurred, upside-down piece of the scene."""
-    height, width = picture.shape[:2]
-    blurred = cv2.GaussianBlur(picture, (0, 0), width / 80)[::-1]
+    height, width = image.shape[:2]
+    blurred = cv2.GaussianBlur(image, (0, 0), width / 80)[::-1]
     mask = np.zeros((height, width), np.float32)
     rim = np.zeros_like(mask)
     for _ in range(rng.integers(4, 16)):
@@ -268,7 +268,7 @@ def _droplets(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         cv2.ellipse(mask, middle, (radius, round(radius * rng.uniform(1, 1.5))), 0, 0, 360, 0.85, -1)
         cv2.ellipse(rim, (middle[0], middle[1] + radius // 2), (radius, radius), 0, 20, 160, 0.2, 1)
     mask = cv2.GaussianBlur(mask, (0, 0), 0.8)[..., None]
-    return picture * (1 - mask) + blurred * mask + cv2.GaussianBlur(rim, (0, 0), 0.7)[..., None]
+    return image * (1 - mask) + blurred * mask + cv2.GaussianBlur(rim, (0, 0), 0.7)[..., None]
 
 
 def _snow(view: _View) -> np.ndarray:
@@ -289,15 +289,15 @@ def _snow(view: _View) -> np.ndarray:
     albedo = view.albedo * (1 - cover) + white * cover
     dim = rng.uniform(0.66, 0.84)
     linear = view.lit(0.03 * _SUN, dim * np.array([0.97, 1.0, 1.04], np.float32), albedo)
-    picture = _unlit_sky(view, linear + view.lamps(_BY_DAY * 2))
+    image = _unlit_sky(view, linear + view.lamps(_BY_DAY * 2))
     sky = _overcast_sky(view, dim * 0.8, 0.06)
-    picture = _with_sky(view, picture, sky)
-    picture = _haze(picture, np.minimum(view.depth, 300), rng.uniform(0.006, 0.014), sky.mean((0, 1)))
-    return _encode(_expose(_flakes(picture, rng), 0.85))
+    image = _with_sky(view, image, sky)
+    image = _haze(image, np.minimum(view.depth, 300), rng.uniform(0.006, 0.014), sky.mean((0, 1)))
+    return _encode(_expose(_flakes(image, rng), 0.85))
 
 
-def _flakes(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    height, width = picture.shape[:2]
+def _flakes(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    height, width = image.shape[:2]
     wind = rng.uniform(-0.6, 0.6)
     for radius, count, blur in ((0.0016, 500, 0.5), (0.003, 110, 0.8), (0.007, 14, 2.0)):
         layer = np.zeros((height, width), np.float32)
@@ -307,5 +307,5 @@ def _flakes(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
             stop = (round(x + wind * size), round(y + size))
             cv2.line(layer, (x, y), stop, float(rng.uniform(0.5, 1.0)), max(1, round(size)))
         layer = cv2.GaussianBlur(layer, (0, 0), max(0.5, blur * width / 512))[..., None]
-        picture = picture * (1 - 0.8 * layer) + 0.92 * 0.8 * layer
-    return picture
+        image = image * (1 - 0.8 * layer) + 0.92 * 0.8 * layer
+    return image

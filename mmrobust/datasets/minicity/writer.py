@@ -39,7 +39,7 @@ class MiniCityParams:
         num_train: streets of the training split.
         num_val: streets of the validation split; none of them occurs in training.
         num_acdc: the first so many streets of each split are also drawn in fog, at night, in rain and in snow.
-        size: width and height of every picture in pixels.
+        size: width and height of every image in pixels.
         seed: another seed gives other streets.
 
     Raises:
@@ -152,8 +152,8 @@ def _write_street(root: Path, params: MiniCityParams, split: str, index: int) ->
         _save(root / f'acdc/gt/{condition}/{split}/{name}_gt_labelIds.png', to_label_ids(labels))
 
 
-def _save(path: Path, picture: np.ndarray) -> None:
+def _save(path: Path, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    done, png = cv2.imencode('.png', picture[..., ::-1] if picture.ndim == 3 else picture)
+    done, png = cv2.imencode('.png', image[..., ::-1] if image.ndim == 3 else image)
     assert done, 'OpenCV could not encode a PNG'
     path.write_bytes(png.tobytes())

@@ -2,11 +2,11 @@
 
 from mmrobust.datasets.transforms.corrupt import Corrupt
 from mmrobust.datasets.transforms.load_corrupted import LoadCorruptedImageFromFile
-from mmrobust.datasets.transforms.loading import BrokenPictureError, LoadAnnotations, LoadImageFromFile
+from mmrobust.datasets.transforms.loading import BrokenImageError, LoadAnnotations, LoadImageFromFile
 from mmrobust.datasets.transforms.random_corrupt import RandomCorrupt
 
 __all__ = [
-    'BrokenPictureError',
+    'BrokenImageError',
     'Corrupt',
     'LoadAnnotations',
     'LoadCorruptedImageFromFile',

@@ -1,4 +1,4 @@
-"""Corrupted pictures whose pixels depend on nothing but the seed, the corruption and the name of the file."""
+"""Corrupted images whose pixels depend on nothing but the seed, the corruption and the name of the file."""
 
 import os.path as osp
 
@@ -27,8 +27,8 @@ class Corrupt(BaseTransform):
         profile: ``'rgb'``, or ``'bgr'`` for what the released evaluation of FAN and TAP-FAN fed in.
 
     Raises:
-        ValueError: the corruption, severity or profile is not allowed; a picture is too small, greyscale or RGBA.
-        TypeError: the severity is not an integer, or a picture is not 8-bit.
+        ValueError: the corruption, severity or profile is not allowed; an image is too small, greyscale or RGBA.
+        TypeError: the severity is not an integer, or an image is not 8-bit.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Corrupt(BaseTransform):
         self.profile = profile
 
     def transform(self, results: dict) -> dict:
-        """Replace the picture; nothing else changes."""
+        """Replace the image; nothing else changes."""
         name = name_below(self.data_root, results['img_path'])
         rng = np.random.default_rng(derive_seed(self.seed, self.corruption, self.severity, name))
         results['img'] = corrupt_loaded(results, self.corruption, self.severity, rng, self.profile)
@@ -61,7 +61,7 @@ def name_below(data_root: str | None, path: str) -> str:
 
 
 def corrupt_loaded(results: dict, corruption: str, severity: int, rng: np.random.Generator, profile: str) -> np.ndarray:
-    """Return the loaded picture ``results['img']`` corrupted, BGR as it was; ``results`` does not change.
+    """Return the loaded image ``results['img']`` corrupted, BGR as it was; ``results`` does not change.
 
     Raises:
         ValueError, TypeError: those of :func:`mmrobust.corruptions.corrupt`, with the file's name before them.

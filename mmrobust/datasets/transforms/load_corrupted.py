@@ -1,7 +1,7 @@
-"""Loading from a copy of corrupted pictures on disk, and what such a copy looks like.
+"""Loading from a copy of corrupted images on disk, and what such a copy looks like.
 
 <corrupted_root>/corrupted.json                                            how the copy was made
-<corrupted_root>/<corruption>/<severity>/<name of the clean picture below its data_root>.png
+<corrupted_root>/<corruption>/<severity>/<name of the clean image below its data_root>.png
 """
 
 import json
@@ -23,7 +23,7 @@ FORMAT = 1  # raise it whenever files lie elsewhere or a corruption gives other 
 
 @TRANSFORMS.register_module()
 class LoadCorruptedImageFromFile(LoadImageFromFile):
-    """Load the corrupted copy of ``results['img_path']``, which keeps the path of the clean picture.
+    """Load the corrupted copy of ``results['img_path']``, which keeps the path of the clean image.
 
     The pixels are those of :class:`mmrobust.datasets.transforms.Corrupt` after :class:`LoadImageFromFile`.
 
@@ -31,16 +31,16 @@ class LoadCorruptedImageFromFile(LoadImageFromFile):
         corrupted_root: folder that ``tools/dataset_converters/cityscapes_c.py`` wrote.
         corruption: a name of ``mmrobust.corruptions.CORRUPTIONS``.
         severity: 1 to 5.
-        data_root: folder of the clean pictures, the one that was handed to the tool or a copy of it.
+        data_root: folder of the clean images, the one that was handed to the tool or a copy of it.
         seed: that the copy must have been made with.
         profile: that the copy must have been made with.
         **kwargs: as in :class:`LoadImageFromFile`; ``backend_args`` is for the copy.
 
     Raises:
-        ValueError: the corruption, severity or profile is not allowed, ``data_root`` is empty, a picture is not below
+        ValueError: the corruption, severity or profile is not allowed, ``data_root`` is empty, an image is not below
             it, or the copy was made with another seed or profile; a file is broken.
         TypeError: the severity is not an integer.
-        FileNotFoundError: there is no copy, or a picture is not in it.
+        FileNotFoundError: there is no copy, or an image is not in it.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class LoadCorruptedImageFromFile(LoadImageFromFile):
         super().__init__(**kwargs)
         check_corruption(corruption, severity, profile)
         if not data_root:
-            raise ValueError(f'a copy of corrupted pictures needs the data_root of the clean ones, got {data_root!r}')
+            raise ValueError(f'a copy of corrupted images needs the data_root of the clean ones, got {data_root!r}')
         check_manifest(corrupted_root, seed, profile, self.backend_args)
         self.corrupted_root = corrupted_root
         self.corruption = corruption
@@ -68,12 +68,12 @@ class LoadCorruptedImageFromFile(LoadImageFromFile):
     def transform(self, results: dict) -> dict | None:
         """Add img, img_shape and ori_shape (both (H, W))."""
         path = path_in_copy(self.corrupted_root, self.corruption, self.severity, self.data_root, results['img_path'])
-        # looked up first: with ignore_empty an absent file would be passed over, and another picture taken instead
+        # looked up first: with ignore_empty an absent file would be passed over, and another image taken instead
         if not fileio.exists(path, backend_args=self.backend_args):
             raise FileNotFoundError(
                 f'There is no {path}: write it with `python {TOOL} {self.data_root} {self.corrupted_root} '
                 f'--corruptions {self.corruption} --severities {self.severity} --seed {self.seed} '
-                f'--profile {self.profile}`, with the --pictures and --suffix that fit {results["img_path"]}.'
+                f'--profile {self.profile}`, with the --images and --suffix that fit {results["img_path"]}.'
             )
         loaded = super().transform({**results, 'img_path': path})
         return None if loaded is None else {**loaded, 'img_path': results['img_path']}
@@ -86,21 +86,21 @@ class LoadCorruptedImageFromFile(LoadImageFromFile):
 
 
 def path_in_copy(corrupted_root: str, corruption: str, severity: int, data_root: str, path: str) -> str:
-    """Return where the copy of the picture ``path`` lies.
+    """Return where the copy of the image ``path`` lies.
 
     A copy is a PNG: a name that does not end in ``.png`` gets it appended, so ``a.jpg`` and ``a.png`` stay two files.
 
     Raises:
-        ValueError: the picture is not below ``data_root``.
+        ValueError: the image is not below ``data_root``.
     """
     name = name_below(data_root, path)
     if f'{name}/'.startswith('../'):
-        raise ValueError(f'the picture {path} must lie below data_root {data_root} to have a corrupted copy')
+        raise ValueError(f'the image {path} must lie below data_root {data_root} to have a corrupted copy')
     return osp.join(corrupted_root, corruption, str(severity), name if name.endswith('.png') else f'{name}.png')
 
 
 def manifest(seed: int, profile: str) -> dict[str, int | str]:
-    """Return what decides the pixels of a copy, besides the clean pictures."""
+    """Return what decides the pixels of a copy, besides the clean images."""
     return {'format': FORMAT, 'seed': seed, 'profile': profile}
 
 
@@ -113,7 +113,7 @@ def check_manifest(corrupted_root: str, seed: int, profile: str, backend_args: d
     """
     path = osp.join(corrupted_root, MANIFEST)
     if not fileio.exists(path, backend_args=backend_args):
-        raise FileNotFoundError(f'There is no {path}: a copy of corrupted pictures is written by `python {TOOL}`.')
+        raise FileNotFoundError(f'There is no {path}: a copy of corrupted images is written by `python {TOOL}`.')
     try:
         found = dict(json.loads(fileio.get_text(path, backend_args=backend_args)))
     except (ValueError, TypeError, RecursionError) as error:
@@ -122,4 +122,4 @@ def check_manifest(corrupted_root: str, seed: int, profile: str, backend_args: d
     wrong = [key for key in asked if found.get(key) != asked[key]]
     if wrong:
         listed = '; '.join(f'{key} {found.get(key)!r} there, {asked[key]!r} asked for' for key in wrong)
-        raise ValueError(f'{corrupted_root} holds other corrupted pictures ({listed}): give another folder')
+        raise ValueError(f'{corrupted_root} holds other corrupted images ({listed}): give another folder')

@@ -1,4 +1,4 @@
-"""Loading that refuses broken pictures and wrong labels, because OpenCV does not."""
+"""Loading that refuses broken images and wrong labels, because OpenCV does not."""
 
 import mmcv
 import numpy as np
@@ -8,14 +8,14 @@ from mmseg.datasets.transforms import LoadAnnotations as MMSegLoadAnnotations
 
 from mmrobust.registry import TRANSFORMS
 
-__all__ = ['BrokenPictureError', 'LoadAnnotations', 'LoadImageFromFile']
+__all__ = ['BrokenImageError', 'LoadAnnotations', 'LoadImageFromFile']
 
 PNG_START, PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND\xaeB`\x82'
 JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8\xff', b'\xff\xda', b'\xff\xd9'
 
 
-class BrokenPictureError(ValueError):
-    """A file is there, but is no whole picture."""
+class BrokenImageError(ValueError):
+    """A file is there, but is no whole image."""
 
 
 @TRANSFORMS.register_module()
@@ -27,7 +27,7 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
     middle cannot be told from a whole one.
 
     Args:
-        to_float32: Whether the picture becomes float32, in the same range 0 to 255.
+        to_float32: Whether the image becomes float32, in the same range 0 to 255.
         color_type: ``'color'``, or another flag of ``mmcv.imfrombytes``, which then decides the shape.
         imdecode_backend: Decoder, see ``mmcv.imfrombytes``.
         ignore_empty: Return None, which makes the dataset take another sample, where an error would be raised. Nothing
@@ -35,7 +35,7 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
         backend_args: File backend of MMEngine; None reads local files.
 
     Raises:
-        BrokenPictureError: The file cannot be decoded completely; it is a ``ValueError``.
+        BrokenImageError: The file cannot be decoded completely; it is a ``ValueError``.
         ValueError: It cannot be decoded into 8-bit colour.
         FileNotFoundError: There is no such file.
     """
@@ -58,7 +58,7 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
             img = _decode(path, self.color_type, self.imdecode_backend, self.backend_args)
             if self.color_type.startswith('color') and (img.dtype != np.uint8 or img.shape[2:] != (3,)):
                 raise ValueError(
-                    f'The picture {path} must become (H, W, 3) uint8, but {self.imdecode_backend} gives {img.shape} '
+                    f'The image {path} must become (H, W, 3) uint8, but {self.imdecode_backend} gives {img.shape} '
                     f"{img.dtype}: use imdecode_backend='cv2'."
                 )
         except (ValueError, OSError):
@@ -74,7 +74,7 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
 class LoadAnnotations(MMSegLoadAnnotations):
     """Load ``results['seg_map_path']`` into ``results['gt_seg_map']``, (H, W) uint8, as MMSegmentation does.
 
-    The label must be as large as the picture (``results['ori_shape']``). Where the dataset gives ``num_classes`` and
+    The label must be as large as the image (``results['ori_shape']``). Where the dataset gives ``num_classes`` and
     ``ignore_index``, as ``mmrobust.CityscapesDataset`` does, every value must be a class or the ignored one.
 
     Args:
@@ -83,8 +83,8 @@ class LoadAnnotations(MMSegLoadAnnotations):
         imdecode_backend: Decoder; only ``'pillow'`` understands palettes.
 
     Raises:
-        BrokenPictureError: The file cannot be decoded completely; it is a ``ValueError``.
-        ValueError: It has another size than the picture, or wrong values.
+        BrokenImageError: The file cannot be decoded completely; it is a ``ValueError``.
+        ValueError: It has another size than the image, or wrong values.
         FileNotFoundError: There is no such file.
     """
 
@@ -93,7 +93,7 @@ class LoadAnnotations(MMSegLoadAnnotations):
         label = _decode(path, 'unchanged', self.imdecode_backend, self.backend_args).squeeze()
         shape = tuple(results.get('ori_shape', label.shape[:2]))
         if label.shape != shape:
-            raise ValueError(f'The label {path} must have the shape of its picture, {shape}, but has {label.shape}.')
+            raise ValueError(f'The label {path} must have the shape of its image, {shape}, but has {label.shape}.')
         if label.dtype not in (np.uint8, np.uint16):  # 1-bit files are bool, and floats are no labels
             label = label.astype(np.uint16)
         reduce_zero_label = self.reduce_zero_label
@@ -109,22 +109,22 @@ class LoadAnnotations(MMSegLoadAnnotations):
 
 
 def _decode(path: str, flag: str, backend: str, backend_args: dict | None) -> np.ndarray:
-    """Read and decode a whole picture file.
+    """Read and decode a whole image file.
 
     Raises:
-        BrokenPictureError: The file is truncated or cannot be decoded.
+        BrokenImageError: The file is truncated or cannot be decoded.
     """
     content = fileio.get(path, backend_args=backend_args)
     problem = _problem(content, flag, backend)
     if problem is None:
         try:
-            picture = mmcv.imfrombytes(content, flag=flag, backend=backend)
-            if picture is not None:
-                return picture
+            image = mmcv.imfrombytes(content, flag=flag, backend=backend)
+            if image is not None:
+                return image
             problem = f'{backend} cannot decode it'
         except Exception as error:  # every decoder has its own exceptions, OpenCV's spread over lines
             problem = ' '.join(str(error).split())
-    raise BrokenPictureError(f'The picture {path} ({len(content)} bytes) is broken: {problem}.')
+    raise BrokenImageError(f'The image {path} ({len(content)} bytes) is broken: {problem}.')
 
 
 def _problem(content: bytes, flag: str, backend: str) -> str | None:
@@ -141,7 +141,7 @@ def _problem(content: bytes, flag: str, backend: str) -> str | None:
 
 
 def _check_values(label: np.ndarray, num_classes: int, ignore_index: int, path: str) -> None:
-    """Look every pixel up in a table: 4 ms for 2048 x 1024, a tenth of decoding the picture.
+    """Look every pixel up in a table: 4 ms for 2048 x 1024, a tenth of decoding the image.
 
     Raises:
         ValueError: Some values are neither a class nor ignored.

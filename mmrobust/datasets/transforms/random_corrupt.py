@@ -17,7 +17,7 @@ BENCHMARK = tuple(name for group in GROUPS.values() for name in group)
 
 @TRANSFORMS.register_module()
 class RandomCorrupt(BaseTransform):
-    """Corrupt some of the pictures ``results['img']``, (H, W, 3) BGR uint8, with a random corruption and severity.
+    """Corrupt some of the images ``results['img']``, (H, W, 3) BGR uint8, with a random corruption and severity.
 
     A model that was trained on a corruption is no longer tested zero-shot on it: the published numbers of Cityscapes-C
     and ImageNet-C are of models that saw none of them. The 4 corruptions that are not in the default are those that
@@ -30,13 +30,13 @@ class RandomCorrupt(BaseTransform):
         corruptions: names of ``mmrobust.corruptions.CORRUPTIONS``, each as likely as the others; the 15 of the
             benchmark by default.
         severities: 1 to 5, each as likely as the others.
-        prob: probability that a picture is corrupted, 0 to 1.
+        prob: probability that an image is corrupted, 0 to 1.
         profile: channel order, see :class:`mmrobust.datasets.transforms.Corrupt`.
 
     Raises:
         ValueError: a corruption, a severity, the probability or the profile is not allowed, or there is nothing to
-            choose from; a picture is too small, greyscale or RGBA.
-        TypeError: corruptions or severities are no sequence, a severity is not an integer, or a picture is not 8-bit.
+            choose from; an image is too small, greyscale or RGBA.
+        TypeError: corruptions or severities are no sequence, a severity is not an integer, or an image is not 8-bit.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class RandomCorrupt(BaseTransform):
         self.profile = profile
 
     def transform(self, results: dict) -> dict:
-        """Replace the picture or leave it; nothing else changes."""
+        """Replace the image or leave it; nothing else changes."""
         drawn = self.draw()
         if drawn is not None:
             corruption, severity, seed = drawn
@@ -72,7 +72,7 @@ class RandomCorrupt(BaseTransform):
 
     @cache_randomness
     def draw(self) -> tuple[str, int, int] | None:
-        """Draw a corruption, a severity and the seed of its Generator; None leaves the picture as it is."""
+        """Draw a corruption, a severity and the seed of its Generator; None leaves the image as it is."""
         if np.random.rand() >= self.prob:
             return None
         corruption = self.corruptions[np.random.randint(len(self.corruptions))]

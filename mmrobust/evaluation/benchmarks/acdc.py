@@ -154,7 +154,7 @@ class ACDC(SegmentationBenchmark):
             ),
         )
         about = (
-            'mIoU in percent. The mean is that of the conditions; pooled is the mIoU of all pictures together, which '
+            'mIoU in percent. The mean is that of the conditions; pooled is the mIoU of all images together, which '
             'is another number, and the one that the ACDC server calls all. '
             f'Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over images.'
         )

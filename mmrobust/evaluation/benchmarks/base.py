@@ -125,7 +125,7 @@ class Benchmark:
         """Write the ``count`` images on which the model fails most, see :mod:`mmrobust.evaluation.worst`.
 
         Returns:
-            ``picture``, ``cell`` and ``mIoU`` of each; None from a benchmark that shows none.
+            ``image``, ``cell`` and ``mIoU`` of each; None from a benchmark that shows none.
         """
         return None
 

@@ -90,7 +90,7 @@ class ImageNetVariants(ErrorTable):
         values, remarks = {}, []
         for cell, measure in (('clean', 'imagenet'), ('imagenet-a', 'imagenet-a'), ('imagenet-r', 'imagenet-r')):
             if cell in results['cells']:
-                expected = VARIANTS['imagenet' if cell == 'clean' else cell].num_pictures
+                expected = VARIANTS['imagenet' if cell == 'clean' else cell].num_images
                 missing = too_few(provenance['num_images'][cell], expected, f'{cell} ')
                 remarks += missing
                 if not missing:

@@ -90,7 +90,7 @@ class SegmentationBenchmark(Benchmark):
         for index, one in enumerate(found):
             images, label_maps = self.panels(model, one.cell, one.image)
             write_panels(out / 'worst', index, images, label_maps, self.palette)
-        return [{'picture': one.image, 'cell': one.cell.key, 'mIoU': one.miou} for one in found]
+        return [{'image': one.image, 'cell': one.cell.key, 'mIoU': one.miou} for one in found]
 
     def panels(
         self, model: SegmentationModel, cell: Cell, image: str
@@ -98,14 +98,14 @@ class SegmentationBenchmark(Benchmark):
         """What is shown of one image.
 
         Returns:
-            Images ``(H, W, 3)`` uint8, BGR: ``clean`` and ``corrupted``, or ``picture`` where nothing was added to
+            Images ``(H, W, 3)`` uint8, BGR: ``clean`` and ``corrupted``, or ``image`` where nothing was added to
             it; and label maps ``(H, W)``: ``truth`` and ``prediction``.
         """
         dataset = self.images(cell).only(image)
         _, classes, label = next(model.predict(self.corrupted(cell, dataset)))
         pipeline = dataset['pipeline']
         loading = dataset | {'pipeline': pipeline[: position_of_loading(pipeline) + 1]}
-        shown = {'clean': CLEAN, 'corrupted': cell} if cell.severity else {'picture': cell}
+        shown = {'clean': CLEAN, 'corrupted': cell} if cell.severity else {'image': cell}
         images = {kind: model.build_dataset(self.corrupted(of, loading))[0]['img'] for kind, of in shown.items()}
         return images, {'truth': label, 'prediction': classes}
 

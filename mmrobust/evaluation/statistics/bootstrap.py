@@ -1,4 +1,4 @@
-"""How far a number would move with other pictures: bootstrap over images.
+"""How far a number would move with other images: bootstrap over images.
 
 The model stays as it is, so an interval says nothing about another training run.
 """
@@ -19,7 +19,7 @@ def resampled_sums(counts: np.ndarray, num_samples: int = 1000, seed: int = 0) -
     """Sums of counts over images that are drawn with replacement, N of N.
 
     The draws depend on N and the seed only. So sample s of one cell holds the same images as sample s of another cell,
-    or of another model, on the same pictures: a mean or a difference of them, sample by sample, is a paired one.
+    or of another model, on the same images: a mean or a difference of them, sample by sample, is a paired one.
 
     Args:
         counts: ``(N, ...)`` integer counts of each image.

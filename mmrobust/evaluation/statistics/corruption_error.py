@@ -92,13 +92,13 @@ def relative_corruption_errors(
 
     Args:
         errors: as in :func:`raw_corruption_errors`.
-        clean: top-1 error in percent on clean pictures.
+        clean: top-1 error in percent on clean images.
         reference: errors of another network, as ``errors``; None takes AlexNet's.
         reference_clean: its clean error in percent; given if and only if ``reference`` is.
 
     Raises:
         ValueError: as in :func:`corruption_errors`; one of the two arguments of a reference is missing; the reference
-            makes no more errors on a corruption than on clean pictures.
+            makes no more errors on a corruption than on clean images.
     """
     if (reference is None) != (reference_clean is None):
         raise ValueError('reference and reference_clean must be given both or neither')

@@ -1,4 +1,4 @@
-"""ImageNet-P: how often a prediction changes while a picture changes gradually.
+"""ImageNet-P: how often a prediction changes while an image changes gradually.
 
 Hendrycks and Dietterich, ICLR 2019, section 4.3, and their ImageNet-P/test.py, which adds the difficulties.
 """
@@ -65,7 +65,7 @@ def check_perturbation(perturbation: str, difficulty: int) -> None:
 
 
 def is_noise(perturbation: str) -> bool:
-    """Whether the frames are independent draws of noise on one picture."""
+    """Whether the frames are independent draws of noise on one image."""
     return perturbation.endswith('_noise')
 
 

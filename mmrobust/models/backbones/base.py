@@ -134,12 +134,12 @@ def check_out_indices(
 
 
 def check_size(size: Sequence[int], patch_size: tuple[int, int]) -> None:
-    """Raises a ValueError if patches do not fill pictures of this height and width."""
+    """Raises a ValueError if patches do not fill images of this height and width."""
     if size[0] % patch_size[0] or size[1] % patch_size[1]:
         multiple = ' and '.join(map(str, dict.fromkeys(patch_size)))
         raise ValueError(
-            f'height and width of a picture or crop must be multiples of {multiple}, got {size[0]} x {size[1]} '
-            f'(data_preprocessor.test_cfg=dict(size_divisor={max(patch_size)}) pads pictures at test time)'
+            f'height and width of an image or crop must be multiples of {multiple}, got {size[0]} x {size[1]} '
+            f'(data_preprocessor.test_cfg=dict(size_divisor={max(patch_size)}) pads images at test time)'
         )
 
 

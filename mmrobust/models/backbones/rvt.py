@@ -146,8 +146,8 @@ class RVT(AttentionBackbone):
             published networks have 12 blocks.
         ffn_type: ``'conv'``, or ``'linear'`` as in the released RVT-B without TAP.
         norm_cfg: norms inside the convolutional feed-forward layers.
-        img_size: side in pixels of the pictures that the weights of attention scaling are for, or (height, width);
-            only ``*_plus`` depends on it. Pictures of other sizes are taken too, see
+        img_size: side in pixels of the images that the weights of attention scaling are for, or (height, width);
+            only ``*_plus`` depends on it. Images of other sizes are taken too, see
             :class:`~mmrobust.models.layers.PositionAwareScaling`.
         drop_rate: dropout, in [0, 1].
         attn_drop_rate: dropout of attention probabilities, in [0, 1].

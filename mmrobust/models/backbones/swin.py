@@ -103,7 +103,7 @@ class SwinBlock(nn.Module):
 class Swin(AttentionBackbone):
     """Swin Transformer for dense prediction and for classification, and FAN-Swin.
 
-    Pictures of any size are taken: patches, windows and odd token grids are padded with zeros, as in MMSegmentation.
+    Images of any size are taken: patches, windows and odd token grids are padded with zeros, as in MMSegmentation.
     Along an axis with one window nothing is shifted, as in classification; MMSegmentation shifts there too, and cuts
     the window apart.
 

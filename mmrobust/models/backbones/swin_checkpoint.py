@@ -12,7 +12,7 @@ from torch import Tensor
 _BLOCK = re.compile(r'^layers\.(\d+)\.blocks\.(\d+)\.')
 _MERGING = re.compile(r'^layers\.(\d+)\.downsample\.')
 _FINAL_NORM = re.compile(r'^norm\.')
-# the head, and what is computed from the sizes of windows and pictures
+# the head, and what is computed from the sizes of windows and images
 _LEFT_OUT = re.compile(r'^head\.|\.relative_position_index$|\.attn_mask$')
 
 

@@ -93,7 +93,7 @@ class TimmViT(AttentionBackbone):
     class token. Parameters have timm's names, so timm's weights fit; with ``tap_cfg`` each block has ``tap`` besides.
     Without TAP the output is timm's.
 
-    Pictures of any size whose sides are multiples of the patch size are taken: timm's own function resamples the
+    Images of any size whose sides are multiples of the patch size are taken: timm's own function resamples the
     position embedding.
 
     - ``out_type='featmap'``: the patch tokens after the blocks ``out_indices``, ``(B, C, Hp, Wp)`` each, as mmseg's
@@ -112,8 +112,8 @@ class TimmViT(AttentionBackbone):
     Args:
         model_name: name in ``timm.list_models()``, such as ``'deit3_base_patch16_224'``.
         pretrained: load timm's weights for this name while the model is built. TAP starts from its own initialisation.
-        img_size: height and width of the pictures for which each patch has its own position embedding; None keeps the
-            model's. It need not be the size of the pictures.
+        img_size: height and width of the images for which each patch has its own position embedding; None keeps the
+            model's. It need not be the size of the images.
         tap_cfg: None for the baseline; ``dict(num_branches=4)`` for TAP; with a ``type``, one of its rivals of Table 1.
         out_type: ``'featmap'``, ``'cls_token'`` or ``'cls_dist_tokens'``.
         out_indices: the blocks whose tokens are feature maps, ascending; negative ones count from the last block.
@@ -131,7 +131,7 @@ class TimmViT(AttentionBackbone):
     Raises:
         ImportError: if timm is not installed.
         ValueError: if ``model_name`` is unknown, no ``VisionTransformer`` (NaFlex is none: its tokens are no grid), or
-            one whose blocks are not run here; if another argument or a picture's size is not allowed; if there is not
+            one whose blocks are not run here; if another argument or an image's size is not allowed; if there is not
             one token per patch.
     """
 

@@ -16,9 +16,9 @@ class RobustImageClassifier(ImageClassifier):
     The head's loss is called ``loss_cls``: MMPretrain calls it ``loss``, which is the name of the total in the log.
     Prediction, testing and everything else are the parent's.
 
-    With ``patch_augment`` a step passes the pictures twice, as RVT trains in the released code: with augmented patches
+    With ``patch_augment`` a step passes the images twice, as RVT trains in the released code: with augmented patches
     and as they are, with the same labels. The total is the sum of the two losses of the head, of which the first is
-    called ``augmented.loss_cls``, and of the loss on attention, which sees the pictures as they are only. The released
+    called ``augmented.loss_cls``, and of the loss on attention, which sees the images as they are only. The released
     code runs the backward pass of one before the other begins; here both are kept in memory at once.
 
     Args:
@@ -31,7 +31,7 @@ class RobustImageClassifier(ImageClassifier):
 
     Raises:
         TypeError: if ``loss_attn`` is given and the backbone's attention cannot be observed.
-        ValueError: if an argument in ``patch_augment`` is outside its range, or its patches do not fill the pictures.
+        ValueError: if an argument in ``patch_augment`` is outside its range, or its patches do not fill the images.
     """
 
     def __init__(self, *args, loss_attn: dict | None = None, patch_augment: dict | None = None, **kwargs) -> None:

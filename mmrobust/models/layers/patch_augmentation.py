@@ -1,4 +1,4 @@
-"""RVT's patch-wise augmentation: each patch of a picture is zoomed, mirrored and made noisy by itself."""
+"""RVT's patch-wise augmentation: each patch of an image is zoomed, mirrored and made noisy by itself."""
 
 # B batch, P = B * h * w patches of p x p pixels
 
@@ -13,12 +13,12 @@ from mmrobust.registry import MODELS
 
 @MODELS.register_module()
 class PatchAugmentation(nn.Module):
-    """Zooms into, mirrors and adds noise to patches of normalised pictures, each with a probability of its own.
+    """Zooms into, mirrors and adds noise to patches of normalised images, each with a probability of its own.
 
     RVT (Mao et al., CVPR 2022, arXiv:2105.07926), "patch-wise augmentation", with the strengths of the released code:
     a square of 85 to 100 % of the patch's area is cut out anywhere in it and enlarged to the patch, Gaussian noise is
-    added, the patch is mirrored left to right. The result is cut to what a normalised picture can hold. Labels are not
-    touched, so this is for classification. Differs from the released code in taking pictures of any size that patches
+    added, the patch is mirrored left to right. The result is cut to what a normalised image can hold. Labels are not
+    touched, so this is for classification. Differs from the released code in taking images of any size that patches
     fill, and in cutting out at fractions of a pixel.
 
     The random numbers are those of torch's global generator, so a seeded iteration repeats them.
@@ -26,13 +26,13 @@ class PatchAugmentation(nn.Module):
     Args:
         prob: probability of each of the three for a patch, in [0, 1].
         min_area: smallest cut-out as a part of the patch's area, in (0, 1].
-        noise_std: standard deviation of the noise, in units of the normalised picture, >= 0.
+        noise_std: standard deviation of the noise, in units of the normalised image, >= 0.
         patch_size: side p in pixels.
         mean: what was subtracted from the channels, in pixel values 0 to 255.
         std: what they were divided by afterwards.
 
     Raises:
-        ValueError: if an argument is outside its range, or a picture's side is no multiple of ``patch_size``.
+        ValueError: if an argument is outside its range, or an image's side is no multiple of ``patch_size``.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ def _results(path='/data/a/b/street.png'):
     return {'img': image, 'img_path': path}
 
 
-def test_is_the_corruption_of_the_rgb_picture():
+def test_is_the_corruption_of_the_rgb_image():
     results = _results()
     rng = np.random.default_rng(derive_seed(7, 'gaussian_noise', 3, 'b/street.png'))
     expected = corrupt(results['img'][..., ::-1], 'gaussian_noise', 3, rng)[..., ::-1]
@@ -78,7 +78,7 @@ BAD_PICTURES = [
 
 @pytest.mark.parametrize('transform', [Corrupt('fog', 1, '/data'), RandomCorrupt(prob=1)], ids=['fixed', 'random'])
 @pytest.mark.parametrize(('image', 'kind', 'message'), BAD_PICTURES)
-def test_a_picture_that_cannot_be_corrupted_is_named(transform, image, kind, message):
+def test_a_image_that_cannot_be_corrupted_is_named(transform, image, kind, message):
     with pytest.raises(kind, match=rf'^/data/a/street\.png: the image .*{message}'):
         transform({'img': image, 'img_path': '/data/a/street.png'})
 
@@ -138,7 +138,7 @@ def minicity(tmp_path_factory):
 
 
 def test_augmentation_does_not_depend_on_workers(minicity):
-    def pictures(num_workers):
+    def images(num_workers):
         np.random.seed(num_workers)
         loader = dict(
             batch_size=2,
@@ -158,9 +158,9 @@ def test_augmentation_does_not_depend_on_workers(minicity):
         batches = islice(Runner.build_dataloader(loader, seed=7), 6)
         return [image.numpy().tobytes() for batch in batches for image in batch['inputs']]
 
-    first = pictures(0)
-    assert first == pictures(2)
-    assert len(set(first)) > 6  # of 3 clean pictures
+    first = images(0)
+    assert first == images(2)
+    assert len(set(first)) > 6  # of 3 clean images
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Broken pictures and wrong labels never become training samples."""
+"""Broken images and wrong labels never become training samples."""
 
 import io
 from pathlib import Path
@@ -42,7 +42,7 @@ def labels(*values: int) -> np.ndarray:
     return np.resize(np.array(values, np.uint8), (HEIGHT, WIDTH))
 
 
-def test_whole_picture(tmp_path, picture):
+def test_whole_image(tmp_path, picture):
     sample = LoadImageFromFile()({'img_path': save(tmp_path / 'a.png', picture)})
     np.testing.assert_array_equal(sample['img'], picture)
     assert sample['img_shape'] == sample['ori_shape'] == (HEIGHT, WIDTH)
@@ -52,12 +52,12 @@ def test_whole_picture(tmp_path, picture):
 @pytest.mark.parametrize('backend', ['cv2', 'pillow'])
 @pytest.mark.parametrize('suffix', ['.png', '.jpg'])
 @pytest.mark.parametrize('lost', [0.999, 0.5, 2])
-def test_truncated_picture(tmp_path, picture, suffix, backend, lost):
+def test_truncated_image(tmp_path, picture, suffix, backend, lost):
     path = tmp_path / f'a{suffix}'
     save(path, picture)
     content = path.read_bytes()
     path.write_bytes(content[: -lost if lost == 2 else int(len(content) * (1 - lost))])
-    with pytest.raises(ValueError, match=rf'^The picture .*a{suffix} \(\d+ bytes\) is broken: ') as info:
+    with pytest.raises(ValueError, match=rf'^The image .*a{suffix} \(\d+ bytes\) is broken: ') as info:
         LoadImageFromFile(imdecode_backend=backend)({'img_path': str(path)})
     assert '\n' not in str(info.value)
 
@@ -74,9 +74,9 @@ def test_thumbnail_does_not_hide_that_the_end_is_missing(tmp_path, picture):
         LoadImageFromFile()({'img_path': str(path)})
 
 
-@pytest.mark.parametrize('content', [b'', b'no picture'])
+@pytest.mark.parametrize('content', [b'', b'no image'])
 @pytest.mark.parametrize('backend', ['cv2', 'pillow'])
-def test_no_picture_at_all(tmp_path, content, backend):
+def test_no_image_at_all(tmp_path, content, backend):
     path = tmp_path / 'a.png'
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r'a\.png .* is broken') as info:
@@ -85,7 +85,7 @@ def test_no_picture_at_all(tmp_path, content, backend):
     assert LoadImageFromFile(imdecode_backend=backend, ignore_empty=True)({'img_path': str(path)}) is None
 
 
-def test_missing_picture(tmp_path):
+def test_missing_image(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'a\.png'):
         LoadImageFromFile()({'img_path': str(tmp_path / 'a.png')})
 
@@ -153,7 +153,7 @@ def test_16_bit_labels_do_not_wrap_around(tmp_path):
 
 
 def test_label_of_another_size(tmp_path):
-    with pytest.raises(ValueError, match=r'shape of its picture, \(40, 64\), but has \(20, 64\)'):
+    with pytest.raises(ValueError, match=r'shape of its image, \(40, 64\), but has \(20, 64\)'):
         load_label(save(tmp_path / 'a.png', labels(0)[:20]))
 
 

@@ -33,7 +33,7 @@ def test_mean_of_conditions_is_not_the_pooled_one(summary):
 
 
 def test_interval_draws_within_each_condition(summary):
-    """Fog draws a twice, b twice, or both: mIoU 100, 30 or 40. Night has one picture, and always that."""
+    """Fog draws a twice, b twice, or both: mIoU 100, 30 or 40. Night has one image, and always that."""
     assert summary['conditions']['fog']['mIoU_interval'] == (30, 100)
     assert summary['conditions']['night']['mIoU_interval'] == (100, 100)
     road, car = 100 * 60 / 100, 100 * 300 / 340

@@ -29,7 +29,7 @@ def _report(summary):
 
 
 def test_alexnets_own_errors_give_100():
-    """Rounded to whole pictures of a thousand, AlexNet's errors give 100 to within rounding."""
+    """Rounded to whole images of a thousand, AlexNet's errors give 100 to within rounding."""
     store = _counts(CELLS, lambda cell: round(10 * ALEXNET_ERRORS[cell]), round(10 * ALEXNET_CLEAN_ERROR))
     summary = summarize(store, 'AlexNet')
     assert summary['mCE'] == pytest.approx(100, abs=0.02) and summary['relative_mCE'] == pytest.approx(100, abs=0.2)
@@ -78,7 +78,7 @@ def test_part_of_the_benchmark_has_no_mce():
 
 
 def test_nothing_is_divided_by_a_reference_without_errors():
-    """The reference has no error on fog, and on snow not more than on clean pictures."""
+    """The reference has no error on fog, and on snow not more than on clean images."""
     cells = [Cell(name, severity) for name in ('fog', 'snow', 'frost') for severity in (1, 2, 3, 4, 5)]
     other = _counts(cells, lambda cell: dict(fog=0, snow=100, frost=400)[cell.name], 100)
     reference = {'results': summarize(other, None)}

@@ -2,7 +2,7 @@
 
 import torch
 
-# two stages and every option, for pictures of a few dozen pixels
+# two stages and every option, for images of a few dozen pixels
 TINY_RVT = dict(embed_dims=(16, 32), depth=(2, 1), num_heads=(2, 4), scaled_blocks=1)
 
 

@@ -174,8 +174,8 @@ def test_adl_gradient_at_batch_1(name):
 
 @every_backbone
 @every_out_type
-def test_gradient_of_a_picture_does_not_depend_on_its_batch(name, out_type):
-    """In evaluation mode, as attacks and frozen norms need it. PyTorch's batch norm is wrong here for one picture."""
+def test_gradient_of_a_image_does_not_depend_on_its_batch(name, out_type):
+    """In evaluation mode, as attacks and frozen norms need it. PyTorch's batch norm is wrong here for one image."""
     backbone = _build(name, out_type=out_type).double().eval()
     images = _images().double()
 
@@ -192,7 +192,7 @@ def test_gradient_of_a_picture_does_not_depend_on_its_batch(name, out_type):
 
 @every_backbone
 def test_grid_is_not_assumed_square(name):
-    """32 x 128 and 128 x 32 have 16 tokens, a square number: the transposed picture gives other features."""
+    """32 x 128 and 128 x 32 have 16 tokens, a square number: the transposed image gives other features."""
     backbone = _build(name).eval()
     wide = _images(32, 128, 1)
     out = backbone(wide)[-1]

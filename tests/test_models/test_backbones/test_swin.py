@@ -282,7 +282,7 @@ def test_bad_arguments(options, message):
 
 
 def test_in_an_encoder_decoder():
-    """With UPerHead and FCNHead of MMSegmentation, on pictures that are no multiple of anything, with ADL."""
+    """With UPerHead and FCNHead of MMSegmentation, on images that are no multiple of anything, with ADL."""
     norm_cfg = dict(type='BN')
     shared = dict(channels=8, num_classes=3, norm_cfg=norm_cfg, align_corners=False)
     model = MMSEG_MODELS.build(

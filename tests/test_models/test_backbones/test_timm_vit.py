@@ -27,7 +27,7 @@ NAMES = {
     'vit_base_patch16_clip_224': SIZES,  # pre_norm
     'vit_medium_patch16_gap_256': SIZES,  # no class token, mean of the patches
     'vit_base_patch16_siglip_224': SIZES,  # pools with attention
-    'vit_so400m_patch14_siglip_384': SIZES | dict(img_size=108),  # patches do not fill the picture
+    'vit_so400m_patch14_siglip_384': SIZES | dict(img_size=108),  # patches do not fill the image
     'vit_so150m_patch16_reg4_map_256': SIZES,  # pools with attention, over the patches alone
     'vit_little_patch16_reg4_gap_256': SIZES,  # norm after the pooling
     'vit_wee_patch16_reg1_gap_256': SIZES | dict(qk_norm=True, scale_attn_norm=True),
@@ -366,7 +366,7 @@ def test_distilled_tokens_fit_mmpretrains_head():
 
 
 @pytest.mark.parametrize('with_adl', [False, True])
-def test_segmentor_on_a_picture_that_is_not_square(with_adl):
+def test_segmentor_on_a_image_that_is_not_square(with_adl):
     backbone = dict(
         type='mmrobust.TimmViT', model_name='vit_tiny_patch16_224', img_size=64, tap_cfg=dict(num_branches=2)
     )
@@ -484,7 +484,7 @@ def test_bad_arguments(options, message):
         _tiny(**options)
 
 
-def test_size_of_the_picture():
+def test_size_of_the_image():
     with pytest.raises(ValueError, match=r'multiples of 14, got 28 x 30 .*size_divisor=14'):
         _tiny(img_size=56, patch_size=14)(torch.randn(1, 3, 28, 30))
     assert _tiny(dynamic_img_pad=True)(torch.randn(1, 3, 28, 40))[0].shape == (1, 16, 2, 3)
@@ -492,8 +492,8 @@ def test_size_of_the_picture():
 
 @pytest.mark.parametrize(('height', 'width'), [(32, 48), (64, 64), (128, 16)])
 @pytest.mark.parametrize('dynamic_img_size', [False, True])
-def test_tap_sees_the_grid_of_any_picture(height, width, dynamic_img_size):
-    """Whatever size of picture the model was built for, and whether or not timm itself would take another."""
+def test_tap_sees_the_grid_of_any_image(height, width, dynamic_img_size):
+    """Whatever size of image the model was built for, and whether or not timm itself would take another."""
     backbone = _tiny(tap_cfg=dict(num_branches=2), dynamic_img_size=dynamic_img_size).eval()
     seen = []
     backbone.blocks[0].tap.register_forward_hook(lambda _, args, __: seen.append((args[0].shape[1], args[1])))

@@ -85,7 +85,7 @@ def test_without_adl_it_is_the_parent(loss_attn):
 
 
 def test_mixup_and_cutmix():
-    """Mixed pictures have scores for labels, and ADL sees the mixed pictures."""
+    """Mixed images have scores for labels, and ADL sees the mixed images."""
     augments = [dict(type='Mixup', alpha=0.8), dict(type='CutMix', alpha=1.0)]
     head = dict(type='LinearClsHead', num_classes=5, in_channels=16, loss=dict(type='CrossEntropyLoss', use_soft=True))
     model = _build(_config(head=head, train_cfg=dict(augments=augments)))
@@ -101,7 +101,7 @@ def test_mixup_and_cutmix():
 
 @pytest.mark.parametrize('loss_attn', [None, ADL])
 def test_second_pass_on_augmented_patches(loss_attn):
-    """As two steps on their own, of which only that on the pictures as they are sees ADL; their gradients add up."""
+    """As two steps on their own, of which only that on the images as they are sees ADL; their gradients add up."""
     patch_augment = dict(prob=0.5, mean=[127.5] * 3, std=[60.0] * 3)
     model, plain = _build(_config(loss_attn, patch_augment=patch_augment)), _build(_config(loss_attn))
     without_adl = _build(_config(None))

@@ -11,7 +11,7 @@ def _patches(images, size=16):
 
 
 def _smooth(batch=2, height=64, width=96):
-    """Pictures whose values lie well inside what a normalised picture can hold."""
+    """Images whose values lie well inside what a normalised image can hold."""
     return torch.rand(batch, 3, height, width) - 0.5
 
 
@@ -55,7 +55,7 @@ def test_noise_has_the_strength_asked_for():
     assert noise.std() == pytest.approx(0.2, rel=0.02) and abs(noise.mean()) < 0.01
 
 
-def test_result_is_a_possible_picture():
+def test_result_is_a_possible_image():
     augment = PatchAugmentation(prob=1.0, noise_std=50.0)
     out = augment(_smooth())
     mean, std = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12, 57.375])
@@ -63,7 +63,7 @@ def test_result_is_a_possible_picture():
     assert pixels.min() == pytest.approx(0, abs=1e-3) and pixels.max() == pytest.approx(255, abs=1e-3)
 
 
-def test_same_seed_same_pictures():
+def test_same_seed_same_images():
     images, augment = _smooth(), PatchAugmentation(prob=0.5)
     outs = []
     for seed in (3, 3, 4):
@@ -90,6 +90,6 @@ def test_bad_arguments(options, message):
         PatchAugmentation(**options)
 
 
-def test_patches_must_fill_the_picture():
+def test_patches_must_fill_the_image():
     with pytest.raises(ValueError, match='multiples of patch_size=16, got 40 x 64'):
         PatchAugmentation()(_smooth(1, 40, 64))

@@ -23,7 +23,7 @@ def test_starts_near_one_half():
 
 @pytest.mark.parametrize('hw_shape', [(4, 6), (3, 2), (6, 1), (2, 6)])
 def test_other_grids_are_interpolated_over_queries_and_keys(hw_shape):
-    """Not as a 6 x 6 picture: each axis of the matrix is a grid."""
+    """Not as a 6 x 6 image: each axis of the matrix is a grid."""
     scaling = _scaling((2, 3))
     # what bilinear interpolation does to a grid, as a matrix (new tokens, old tokens)
     basis = torch.eye(6).view(6, 1, 2, 3)

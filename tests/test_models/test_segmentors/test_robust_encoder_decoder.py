@@ -102,7 +102,7 @@ def test_every_parameter_has_a_gradient(tiny_hybrid):
 
 @pytest.mark.parametrize(('height', 'width'), [(32, 64), (37, 61), (16, 100)])
 @pytest.mark.parametrize('mode', ['whole', 'slide'])
-def test_predicts_pictures_of_any_size(tiny_hybrid, height, width, mode):
+def test_predicts_images_of_any_size(tiny_hybrid, height, width, mode):
     test_cfg = dict(mode=mode, crop_size=(32, 32), stride=(24, 24))
     model = _build(_config(tiny_hybrid, test_cfg=test_cfg)).eval()
     predictions = model.test_step(_batch(height, width))

@@ -7,7 +7,7 @@ import pytest
 
 from mmrobust.evaluation.benchmarks.segmentation_base import SegmentationBenchmark
 from mmrobust.evaluation.cells import CLEAN
-from performance.gpu_check.evaluation import timed_pictures
+from performance.gpu_check.evaluation import timed_images
 from performance.gpu_check.minicity import scalars
 from performance.gpu_check.tools import in_own_process, load_tool, require, run_tool
 from performance.gpu_check.work import Work
@@ -70,15 +70,15 @@ def test_scalars_of_two_runs_and_of_a_line_that_is_being_written(tmp_path):
     assert scalars(tmp_path / 'none') == []
 
 
-def test_times_of_pictures(tmp_path, monkeypatch):
-    def run(benchmark, model, cell, on_picture):
-        on_picture()
-        on_picture()
+def test_times_of_images(tmp_path, monkeypatch):
+    def run(benchmark, model, cell, on_image):
+        on_image()
+        on_image()
         return 'result'
 
     monkeypatch.setattr(SegmentationBenchmark, 'run', run)
     seen = []
-    with timed_pictures(tmp_path / 'times'):
+    with timed_images(tmp_path / 'times'):
         for _ in range(2):
             result = SegmentationBenchmark().run(None, CLEAN, lambda: seen.append(1))
             assert result == 'result'

@@ -1,4 +1,4 @@
-"""CPU time of a corruption, here and in imagecorruptions, and of loading corrupted pictures, without a model."""
+"""CPU time of a corruption, here and in imagecorruptions, and of loading corrupted images, without a model."""
 
 import statistics
 import tempfile
@@ -19,7 +19,7 @@ from performance.measure import Measurement, measure
 
 
 def photograph(width: int, height: int) -> np.ndarray:
-    """A random picture ``(height, width, 3)`` with smooth structure and texture, as a photograph has both."""
+    """A random image ``(height, width, 3)`` with smooth structure and texture, as a photograph has both."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
     image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -61,9 +61,9 @@ def loading(corruption: str | None, height: int, width: int, repeats: int) -> Me
     rng = np.random.default_rng(0)
     rough = rng.integers(0, 256, (height // 16, width // 16, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as folder, DefaultScope.overwrite_default_scope('mmseg'):
-        path = str(Path(folder) / 'picture.png')
-        picture = cv2.resize(rough, (width, height)).astype(np.int16) + rng.integers(-8, 9, (height, width, 3))
-        cv2.imwrite(path, picture.clip(0, 255).astype(np.uint8))
+        path = str(Path(folder) / 'image.png')
+        noisy = cv2.resize(rough, (width, height)).astype(np.int16) + rng.integers(-8, 9, (height, width, 3))
+        cv2.imwrite(path, noisy.clip(0, 255).astype(np.uint8))
         steps = [dict(type='mmrobust.LoadImageFromFile')]
         if corruption is not None:
             steps.append(dict(type='mmrobust.Corrupt', corruption=corruption, severity=3, data_root=folder))

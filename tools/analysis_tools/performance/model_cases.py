@@ -1,4 +1,4 @@
-"""A training step and a prediction of a segmentation config, on random pictures."""
+"""A training step and a prediction of a segmentation config, on random images."""
 
 from contextlib import nullcontext
 from typing import Any, NamedTuple
@@ -51,8 +51,8 @@ class PreparedStep:
         self.model.data_preprocessor.size = (crop, crop)
         torch.manual_seed(0)
         num_classes = self.model.decode_head.num_classes
-        pictures, labels = zip(*(_sample(num_classes, crop, crop) for _ in range(batch_size)), strict=True)
-        self._batch = self.model.data_preprocessor(dict(inputs=list(pictures), data_samples=list(labels)), True)
+        images, labels = zip(*(_sample(num_classes, crop, crop) for _ in range(batch_size)), strict=True)
+        self._batch = self.model.data_preprocessor(dict(inputs=list(images), data_samples=list(labels)), True)
 
     def compile(self, **options: Any) -> None:
         """Compile backbone and head, as ``tools/train.py --compile`` does; options are those of ``torch.compile``."""
@@ -101,11 +101,11 @@ def training_step(
 
 
 def prediction(config: str, cfg_options: dict[str, Any], height: int, width: int, repeats: int) -> Measurement:
-    """Prediction of one random picture, as at test time."""
+    """Prediction of one random image, as at test time."""
     model = _model(config, cfg_options).eval()
     torch.manual_seed(0)
-    picture, label = _sample(model.decode_head.num_classes, height, width)
-    return measure(lambda: model.test_step(dict(inputs=[picture], data_samples=[label])), repeats)
+    image, label = _sample(model.decode_head.num_classes, height, width)
+    return measure(lambda: model.test_step(dict(inputs=[image], data_samples=[label])), repeats)
 
 
 def _model(config: str, cfg_options: dict[str, Any]) -> nn.Module:
@@ -123,7 +123,7 @@ def _model(config: str, cfg_options: dict[str, Any]) -> nn.Module:
 
 
 def _sample(num_classes: int, height: int, width: int) -> tuple[torch.Tensor, SegDataSample]:
-    """A random picture ``(3, H, W)`` in 0 to 255, and its random label."""
+    """A random image ``(3, H, W)`` in 0 to 255, and its random label."""
     label = PixelData(data=torch.randint(0, num_classes, (1, height, width)))
     metainfo = dict(img_shape=(height, width), ori_shape=(height, width))
     sample = SegDataSample(gt_sem_seg=label, metainfo=metainfo)

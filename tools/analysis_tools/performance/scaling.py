@@ -79,10 +79,10 @@ def estimate(workload: Workload, cluster: Cluster, gpus: int) -> Estimate:
 
 
 def most_predictions(macs: float, cluster: Cluster) -> float:
-    """Pictures per second that one GPU cannot exceed in float32, in which robustness is evaluated.
+    """Images per second that one GPU cannot exceed in float32, in which robustness is evaluated.
 
     Args:
-        macs: multiply-accumulate operations of one picture's forward pass.
+        macs: multiply-accumulate operations of one image's forward pass.
         cluster: the GPU.
     """
     return cluster.float32_tflops * 1e12 / (2 * macs)

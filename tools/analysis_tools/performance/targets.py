@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 BYTES_OF_TAP = 448 * 64 * 64 * 4  # one activation of the measured shape, in float32
-LOADERS_PER_GPU = 16  # processes that load pictures for one GPU
+LOADERS_PER_GPU = 16  # processes that load images for one GPU
 
 
 class Target(NamedTuple):

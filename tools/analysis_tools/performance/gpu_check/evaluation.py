@@ -1,4 +1,4 @@
-"""Seconds for a picture of 2048 x 1024 under corruption, and what all of Cityscapes-C would take."""
+"""Seconds for an image of 2048 x 1024 under corruption, and what all of Cityscapes-C would take."""
 
 import json
 import statistics
@@ -26,18 +26,18 @@ from performance.gpu_check.work import Work, cores
 CONFIG = 'configs/fan_tap_adl_cityscapes.py'
 TOOL = 'tools/evaluate_robustness.py'
 CELLS = len(preset_cells('kamann'))
-PICTURES = 500  # of the validation set of Cityscapes
+IMAGES = 500  # of the validation set of Cityscapes
 CORRUPTIONS = ('gaussian_noise', 'snow')
 
 
 def evaluation_speed(work: Work) -> None:
-    """Evaluate random weights on one picture, again and again, with what the tool has to be fast, and without."""
+    """Evaluate random weights on one image, again and again, with what the tool has to be fast, and without."""
     if not work.forked:
-        raise RuntimeError('pictures are timed in a process that was forked off, which is not possible here')
+        raise RuntimeError('images are timed in a process that was forked off, which is not possible here')
     (width, height), count = ((64, 32), 4) if work.tiny else ((2048, 1024), 16)
     data = work.folder / 'cityscapes'
     config, checkpoint = work.folder / 'evaluation.py', work.folder / 'random.pth'
-    in_own_process(_write_pictures, data, width, height, count)
+    in_own_process(_write_images, data, width, height, count)
     in_own_process(_write_model, work, data, config, checkpoint)
     fast = ['--amp', '--window-batch', '3']
     for options in [['--amp'], []] if work.tiny else [fast, []]:
@@ -55,7 +55,7 @@ def _evaluate(work: Work, config: Path, checkpoint: Path, options: list[str], co
     workers = min(16, cores())
     arguments = [str(config), str(checkpoint), '--out', str(work.folder / name), '--worst', '0', *options]
     arguments += ['--corruptions', *CORRUPTIONS, '--severities', '3', '--num-workers', str(workers)]
-    with timed_pictures(times):
+    with timed_images(times):
         run = require(run_tool(work, TOOL, arguments, work.logs / f'{name}.log'))
     cells = [json.loads(line) for line in times.read_text().splitlines()]
     # the first third waits for loaders, and in the first cell for kernels
@@ -63,33 +63,33 @@ def _evaluate(work: Work, config: Path, checkpoint: Path, options: list[str], co
     starts = [cell[count // 3] - cell[0] - count // 3 * second for cell, second in zip(cells, seconds, strict=True)]
     second, start = statistics.median(seconds[1:]), max(0.0, statistics.median(starts[1:]))
     return {
-        'seconds_per_picture': second,
+        'seconds_per_image': second,
         'seconds_to_start_a_cell': start,
-        'extrapolated_hours': CELLS * (start + PICTURES * second) / 3600,
+        'extrapolated_hours': CELLS * (start + IMAGES * second) / 3600,
         'cells': CELLS,
-        'pictures': PICTURES,
+        'images': IMAGES,
         'loaders': workers,
-        'measured': f'{len(cells) - 1} cells of {count} pictures',
+        'measured': f'{len(cells) - 1} cells of {count} images',
         'wall_seconds': run.seconds,
     }
 
 
 @contextmanager
-def timed_pictures(file: Path) -> Iterator[None]:
+def timed_images(file: Path) -> Iterator[None]:
     """Within it, every cell of a segmentation benchmark adds a line to a file, in processes forked off here too.
 
-    The line is a list of times: of the start, and after each picture.
+    The line is a list of times: of the start, and after each image.
     """
     run = SegmentationBenchmark.run
 
     def timed(
-        benchmark: SegmentationBenchmark, model: Any, cell: Any, on_picture: Callable[[], None] = lambda: None
+        benchmark: SegmentationBenchmark, model: Any, cell: Any, on_image: Callable[[], None] = lambda: None
     ) -> Any:
         times = [time.monotonic()]
 
         def note() -> None:
             times.append(time.monotonic())
-            on_picture()
+            on_image()
 
         result = run(benchmark, model, cell, note)
         with file.open('a') as lines:
@@ -100,18 +100,18 @@ def timed_pictures(file: Path) -> Iterator[None]:
         yield
 
 
-def _write_pictures(data: Path, width: int, height: int, count: int) -> None:
-    """One drawn picture with its label, under ``count`` names in Cityscapes' layout."""
+def _write_images(data: Path, width: int, height: int, count: int) -> None:
+    """One drawn image with its label, under ``count`` names in Cityscapes' layout."""
     rng = np.random.default_rng(0)
     images, labels = data / 'leftImg8bit/val/city', data / 'gtFine/val/city'
     for folder in (images, labels):
         folder.mkdir(parents=True)
     coarse = rng.integers(0, 256, (16, 32, 3), dtype=np.uint8)
-    picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    picture = cv2.add(picture, rng.integers(0, 20, picture.shape, dtype=np.uint8))
+    image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    image = cv2.add(image, rng.integers(0, 20, image.shape, dtype=np.uint8))
     label = cv2.resize(rng.integers(0, 19, (16, 32), dtype=np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
     for folder, suffix, pixels in (
-        (images, 'leftImg8bit', picture),
+        (images, 'leftImg8bit', image),
         (labels, 'gtFine_labelTrainIds', label),
     ):
         first = folder / f'city_000000_{suffix}.png'

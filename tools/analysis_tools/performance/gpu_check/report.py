@@ -222,7 +222,7 @@ def _minicity(found: _Found) -> list[str]:
 
 
 def _evaluation(found: _Found) -> list[str]:
-    keys = ('seconds_per_picture', 'seconds_to_start_a_cell', 'extrapolated_hours', 'loaders')
+    keys = ('seconds_per_image', 'seconds_to_start_a_cell', 'extrapolated_hours', 'loaders')
     rows = [
         (name, *(_number(row.get(key)) for key in keys), row.get('measured') or _error(row))
         for name, row in found.items()
