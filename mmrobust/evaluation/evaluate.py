@@ -22,6 +22,7 @@ from mmseg.models.segmentors import BaseSegmentor
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
+from mmrobust.classes import check_classes, classes_of_config, classes_of_meta, num_outputs
 from mmrobust.cli import load_config, require_file
 from mmrobust.evaluation.benchmarks import Benchmark, benchmark_types
 from mmrobust.evaluation.cells import Cell, CellStore
@@ -37,7 +38,13 @@ from mmrobust.visualization.results_page import to_html
 
 __all__ = ['evaluate', 'write_report']
 
-_READ = ('default_scope', 'custom_imports', 'model', 'test_dataloader')  # all of a config that is read here
+_READ = (
+    'default_scope',
+    'custom_imports',
+    'model',
+    'test_dataloader',
+    'class_map',
+)  # all of a config that is read here
 
 
 def evaluate(
@@ -130,6 +137,7 @@ def evaluate(
             raise ValueError(f'window_batch is for models of mmseg, but {name} is for {kind.model_type.scope}')
         device = device or (f'cuda:{os.environ.get("LOCAL_RANK", 0)}' if torch.cuda.is_available() else 'cpu')
         evaluated = kind.model_type(config, checkpoint, device, num_workers, batch_size, module=module, **fast)
+        _check_classes(evaluated, found)
         folder = Path(out or stack.enter_context(tempfile.TemporaryDirectory()))
         found.begin(folder)
         store = CellStore(folder, kind.counts_type, {**evaluated.identity, **found.identity})
@@ -229,6 +237,23 @@ def _checked(kind: type[Benchmark], options: dict[str, Any]) -> dict[str, Any]:
                 else f'{kind.name} takes {", ".join(taken[kind.name])}, got {option!r}'
             )
     return options
+
+
+def _check_classes(model: EvaluatedModel, benchmark: Benchmark) -> None:
+    """Compare the model's outputs with the classes of all cells, before any is run.
+
+    The model's classes are those of its checkpoint, else those of the config's own data, else those of the first cell.
+
+    Raises:
+        ValueError: they do not fit.
+    """
+    outputs, config = num_outputs(model.model), model.config
+    trained = classes_of_meta(model.meta) or classes_of_config(config.test_dataloader.dataset, model.scope)
+    for cell in benchmark.cells:
+        names, subset = benchmark.label_set(cell)
+        if names:
+            check_classes(outputs, names, trained, subset, config.get('class_map'))
+            trained = trained or names
 
 
 def _run(

@@ -59,7 +59,7 @@ class LabelledImages(Images):
     """Images with a class each.
 
     Attributes:
-        subset: the classes that scores are restricted to, or None.
+        subset: the outputs that scores are restricted to, or None.
     """
 
     def _describe(self, built: Dataset, kept: list[int]) -> None:

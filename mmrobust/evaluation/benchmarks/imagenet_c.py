@@ -8,7 +8,7 @@ import numpy as np
 from mmengine.config import Config
 
 from mmrobust.corruptions import EXTRA, GROUPS, SEVERITIES
-from mmrobust.datasets.imagenet_variants import check_imagenet_c
+from mmrobust.datasets.imagenet_variants import ImageNetVariant, check_imagenet_c
 from mmrobust.evaluation.benchmarks.classification_base import (
     IMAGENET_IMAGES,
     ClassificationBenchmark,
@@ -118,6 +118,12 @@ class ImageNetC(ClassificationBenchmark):
         """What else to say of it beside the results."""
         cells = [cell.key for cell in self.cells if cell != CLEAN]
         return {'data_root': self.corrupted_root, 'normalised_by': self._normalised_by(), 'cells': cells}
+
+    def label_set(self, cell: Cell) -> tuple[Sequence[str], Sequence[int] | None]:
+        """Those of the data, without looking at the disk."""
+        if cell == CLEAN or self.corrupted_root is None:
+            return self._clean.class_names, self._clean.subset
+        return ImageNetVariant.METAINFO['classes'], None
 
     def images(self, cell: Cell) -> LabelledImages:
         """The images of a cell: for corruptions on the fly, the clean ones."""

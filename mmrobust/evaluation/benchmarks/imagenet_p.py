@@ -87,6 +87,10 @@ class ImageNetP(Benchmark):
         sizes = {cell.key: self.size(cell) for cell in self.cells}
         return {'benchmark': self.name, 'difficulty': self.difficulty, 'num_images': sizes}
 
+    def label_set(self, cell: Cell) -> tuple[Sequence[str], Sequence[int] | None]:
+        """ImageNet's: flips of other classes have nothing to do with AlexNet's."""
+        return self._videos[cell].metainfo['classes'], None
+
     def size(self, cell: Cell) -> int:
         """Number of videos of a cell."""
         return len(self._videos[cell])
