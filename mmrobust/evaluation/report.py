@@ -1,4 +1,4 @@
-"""The result of an evaluation, which is what results.json holds: numbers, their tables, and where they come from.
+"""Result of an evaluation, as results.json holds it: numbers, tables, provenance.
 
 ``results`` are the numbers by name, as scripts read them: ``results['mPC']``, ``results['corruptions']['fog']``. A
 :class:`Table` says which of them belong together and what they are called, so a renderer needs no other knowledge.
@@ -35,7 +35,7 @@ class Number(NamedTuple):
 
 @dataclass(frozen=True)
 class Column:
-    """What a number is.
+    """Meaning of a number.
 
     Args:
         key: its name in the results, of the headline with ``/`` between the sections it lies in.
@@ -154,7 +154,7 @@ class Layout:
 
 @dataclass
 class Report:
-    """What a model did on a benchmark.
+    """Result of a model on a benchmark.
 
     Args:
         layout: how it is shown.
@@ -175,7 +175,7 @@ class Report:
 
     @property
     def name(self) -> str:
-        """What the model is called: its config."""
+        """Name of the model: its config."""
         return Path(str(self.provenance.get('config'))).stem
 
     @property
@@ -224,7 +224,7 @@ class Report:
         return at(shared, 'images_sha256'), finite_items(shared, table.section, row)
 
     def setting(self, name: str, default: Any = None) -> Any:
-        """What is recorded under a name, in the provenance or in the results."""
+        """Value recorded under a name, in provenance or results."""
         return {**self.results, **self.provenance}.get(name, default)
 
     def to_json(self) -> str:
@@ -292,7 +292,7 @@ class Report:
         return dataclasses.replace(self, worst=worst)
 
     def _place(self, table: Table, row: str, column: Column) -> tuple[Any, str]:
-        """What holds a number, and its name there; or the number itself, where a row is one."""
+        """Container of a number and its name there; or the number itself, where a row is one."""
         linked = dict([*table.before, *table.after]).get(row)
         if table.section and linked is None:
             return at(self.results, table.section, row), column.key
@@ -312,7 +312,7 @@ def finite(value: Any) -> float | None:
 
 
 def at(values: Any, *path: str) -> Any:
-    """What nested mappings hold at a path, None if it is absent."""
+    """Value of nested mappings at a path, None if absent."""
     for name in path:
         values = values.get(name) if isinstance(values, Mapping) else None
     return values
