@@ -152,7 +152,7 @@ class Layout:
         return next((table for table in self.tables if table.role == role), None)
 
 
-@dataclass
+@dataclass(repr=False)
 class Report:
     """Result of a model on a benchmark.
 
@@ -172,6 +172,25 @@ class Report:
     classes: Sequence[str] = ()
     palette: Sequence[Sequence[int]] = ()
     worst: Sequence[Mapping[str, Any]] | None = None
+
+    def __repr__(self) -> str:
+        """One line."""
+        numbers = ', '.join(f'{title} {value}' for title, value in self._shown_headline().items())
+        return f'<Report of {self.name} on {self.layout.benchmark}: {numbers}>'
+
+    def _repr_markdown_(self) -> str:
+        """Shown by a notebook for the value of a cell."""
+        shown = self._shown_headline()
+        rows = (shown, ['---:'] * len(shown), shown.values())
+        return '\n'.join([f'{self.name} on {self.layout.title}', '', *(f'| {" | ".join(row)} |' for row in rows)])
+
+    def _shown_headline(self) -> dict[str, str]:
+        """Title of each headline number to its text."""
+        numbers = {column: self.number(self.headline, '', column) for column in self.headline.columns}
+        return {
+            column.title: '-' if number.value is None else f'{number.value:.{column.decimals}f}'
+            for column, number in numbers.items()
+        }
 
     @property
     def name(self) -> str:
