@@ -1,4 +1,4 @@
-"""Weights, model and data that do not fit together, refused before the first image."""
+"""Refuses weights, model and data that do not fit together, before the first image."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""What sets reports on the same benchmark apart: changes with paired intervals, and differences of protocol."""
+"""Compares reports on the same benchmark: changes with paired intervals, differences of protocol."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -57,7 +57,7 @@ def ratios(report: Report, base: Report, table: Table) -> dict[str, float]:
 
 
 def protocol_differences(benchmarks: Mapping[str, Mapping[str, Report]]) -> list[str]:
-    """What of the protocol is not the same in all runs of a benchmark, a phrase each.
+    """Differences of protocol between runs of a benchmark, a phrase each.
 
     Args:
         benchmarks: benchmark to its runs, name to report. What is compared is what was run, and what decides the

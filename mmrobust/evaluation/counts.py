@@ -1,4 +1,4 @@
-"""What is kept of a finished cell: integers by image, never rounded numbers, which add up exactly over shards."""
+"""Counts kept of a finished cell: integers per image, so that shards add up exactly."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""A report as CSV, as Markdown, and in a terminal. None of them knows a benchmark; the page is in visualization."""
+"""Renders a report as CSV, Markdown and in a terminal. The HTML page is in ``visualization``."""
 
 import csv
 import io
@@ -45,7 +45,7 @@ def to_markdown(report: Report, title: str) -> str:
 
 
 def to_terminal(report: Report, title: str) -> str:
-    """What a terminal shows: title, what the numbers are, and the first table."""
+    """Terminal output: title, meaning of the numbers, first table."""
     first = next(table for table in report.layout.tables if table.markdown)
     return '\n'.join([f'# {title}', '', report.layout.about, '', *_table(report, first)])
 

@@ -33,7 +33,7 @@ _MIN_SIZE = (64, 32)
 
 @dataclass(frozen=True)
 class MiniCityParams:
-    """What decides every byte of a MiniCity folder.
+    """Parameters that determine every byte of a MiniCity folder.
 
     Attributes:
         num_train: streets of the training split.
@@ -65,7 +65,7 @@ class MiniCityParams:
             raise ValueError(f'seed must be 0 or more, got {self.seed}')
 
     def as_json(self) -> dict:
-        """What `minicity.json` holds."""
+        """Content of `minicity.json`."""
         return {'version': VERSION, **asdict(self), 'size': list(self.size)}
 
 

@@ -1,4 +1,4 @@
-"""ACDC: real fog, night, rain and snow, for a model that was trained on Cityscapes."""
+"""ACDC: real fog, night, rain and snow, for models trained on Cityscapes."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -87,7 +87,7 @@ class ACDC(SegmentationBenchmark):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What of the benchmark decides the numbers."""
+        """Settings of the benchmark that determine the numbers."""
         num_images = sum(images.size for images in self._images.values())
         return {'benchmark': self.name, 'split': self.split, 'num_images': num_images}
 

@@ -1,4 +1,4 @@
-"""PGD and FGSM: error of a classifier on images that were changed against it."""
+"""PGD and FGSM: error of a classifier under attack."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -75,7 +75,7 @@ class Adversarial(ErrorTable):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What of the benchmark decides the numbers."""
+        """Settings of the benchmark that determine the numbers."""
         return {
             'benchmark': self.name,
             'eps': self.eps,
@@ -90,7 +90,7 @@ class Adversarial(ErrorTable):
         return self._images
 
     def attack(self, cell: Cell) -> Attack | None:
-        """What changes the pixels on the way to the model."""
+        """The attack on the pixels."""
 
         def change(logits_of: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, paths: list[str]) -> Tensor:
             if cell.name == 'fgsm':

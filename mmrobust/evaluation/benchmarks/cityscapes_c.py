@@ -95,13 +95,13 @@ class CityscapesC(SegmentationBenchmark):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What of the benchmark decides the numbers."""
+        """Settings of the benchmark that determine the numbers."""
         num_images = self._images.size
         return {'benchmark': self.name, 'seed': self.seed, 'profile': self.profile, 'num_images': num_images}
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """What else to say of it beside the results."""
+        """Further provenance."""
         source = self.corrupted_root or 'on the fly'
         cells = [cell.key for cell in self.cells if cell != CLEAN]
         return {'preset': self.preset, 'corrupted': source, 'cells': cells}

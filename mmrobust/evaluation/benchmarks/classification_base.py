@@ -1,4 +1,4 @@
-"""What the benchmarks of classifiers share: cells are run, and errors that stand side by side become numbers."""
+"""Shared by the benchmarks of classifiers: running cells, error tables."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -33,7 +33,7 @@ class ClassificationBenchmark(Benchmark):
         return dataset
 
     def attack(self, cell: Cell) -> Attack | None:
-        """What changes the pixels on the way to the model, see ``ClassificationModel.predict``; None for nothing."""
+        """Attack on the pixels, see ``ClassificationModel.predict``; None for none."""
         return None
 
     @property

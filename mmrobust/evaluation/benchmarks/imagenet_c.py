@@ -109,13 +109,13 @@ class ImageNetC(ClassificationBenchmark):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What of the benchmark decides the numbers."""
+        """Settings of the benchmark that determine the numbers."""
         source = ON_THE_FLY if self.corrupted_root is None else OFFICIAL
         return {'benchmark': self.name, 'corrupted': source, 'seed': self.seed, 'num_images': self._clean.size}
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """What else to say of it beside the results."""
+        """Further provenance."""
         cells = [cell.key for cell in self.cells if cell != CLEAN]
         return {'data_root': self.corrupted_root, 'normalised_by': self._normalised_by(), 'cells': cells}
 
@@ -271,7 +271,7 @@ class ImageNetC(ClassificationBenchmark):
 
 
 def _why_no_number(results: Mapping) -> list[str]:
-    """What a dash in the headline means."""
+    """Explains a dash in the headline."""
     reasons = []
     if results['mCE'] is None:
         reasons.append(

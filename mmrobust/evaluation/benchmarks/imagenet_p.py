@@ -1,4 +1,4 @@
-"""ImageNet-P: how steady a classifier is while an image changes gradually."""
+"""ImageNet-P: stability of a classifier over gradual perturbations."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -83,7 +83,7 @@ class ImageNetP(Benchmark):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What of the benchmark decides the numbers."""
+        """Settings of the benchmark that determine the numbers."""
         sizes = {cell.key: self.size(cell) for cell in self.cells}
         return {'benchmark': self.name, 'difficulty': self.difficulty, 'num_images': sizes}
 

@@ -1,4 +1,4 @@
-"""What the benchmarks of segmentation models share: running cells, bootstrap samples, the worst images."""
+"""Shared by the benchmarks of segmentation models: running cells, bootstrap samples, the worst images."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.images import LabelMapImages
 from mmrobust.evaluation.models.segmentation import SegmentationModel
 from mmrobust.evaluation.statistics import confusion_matrix, iou_of_areas, resampled_sums
-from mmrobust.evaluation.worst import find_worst, write_panels
+from mmrobust.evaluation.worst import find_worst, those_of, write_panels
 from mmrobust.files import write_whole
 
 
@@ -88,9 +88,17 @@ class SegmentationBenchmark(Benchmark):
         names = self.images(cell).names if self.predictions is not None else ()
         return all((self.predictions / Path(name).name).is_file() for name in names)
 
-    def show_worst(self, model: SegmentationModel, counts: Mapping[Cell, Confusion], count: int, out: Path) -> list:
+    def show_worst(
+        self,
+        model: SegmentationModel,
+        counts: Mapping[Cell, Confusion],
+        count: int,
+        out: Path,
+        of: Sequence[Mapping] | None = None,
+    ) -> list:
         """As in the base class; the clean images are not ranked."""
-        found = find_worst({cell: of for cell, of in counts.items() if cell != CLEAN}, count)
+        ranked = {cell: found for cell, found in counts.items() if cell != CLEAN}
+        found = find_worst(ranked, count) if of is None else those_of(of[:count], ranked)
         for index, one in enumerate(found):
             images, label_maps = self.panels(model, one.cell, one.image)
             write_panels(out / 'worst', index, images, label_maps, self.palette)
@@ -99,7 +107,7 @@ class SegmentationBenchmark(Benchmark):
     def panels(
         self, model: SegmentationModel, cell: Cell, image: str
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """What is shown of one image.
+        """Panels of one image.
 
         Returns:
             Images ``(H, W, 3)`` uint8, BGR: ``clean`` and ``corrupted``, or ``image`` where nothing was added to

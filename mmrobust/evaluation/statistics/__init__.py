@@ -1,4 +1,4 @@
-"""Numbers from counts: numpy only, no model and no file."""
+"""Metrics from counts; numpy only."""
 
 from mmrobust.evaluation.statistics.bootstrap import INTERVAL_LEVEL, bootstrap_record, interval, resampled_sums
 from mmrobust.evaluation.statistics.corruption_error import (

@@ -1,4 +1,4 @@
-"""How far a number would move with other images: bootstrap over images.
+"""Bootstrap intervals over images.
 
 The model stays as it is, so an interval says nothing about another training run.
 """
