@@ -32,6 +32,7 @@ from mmrobust.evaluation.models.evaluated_model import EvaluatedModel
 from mmrobust.evaluation.renderers import to_csv, to_markdown, to_terminal
 from mmrobust.evaluation.report import RESULTS, Report
 from mmrobust.files import write_whole
+from mmrobust.preprocessing import settle_preprocessing
 from mmrobust.sigterm import stopped_by_sigterm
 from mmrobust.version import __version__
 from mmrobust.visualization.results_page import to_html
@@ -123,6 +124,8 @@ def evaluate(
             config.test_dataloader = dict(dataset=copy.deepcopy(dict(data)))
         elif data is not None:
             options['data_root'] = str(data)
+        if isinstance(data, Mapping) or module is not None:
+            settle_preprocessing(config, getattr(model, 'pretrained_cfg', None))
         if not config.get('test_dataloader'):
             raise ValueError(f'data must be the config of the test images, because {name} has no test_dataloader')
         kind = _kind(benchmark, name, config)
@@ -179,6 +182,7 @@ def _read(model: str | Path | Config, cfg_options: dict | None) -> tuple[str, Co
         return str(model), load_config(str(model), cfg_options)
     config = copy.deepcopy(model)
     config.merge_from_dict(cfg_options or {})
+    settle_preprocessing(config)
     return str(config.filename or 'config'), config
 
 
