@@ -32,6 +32,7 @@ def check_classes(
     Raises:
         ValueError: they do not fit; the sentence shows both.
     """
+    data, trained = [str(name) for name in data], trained and [str(name) for name in trained]
     declared = subset is not None and len(subset) == len(data)
     if outputs is not None and (outputs <= max(subset) if declared else outputs != len(data)):
         of_model = f' ({_shown(trained)})' if trained and len(trained) == outputs else ''
@@ -42,7 +43,7 @@ def check_classes(
         )
     if trained is None or declared:
         return
-    class_map = class_map or {}
+    class_map = {str(name): str(of_data) for name, of_data in (class_map or {}).items()}
     unknown = [name for name in class_map if name not in trained]
     if unknown:
         raise ValueError(f'class_map must name classes of the model ({_shown(trained)}), got {_shown(unknown)}')
@@ -103,4 +104,4 @@ def _same(one: str, other: str) -> bool:
 
 def _shown(names: Sequence[str]) -> str:
     """The first of many names, and of their synonyms; they may come from a file of anyone's."""
-    return ', '.join(repr(str(name).split(',')[0][:40]) for name in names[:4]) + (', ...' if len(names) > 4 else '')
+    return ', '.join(repr(name.split(',')[0][:40]) for name in names[:4]) + (', ...' if len(names) > 4 else '')

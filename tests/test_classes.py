@@ -16,6 +16,7 @@ DIGITS = [str(digit) for digit in range(10)]
         (10, DIGITS, DIGITS, {}),
         (10, DIGITS, None, {}),
         (None, DIGITS, DIGITS, {}),
+        (10, range(10), [*DIGITS[:9], 'nine'], {'class_map': {'nine': 9}}),
         (1000, IMAGENET_CATEGORIES, WNIDS, {}),  # shipped configs train on folders of wnids
         (1000, WNIDS, IMAGENET_CATEGORIES, {'subset': (6, 11)}),  # the labels are among all outputs
         (1000, ['dog', 'cat'], IMAGENET_CATEGORIES, {'subset': (207, 281)}),

@@ -60,7 +60,8 @@ class ImageFolder(SeededSampling, BaseDataset):
 
     def _ordered(self, folders: list[str]) -> list[str]:
         """The class folders in the order of their labels."""
-        names = list(self._metainfo.setdefault('classes', tuple(folders)))
+        names = [str(name) for name in self._metainfo.get('classes') or folders]  # --cfg-options makes numbers of some
+        self._metainfo['classes'] = tuple(names)
         for kind, given in (('classes', names), ('subset', self._metainfo.get('subset') or folders)):
             if len(set(given)) != len(folders) or len(given) != len(folders):
                 raise ValueError(
