@@ -23,10 +23,10 @@ def change(report: Report, base: Report, table: Table, row: str, column: Column)
     other = column.same and report.setting(column.same) != base.setting(column.same)
     if value is None or of_base is None or other or (not table.section and not _is_single(column, report, base)):
         return Number()
-    (images, samples), (same, of_samples) = (one.draws(table, row, column) for one in (report, base))
+    (images, units, samples), (same, _, of_samples) = (one.draws(table, row, column) for one in (report, base))
     if not images or images != same or not samples or len(samples) != len(of_samples) or None in samples + of_samples:
         return Number(value - of_base)
-    return Number(value - of_base, *interval(np.subtract(samples, of_samples)))
+    return Number(value - of_base, *interval(np.subtract(samples, of_samples), units))
 
 
 def is_significant(number: Number) -> bool:

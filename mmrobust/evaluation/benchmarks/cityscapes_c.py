@@ -20,9 +20,8 @@ from mmrobust.evaluation.images import LabelMapImages
 from mmrobust.evaluation.report import Column, Layout, Published, Table
 from mmrobust.evaluation.statistics import (
     INTERVAL_LEVEL,
-    bootstrap_record,
+    Bootstrap,
     class_iou,
-    interval,
     mean_iou,
     mean_over_corruptions,
     mean_over_severities,
@@ -228,7 +227,9 @@ def summarize(
     """
     clean, corrupted = counts[CLEAN], {cell: of for cell, of in counts.items() if cell != CLEAN}
     miou = {cell: mean_iou(of.confusion) for cell, of in corrupted.items()}
-    clean_samples, *drawn = mean_iou_of_areas(area_samples([clean, *corrupted.values()])).T
+    bootstrap = Bootstrap(clean.images)
+    interval = bootstrap.interval
+    clean_samples, *drawn = mean_iou_of_areas(area_samples(bootstrap, [clean, *corrupted.values()])).T
     samples = dict(zip(corrupted, drawn, strict=True))
     by_corruption, sampled = mean_over_severities(miou), mean_over_severities(samples)
     clean_miou, mpc = mean_iou(clean.confusion), mean_over_corruptions(by_corruption)
@@ -255,7 +256,7 @@ def summarize(
         },
         'cells': {cell.key: {'mIoU': miou[cell], 'mIoU_interval': interval(samples[cell])} for cell in corrupted},
         'classes': by_class(class_names, {'clean': class_iou(clean.confusion), 'corrupted': mean_class_iou}),
-        'bootstrap': bootstrap_record(clean.images, **draws, corruptions=sampled),
+        'bootstrap': bootstrap.record(**draws, corruptions=sampled),
     }
 
 

@@ -11,7 +11,7 @@ from mmrobust.evaluation.counts import Predictions
 from mmrobust.evaluation.images import LabelledImages
 from mmrobust.evaluation.models.classification import Attack, ClassificationModel
 from mmrobust.evaluation.report import Column, Layout, Table
-from mmrobust.evaluation.statistics import INTERVAL_LEVEL, bootstrap_record, interval, resampled_sums
+from mmrobust.evaluation.statistics import INTERVAL_LEVEL, Bootstrap
 
 IMAGENET_IMAGES = 50_000
 
@@ -68,15 +68,16 @@ class ErrorTable(ClassificationBenchmark):
     sections = ('cells',)
 
     def summarize(self, counts: Mapping[Cell, Predictions]) -> dict[str, Any]:
-        """Top-1 error of each cell in percent, unrounded, with its bootstrap interval over images, for JSON."""
+        """Top-1 error of each cell in percent, unrounded, with Wilson's interval and bootstrap samples, for JSON."""
         rows = {}
         for cell, of in counts.items():
-            (samples,) = error_samples([of])
+            draws = Bootstrap(of.images)
+            (samples,) = error_samples(draws, [of])
             rows[cell.key] = {
                 'error': of.score,
-                'error_interval': interval(samples),
+                'error_interval': of.interval,
                 'num_images': len(of.images),
-                'bootstrap': bootstrap_record(of.images, error=samples),
+                'bootstrap': draws.record(error=samples),
             }
         return {'cells': rows}
 
@@ -111,7 +112,7 @@ def error_layout(
         benchmark,
         title,
         'classification',
-        f'Top-1 error and accuracy in percent. Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over images.',
+        f'Top-1 error and accuracy in percent. Intervals: {INTERVAL_LEVEL:.0%}, Wilson, over images.',
         (
             Table('', 'run', tuple(Column(f'cells/{name}/error', name, 'lower') for name in names), markdown=False),
             Table('cells', what, (error, *columns), role='conditions', csv_row=('cell',), heading='pictures'),
@@ -123,10 +124,10 @@ def error_layout(
     )
 
 
-def error_samples(counts: Sequence[Predictions]) -> np.ndarray:
+def error_samples(draws: Bootstrap, counts: Sequence[Predictions]) -> np.ndarray:
     """Bootstrap samples of the top-1 error in percent of several cells on the same images, ``(R, S)``."""
     wrong = np.stack([of.wrong for of in counts], axis=1)
-    return 100 * resampled_sums(wrong).T / len(wrong)
+    return 100 * draws.sums(wrong).T / len(wrong)
 
 
 def too_few(found: int, expected: int, what: str = '') -> list[str]:

@@ -12,7 +12,7 @@ from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.images import LabelMapImages
 from mmrobust.evaluation.models.segmentation import SegmentationModel
-from mmrobust.evaluation.statistics import confusion_matrix, iou_of_areas, resampled_sums
+from mmrobust.evaluation.statistics import Bootstrap, confusion_matrix, iou_of_areas
 from mmrobust.evaluation.worst import find_worst, those_of, write_panels
 from mmrobust.files import write_whole
 
@@ -118,13 +118,12 @@ class SegmentationBenchmark(Benchmark):
         return images, {'truth': label, 'prediction': classes}
 
 
-def area_samples(counts: Sequence[Confusion]) -> np.ndarray:
+def area_samples(draws: Bootstrap, counts: Sequence[Confusion]) -> np.ndarray:
     """Bootstrap samples of the areas of several cells on the same images, ``(S, R, 3, K)``.
 
     All of them at once, because the draws are what takes time; sample s holds the same images for each.
     """
-    names = sorted(counts[0].images)
-    return resampled_sums(np.stack([[of.images[name] for of in counts] for name in names]))
+    return draws.sums(np.stack([[of.images[name] for of in counts] for name in draws.names]))
 
 
 def mean_iou_of_areas(areas: np.ndarray) -> np.ndarray:
