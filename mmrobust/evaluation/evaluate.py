@@ -132,7 +132,7 @@ def evaluate(
         evaluated = kind.model_type(config, checkpoint, device, num_workers, batch_size, module=module, **fast)
         folder = Path(out or stack.enter_context(tempfile.TemporaryDirectory()))
         found.begin(folder)
-        store = CellStore(folder, kind.counts_type, {**evaluated.identity, **found.identity})
+        store = CellStore(folder, kind.counts_type, _identity(evaluated, found), found.check)
         say = (lambda text: None) if quiet else print
         if not _run(evaluated, found, store, cells, say, show=not quiet and int(os.environ.get('RANK', 0)) == 0):
             return None
@@ -231,6 +231,12 @@ def _checked(kind: type[Benchmark], options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
+def _identity(model: EvaluatedModel, benchmark: Benchmark) -> dict[str, Any]:
+    """What decides the numbers, and where the images lie."""
+    images = {'images_sha256': benchmark.images_sha256, 'classes': list(benchmark.class_names)}
+    return {**model.identity, **benchmark.identity, **images, 'data_root': benchmark.data_root}
+
+
 def _run(
     model: EvaluatedModel,
     benchmark: Benchmark,
@@ -294,7 +300,7 @@ def _report(
         'config': name,
         'checkpoint': model.checkpoint,
         'protocol': {'benchmark': benchmark.name, **benchmark.protocol},
-        **store.identity,
+        **{key: value for key, value in store.identity.items() if key != 'classes'},  # the report has them
         **({'compile': True} if compiled else {}),
         'data_root': benchmark.data_root,
         'versions': {

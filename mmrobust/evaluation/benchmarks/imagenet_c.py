@@ -8,17 +8,19 @@ import numpy as np
 from mmengine.config import Config
 
 from mmrobust.corruptions import EXTRA, GROUPS, SEVERITIES
+from mmrobust.datasets.imagenet_subsets import WNIDS
 from mmrobust.datasets.imagenet_variants import check_imagenet_c
 from mmrobust.evaluation.benchmarks.classification_base import (
     IMAGENET_IMAGES,
     ClassificationBenchmark,
     error_samples,
+    require_classes,
     too_few,
 )
 from mmrobust.evaluation.benchmarks.presets import select_cells
-from mmrobust.evaluation.cells import CLEAN, Cell
+from mmrobust.evaluation.cells import CLEAN, Cell, differences
 from mmrobust.evaluation.counts import Predictions
-from mmrobust.evaluation.images import LabelledImages
+from mmrobust.evaluation.images import LabelledImages, fingerprint
 from mmrobust.evaluation.report import Column, Layout, Published, Table, at
 from mmrobust.evaluation.statistics import (
     INTERVAL_LEVEL,
@@ -118,6 +120,25 @@ class ImageNetC(ClassificationBenchmark):
         """What else to say of it beside the results."""
         cells = [cell.key for cell in self.cells if cell != CLEAN]
         return {'data_root': self.corrupted_root, 'normalised_by': self._normalised_by(), 'cells': cells}
+
+    @property
+    def images_sha256(self) -> dict[str, str]:
+        """Of the clean images; of each folder of the official ones that is there, of one class: there are 4 million."""
+        found = {CLEAN.key: self._clean.fingerprint}
+        for cell in select_cells('michaelis', [*FIFTEEN, *EXTRA]) if self.corrupted_root is not None else ():
+            folder = Path(self.corrupted_root, cell.name, str(cell.severity), WNIDS[0])
+            if folder.is_dir():
+                found[cell.key] = fingerprint((path.name, [str(path)]) for path in sorted(folder.iterdir()))
+        return found
+
+    def check(self, cell: Cell, counts: Predictions) -> None:
+        """As in the base class; official images are only counted, because listing them takes long."""
+        if cell == CLEAN or self.corrupted_root is None:
+            super().check(cell, counts)
+            return
+        if len(counts.images) != self._clean.size:
+            raise ValueError(f'it is of {len(counts.images)} images, and the clean ones are {self._clean.size}')
+        require_classes(counts, range(len(WNIDS)))
 
     def images(self, cell: Cell) -> LabelledImages:
         """The images of a cell: for corruptions on the fly, the clean ones."""
@@ -254,11 +275,14 @@ class ImageNetC(ClassificationBenchmark):
             raise FileNotFoundError(f'There is no reference {path!r}: it is the results.json of a run of imagenet-c.')
         try:
             content = read_json(path)
-            found = {key: content['provenance'][key] for key in self.identity}
-            content['results']['cells'], content['results']['clean_error']
+            found = content['provenance']
+            content['results']['cells'], content['results']['clean_error'], found['config']
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f'{path} is not the results.json of a run of imagenet-c: {error!r}') from error
-        wrong = [f'{key} {found[key]!r}, here {value!r}' for key, value in self.identity.items() if found[key] != value]
+        if 'images_sha256' not in found:
+            raise ValueError(f'the reference {path} does not say which images it is of: run it again with this version')
+        own = {**self.identity, 'images_sha256': self.images_sha256}
+        wrong = differences({key: found.get(key) for key in own}, own, '{} {}, here {}')
         if wrong:
             raise ValueError(f'the reference {path} is of another protocol ({"; ".join(wrong)})')
         return content
