@@ -5,6 +5,7 @@ import copy
 import inspect
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -35,7 +36,7 @@ from mmrobust.sigterm import stopped_by_sigterm
 from mmrobust.version import __version__
 from mmrobust.visualization.results_page import to_html
 
-__all__ = ['evaluate', 'write_report']
+__all__ = ['evaluate', 'run_name', 'write_report']
 
 _READ = ('default_scope', 'custom_imports', 'model', 'test_dataloader')  # all of a config that is read here
 
@@ -159,6 +160,19 @@ def write_report(report: Report, folder: Path) -> None:
     write_whole(folder / 'results.csv', to_csv(report))
     write_whole(folder / 'results.md', to_markdown(report, title))
     write_whole(folder / 'results.html', to_html({report.name: [report]}, title=title))
+
+
+def run_name(model: str, config: Config) -> str:
+    """What a run is called: its config, with the network of timm's or another library's that the config names.
+
+    Args:
+        model: config file, or name of a model in memory.
+        config: merged.
+    """
+    path = Path(model)
+    name = path.stem if path.suffix in ('.py', '.json', '.yaml', '.yml') else path.name
+    network = re.sub(r'[^\w.-]+', '_', str(config.model.get('model_name') or ''))
+    return name if network in name else f'{name}_{network}'
 
 
 def _read(model: str | Path | Config, cfg_options: dict | None) -> tuple[str, Config]:
@@ -297,6 +311,7 @@ def _report(
         results = benchmark.summarize(counts)
         found = benchmark.show_worst(model, counts, worst, store.folder)
     provenance = {
+        'name': run_name(name, model.config),
         'config': name,
         'checkpoint': model.checkpoint,
         'protocol': {'benchmark': benchmark.name, **benchmark.protocol},

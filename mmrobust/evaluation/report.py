@@ -175,8 +175,8 @@ class Report:
 
     @property
     def name(self) -> str:
-        """What the model is called: its config."""
-        return Path(str(self.provenance.get('config'))).stem
+        """What the run is called: by itself, or before runs said so its config."""
+        return str(self.provenance.get('name') or Path(str(self.provenance.get('config'))).stem)
 
     @property
     def headline(self) -> Table:

@@ -184,7 +184,10 @@ class ImageNetC(ClassificationBenchmark):
 
     def summarize(self, counts: Mapping[Cell, Predictions]) -> dict[str, Any]:
         """Numbers of all finished cells, for JSON."""
-        return summarize(counts, self._normalised_by(), self.reference)
+        results = summarize(counts, self._normalised_by(), self.reference)
+        if self.reference is not None:  # its config may be that of other weights too
+            results['reference_sha256'] = self.reference['provenance'].get('checkpoint_sha256')
+        return results
 
     @classmethod
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
@@ -236,7 +239,7 @@ class ImageNetC(ClassificationBenchmark):
             f'CE is relative to {by}.' if by else 'There is no network that CE could be relative to.',
             *_why_no_number(results),
         )
-        protocol = ('corrupted', 'normalised_by', 'num_images', 'seed')
+        protocol = ('corrupted', 'normalised_by', 'reference_sha256', 'num_images', 'seed')
         return Layout(
             cls.name,
             'ImageNet-C',

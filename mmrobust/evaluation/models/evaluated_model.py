@@ -20,6 +20,8 @@ from mmrobust.acceleration import compile_forward, low_precision
 from mmrobust.checkpoint import check_state_dict
 from mmrobust.sigterm import outlive_sigterm
 
+_PLAIN = bool | int | float | str | list | tuple | None
+
 
 class EvaluatedModel:
     """A model of MMSegmentation or MMPretrain, in evaluation mode.
@@ -56,6 +58,8 @@ class EvaluatedModel:
         compiled: bool = False,
         module: nn.Module | None = None,
     ) -> None:
+        if 'data_preprocessor' in config:  # as the runner does, which MMPretrain's own configs rely on
+            config.model.setdefault('data_preprocessor', config.data_preprocessor)
         self.config = config
         self.checkpoint = checkpoint
         self.scope = config.get('default_scope') or self.scope
@@ -90,7 +94,8 @@ class EvaluatedModel:
             },
         }
         if self.in_memory:  # its config may say little of it
-            text = f'{self.model} {getattr(self.model, "test_cfg", None)} {vars(preprocessor) if preprocessor else ""}'
+            plain = {name: of for name, of in getattr(preprocessor, '__dict__', {}).items() if isinstance(of, _PLAIN)}
+            text = f'{self.model} {getattr(self.model, "test_cfg", None)} {sorted(plain.items())}'
             identity['module_sha256'] = _sha256(re.sub(' at 0x[0-9a-f]+', '', text).encode())
         if self.precision != torch.float32:  # which a folder that does not name it was made with
             identity['precision'] = str(self.precision).removeprefix('torch.')
