@@ -25,6 +25,7 @@ from mmseg.registry import MODELS
 from mmrobust.datasets.minicity import MiniCityParams, write_minicity
 from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.statistics import mean_iou
+from tests.tool_loading import load_tool
 
 REPO = Path(__file__).parents[1]
 TOOL = 'evaluate_robustness.py'
@@ -434,6 +435,24 @@ def test_provenance_says_what_was_evaluated_and_with_what(whole):
     assert list(provenance['images_sha256']) == ['clean'] and provenance['data_root'].endswith('/minicity')
     dataset = provenance['merged_config']['test_dataloader']['dataset']
     assert dataset == json.loads((whole / 'identity.json').read_text())['merged_config']['test_dataloader']['dataset']
+
+
+def test_classes_and_colours_are_those_of_the_data(files, tool, tmp_path):
+    """In results.json, and from there on the page of several runs."""
+    (tmp_path / 'own.py').write_text(
+        f'_base_ = {str(files / "toy.py")!r}\n'
+        "names, colors = [f'class {place}' for place in range(19)], [[place, 7, 9] for place in range(19)]\n"
+        "test_dataloader = dict(dataset=dict(type='BaseSegDataset', img_suffix='_leftImg8bit.png',\n"
+        "    seg_map_suffix='_gtFine_labelTrainIds.png', metainfo=dict(classes=names, palette=colors)))\n"
+    )
+    arguments = _arguments(files, tmp_path / 'out', '--corruptions', 'contrast', '--severities', '5')
+    tool.main([str(tmp_path / 'own.py'), *arguments[1:]])
+    content = json.loads((tmp_path / 'out/results.json').read_text())
+    assert content['classes'][3] == 'class 3' and content['palette'][3] == [3, 7, 9]
+    page = str(tmp_path / 'page.html')
+    load_tool('analysis_tools/compare_robustness.py').main([str(tmp_path / 'out'), '--out', page])
+    text = Path(page).read_text()
+    assert 'background:rgb(3,7,9)' in text and 'class 3' in text and 'traffic light' not in text
 
 
 def test_a_cell_of_other_images_is_refused(files, tool, whole, tmp_path, capsys):
