@@ -214,6 +214,7 @@ def test_official_imagenet_c_and_what_is_missing_of_it(files, imagenet, tool, tm
     content = json.loads((tmp_path / 'results.json').read_text())
     assert content['provenance']['corrupted'] == 'official' and content['provenance']['num_images'] == 40
     assert len(_labels_and_predictions(tmp_path, 'fog_3')) == 40
+    assert content['results']['normalised_by'] is None, 'AlexNet was measured on all 50,000 images'
     with pytest.raises(SystemExit):
         tool.main([*arguments, '--max-images', '40'])
     assert 'There is no ImageNet-C fog/1' in capsys.readouterr().err
@@ -222,6 +223,42 @@ def test_official_imagenet_c_and_what_is_missing_of_it(files, imagenet, tool, tm
     with pytest.raises(SystemExit):
         tool.main([*arguments[:-2], '--corruptions', 'fog', '--expected-images', '50000', '--severities', '3'])
     assert '1000 images, not the expected 50000' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('size', 'classes', 'by'), [(50_000, True, 'AlexNet'), (1000, True, None), (50_000, False, None)]
+)
+@pytest.mark.parametrize('official', [True, False])
+def test_alexnets_published_errors_are_for_the_validation_images_only(files, imagenet, size, classes, by, official):
+    config = Config.fromfile(files / 'imagenet.py')
+    if not classes:  # a thousand, but others
+        config.test_dataloader.dataset.metainfo = dict(classes=[f'class {index}' for index in range(1000)])
+    root = str(imagenet / 'imagenet-c') if official else None
+    benchmark = ImageNetC(config, root, ['contrast'], expected_images=1000)
+    benchmark._clean.size = size
+    counts = {cell: Predictions({'a': (0, index % 2)}) for index, cell in enumerate(benchmark.cells)}
+    results = benchmark.summarize(counts)
+    assert results['normalised_by'] == by and (results['corruptions']['contrast']['CE'] is None) is (by is None)
+    sentences = ' '.join(benchmark.layout(results, {'num_images': size}).sentences)
+    assert ('CE is relative to AlexNet.' in sentences) is (by is not None)
+    of = '1,000;' if size == 1000 else '50,000 others;'
+    expected = f'the published errors of AlexNet are of all 50,000 validation images of ImageNet, and these are {of}'
+    assert (expected in sentences) is (by is None)
+
+
+def test_official_images_in_other_folders_are_told_apart(files, imagenet, tool, tmp_path, capsys):
+    """By one class of each folder, and those of folders that were not there before do not matter."""
+    shutil.copytree(imagenet / 'imagenet-c', tmp_path / 'c')
+    options = ['--benchmark', 'imagenet-c', '--data-root', str(tmp_path / 'c'), '--expected-images', '1000']
+    arguments = _arguments(files, tmp_path / 'out', *options, '--batch-size', '50', name='imagenet')
+    arguments += ['--max-images', '4', '--severities', '3']
+    tool.main([*arguments, '--corruptions', 'fog'])
+    shutil.copytree(tmp_path / 'c/fog', tmp_path / 'c/contrast')
+    tool.main([*arguments, '--corruptions', 'fog', 'contrast'])
+    image = next((tmp_path / 'c/fog/3' / WNIDS[0]).iterdir())
+    image.write_bytes(image.read_bytes()[:-2] + b'??')
+    sentence = _stopped(tool, capsys, [*arguments, '--corruptions', 'fog'])
+    assert "another run (images_sha256.fog_3 '" in sentence
 
 
 def test_half_unpacked_imagenet_c_is_refused_before_the_first_cell(files, imagenet, tool, tmp_path, capsys):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
+from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 
 from mmrobust.corruptions import EXTRA, GROUPS, SEVERITIES
 from mmrobust.datasets.imagenet_subsets import WNIDS
@@ -21,7 +22,7 @@ from mmrobust.evaluation.benchmarks.presets import select_cells
 from mmrobust.evaluation.cells import CLEAN, Cell, differences
 from mmrobust.evaluation.counts import Predictions
 from mmrobust.evaluation.images import LabelledImages, fingerprint
-from mmrobust.evaluation.report import Column, Layout, Published, Table, at
+from mmrobust.evaluation.report import Column, Layout, Published, Table, at, finite
 from mmrobust.evaluation.statistics import (
     INTERVAL_LEVEL,
     bootstrap_record,
@@ -62,8 +63,8 @@ class ImageNetC(ClassificationBenchmark):
         severities: some of 1 to 5; None takes all. mCE needs all 15 and all 5.
         extras: take the 4 extra corruptions too; they stay out of every mean over the 15.
         seed: of corruptions on the fly.
-        reference: ``results.json`` of the network that CE is relative to, on the same images; None takes AlexNet,
-            which was measured on ImageNet only.
+        reference: ``results.json`` of the network that CE is relative to, on the same images; None takes AlexNet for
+            all 50,000 validation images of ImageNet, of which its errors were published, and gives no CE for others.
         max_images: take this many images, spread evenly; None takes all.
         expected_images: how many images each folder must have; None means 50000.
 
@@ -236,7 +237,7 @@ class ImageNetC(ClassificationBenchmark):
         )
         sentences = (
             SOURCES.get(source, 'It is not recorded whether the corrupted images are the official JPEGs.'),
-            f'CE is relative to {by}.' if by else 'There is no network that CE could be relative to.',
+            f'CE is relative to {by}.' if by else _why_no_network(provenance),
             *_why_no_number(results),
         )
         protocol = ('corrupted', 'normalised_by', 'reference_sha256', 'num_images', 'seed')
@@ -271,7 +272,8 @@ class ImageNetC(ClassificationBenchmark):
     def _normalised_by(self) -> str | None:
         if self.reference is not None:
             return self.reference['provenance']['config']
-        return 'AlexNet' if len(self._clean.class_names) == 1000 else None
+        of_imagenet = self._clean.class_names in (tuple(IMAGENET_CATEGORIES), tuple(WNIDS))
+        return 'AlexNet' if of_imagenet and self._clean.size == IMAGENET_IMAGES else None
 
     def _read_reference(self, path: str) -> dict:
         if not Path(path).is_file():
@@ -289,6 +291,15 @@ class ImageNetC(ClassificationBenchmark):
         if wrong:
             raise ValueError(f'the reference {path} is of another protocol ({"; ".join(wrong)})')
         return content
+
+
+def _why_no_network(provenance: Mapping) -> str:
+    count = finite(provenance.get('num_images'))
+    these = 'others' if count is None else f'{count:,.0f} others' if count >= IMAGENET_IMAGES else f'{count:,.0f}'
+    return (
+        f'There is no CE: the published errors of AlexNet are of all {IMAGENET_IMAGES:,} validation images of ImageNet, and '
+        f'these are {these}; --reference takes the results.json of a network of your own on the same images.'
+    )
 
 
 def _why_no_number(results: Mapping) -> list[str]:
