@@ -5,6 +5,7 @@ import copy
 import inspect
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ from mmrobust.sigterm import stopped_by_sigterm
 from mmrobust.version import __version__
 from mmrobust.visualization.results_page import to_html
 
-__all__ = ['evaluate', 'write_report']
+__all__ = ['evaluate', 'run_name', 'write_report']
 
 _READ = ('default_scope', 'custom_imports', 'model', 'test_dataloader')  # all of a config that is read here
 
@@ -136,7 +137,7 @@ def evaluate(
         evaluated = kind.model_type(config, checkpoint, device, num_workers, batch_size, module=module, **fast)
         folder = Path(out or stack.enter_context(tempfile.TemporaryDirectory()))
         found.begin(folder)
-        store = CellStore(folder, kind.counts_type, {**evaluated.identity, **found.identity})
+        store = CellStore(folder, kind.counts_type, _identity(evaluated, found), found.check)
         say = (lambda text: None) if quiet else print
         if not _run(evaluated, found, store, cells, say, show=not quiet and int(os.environ.get('RANK', 0)) == 0):
             return None
@@ -163,6 +164,19 @@ def write_report(report: Report, folder: Path) -> None:
     write_whole(folder / 'results.csv', to_csv(report))
     write_whole(folder / 'results.md', to_markdown(report, title))
     write_whole(folder / 'results.html', to_html({report.name: [report]}, title=title))
+
+
+def run_name(model: str, config: Config) -> str:
+    """Name of a run: its config, with the network of timm or another library that the config names.
+
+    Args:
+        model: config file, or name of a model in memory.
+        config: merged.
+    """
+    path = Path(model)
+    name = path.stem if path.suffix in ('.py', '.json', '.yaml', '.yml') else path.name
+    network = re.sub(r'[^\w.-]+', '_', str(config.model.get('model_name') or ''))
+    return name if network in name else f'{name}_{network}'
 
 
 def _read(model: str | Path | Config, cfg_options: dict | None) -> tuple[str, Config]:
@@ -233,6 +247,12 @@ def _checked(kind: type[Benchmark], options: dict[str, Any]) -> dict[str, Any]:
                 else f'{kind.name} takes {", ".join(taken[kind.name])}, got {option!r}'
             )
     return options
+
+
+def _identity(model: EvaluatedModel, benchmark: Benchmark) -> dict[str, Any]:
+    """Settings that determine the numbers, and where the images lie."""
+    images = {'images_sha256': benchmark.images_sha256, 'classes': list(benchmark.class_names)}
+    return {**model.identity, **benchmark.identity, **images, 'data_root': benchmark.data_root}
 
 
 def _run(
@@ -316,10 +336,11 @@ def _report(
         results = benchmark.summarize(counts)
         found = benchmark.show_worst(model, counts, worst, store.folder, shown)
     provenance = {
+        'name': run_name(name, model.config),
         'config': name,
         'checkpoint': model.checkpoint,
         'protocol': {'benchmark': benchmark.name, **benchmark.protocol},
-        **store.identity,
+        **{key: value for key, value in store.identity.items() if key != 'classes'},  # the report has them
         **({'compile': True} if compiled else {}),
         'data_root': benchmark.data_root,
         'versions': {

@@ -194,8 +194,8 @@ class Report:
 
     @property
     def name(self) -> str:
-        """Name of the model: its config."""
-        return Path(str(self.provenance.get('config'))).stem
+        """Name of the run; of older results, that of its config."""
+        return str(self.provenance.get('name') or Path(str(self.provenance.get('config'))).stem)
 
     @property
     def headline(self) -> Table:
@@ -234,7 +234,7 @@ class Report:
         return [name for name, _ in table.before] + self.own_rows(table) + [name for name, _ in table.after]
 
     def draws(self, table: Table, row: str, column: Column) -> tuple[str | None, int, list[float | None]]:
-        """What says of which images the bootstrap samples of a number are, how many units were drawn, the samples."""
+        """Hash of the images of the bootstrap samples of a number, how many units were drawn, and the samples."""
         holder, key = self._place(table, row, column)
         own, shared = at(holder, 'bootstrap'), self.results.get('bootstrap')
         found, path = (shared, (table.section, row)) if own is None else (own, (key,))

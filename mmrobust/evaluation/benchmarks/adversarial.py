@@ -12,7 +12,7 @@ from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Predictions
 from mmrobust.evaluation.images import LabelledImages
 from mmrobust.evaluation.models.classification import Attack, ClassificationModel
-from mmrobust.evaluation.report import Layout, finite
+from mmrobust.evaluation.report import Layout, at, finite
 from mmrobust.randomness import derive_seed
 from mmrobust.registry import BENCHMARKS
 
@@ -144,9 +144,9 @@ class Adversarial(ErrorTable):
         return values | {'pgd': 100 - results['cells']['pgd']['error']}, []
 
 
-def _blind(attack: str, row: Mapping) -> str:
+def _blind(attack: str, row: Any) -> str:
     """A warning where an attack had no gradient to follow; empty where it had."""
-    blind, number = (finite(row.get(name)) or 0 for name in ('num_blind', 'num_images'))
+    blind, number = (finite(at(row, name)) or 0 for name in ('num_blind', 'num_images'))
     if not blind:
         return ''
     said = f'{attack} had no gradient for {blind:g} of {number:g} images, and left them as they were'

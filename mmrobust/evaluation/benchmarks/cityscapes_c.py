@@ -2,11 +2,14 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmengine.config import Config
 
+from mmrobust.datasets.corrupted_copy import check_pixels
+from mmrobust.datasets.transforms import Corrupt
 from mmrobust.evaluation.benchmarks.presets import PRESETS, preset_groups, select_cells
 from mmrobust.evaluation.benchmarks.segmentation_base import (
     SegmentationBenchmark,
@@ -122,6 +125,18 @@ class CityscapesC(SegmentationBenchmark):
             profile=self.profile,
             corrupted_root=self.corrupted_root,
         )
+
+    def require(self, cells: Sequence[Cell]) -> None:
+        """Look whether a copy is of these images.
+
+        Raises:
+            ValueError: it is of others.
+        """
+        if self.corrupted_root is not None:
+            how = dict(data_root=self.data_root, seed=self.seed, profile=self.profile)
+            paths = [str(Path(self.data_root or '', name)) for name in self._images.names]
+            corrupts = [Corrupt(cell.name, cell.severity, **how) for cell in cells if cell != CLEAN]
+            check_pixels(self.corrupted_root, [(corrupt, path) for corrupt in corrupts for path in paths])
 
     def summarize(self, counts: Mapping[Cell, Confusion]) -> dict[str, Any]:
         """Numbers of all finished cells, for JSON."""

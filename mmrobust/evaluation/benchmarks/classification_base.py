@@ -8,7 +8,7 @@ import numpy as np
 from mmrobust.evaluation.benchmarks.base import Benchmark
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Predictions
-from mmrobust.evaluation.images import LabelledImages
+from mmrobust.evaluation.images import LabelledImages, fingerprints, require_names
 from mmrobust.evaluation.models.classification import Attack, ClassificationModel
 from mmrobust.evaluation.report import Column, Layout, Table
 from mmrobust.evaluation.statistics import INTERVAL_LEVEL, Bootstrap
@@ -39,6 +39,21 @@ class ClassificationBenchmark(Benchmark):
     def class_names(self) -> Sequence[str]:
         """Those of the clean images."""
         return self.images(CLEAN).class_names
+
+    @property
+    def images_sha256(self) -> dict[str, str]:
+        """As in the base class."""
+        return fingerprints({cell.key: self.images(cell) for cell in self.cells})
+
+    def check(self, cell: Cell, counts: Predictions) -> None:
+        """As in the base class."""
+        images = self.images(cell)
+        require_names(counts.images, images.labels)
+        wrong = [name for name, (label, _) in counts.images.items() if label != images.labels[name]]
+        if wrong:
+            found, expected = counts.images[wrong[0]][0], images.labels[wrong[0]]
+            raise ValueError(f'the label of {wrong[0]} is {found}, and in the data {expected}')
+        require_classes(counts, range(len(images.class_names)) if images.subset is None else images.subset)
 
     def size(self, cell: Cell) -> int:
         """Number of images of a cell."""
@@ -128,6 +143,13 @@ def error_samples(draws: Bootstrap, counts: Sequence[Predictions]) -> np.ndarray
     """Bootstrap samples of the top-1 error in percent of several cells on the same images, ``(R, S)``."""
     wrong = np.stack([of.wrong for of in counts], axis=1)
     return 100 * draws.sums(wrong).T / len(wrong)
+
+
+def require_classes(counts: Predictions, allowed: Sequence[int]) -> None:
+    """Raise ValueError if a label or a prediction is none of these classes."""
+    strangers = {one for of in counts.images.values() for one in of} - set(allowed)
+    if strangers:
+        raise ValueError(f'it has class {min(strangers)}, and the data {len(allowed)} classes')
 
 
 def too_few(found: int, expected: int, what: str = '') -> list[str]:

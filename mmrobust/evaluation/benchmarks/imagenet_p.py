@@ -11,7 +11,7 @@ from mmrobust.datasets.transforms.corrupt import name_below
 from mmrobust.evaluation.benchmarks.base import Benchmark
 from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.counts import Flips, Stability
-from mmrobust.evaluation.images import evenly
+from mmrobust.evaluation.images import evenly, fingerprint, require_names
 from mmrobust.evaluation.models.classification import ClassificationModel
 from mmrobust.evaluation.report import Column, Layout, Table
 from mmrobust.evaluation.statistics import (
@@ -85,6 +85,15 @@ class ImageNetP(Benchmark):
         sizes = {cell.key: self.size(cell) for cell in self.cells}
         return {'benchmark': self.name, 'difficulty': self.difficulty, 'num_images': sizes}
 
+    @property
+    def images_sha256(self) -> dict[str, str]:
+        """As in the base class."""
+        return {cell.key: fingerprint((name, [path]) for name, path in self._paths(cell)) for cell in self.cells}
+
+    def check(self, cell: Cell, counts: Flips) -> None:
+        """As in the base class."""
+        require_names(counts.videos, [name for name, _ in self._paths(cell)])
+
     def size(self, cell: Cell) -> int:
         """Number of videos of a cell."""
         return len(self._videos[cell])
@@ -104,11 +113,19 @@ class ImageNetP(Benchmark):
             pairs = len(frame_pairs(len(scores), cell.name, self.difficulty)[1])
             flips = flip_probability(scores.argmax(1), cell.name, self.difficulty) * pairs
             distance = top5_distance(top5(scores), cell.name, self.difficulty) * pairs
-            name = name_below(str(self.data_root), sample['video_path'])
-            found[name] = Stability(round(float(flips)), round(float(distance)), pairs)
+            found[self._name(sample['video_path'])] = Stability(round(float(flips)), round(float(distance)), pairs)
             on_image()
         assert len(found) == self.size(cell), 'every video must be counted once'
         return Flips(found)
+
+    def _paths(self, cell: Cell) -> list[tuple[str, str]]:
+        """Name and file of each video."""
+        videos = self._videos[cell]
+        paths = [videos.get_data_info(index)['video_path'] for index in range(len(videos))]
+        return [(self._name(path), path) for path in paths]
+
+    def _name(self, path: str) -> str:
+        return name_below(str(self.data_root), path)
 
     def summarize(self, counts: Mapping[Cell, Flips]) -> dict[str, Any]:
         """Numbers of all finished perturbations, for JSON."""

@@ -10,7 +10,7 @@ from mmrobust.datasets.corrupted import position_of_loading
 from mmrobust.evaluation.benchmarks.base import Benchmark
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Confusion
-from mmrobust.evaluation.images import LabelMapImages
+from mmrobust.evaluation.images import LabelMapImages, fingerprints, require_names
 from mmrobust.evaluation.models.segmentation import SegmentationModel
 from mmrobust.evaluation.statistics import Bootstrap, confusion_matrix, iou_of_areas
 from mmrobust.evaluation.worst import find_worst, those_of, write_panels
@@ -51,6 +51,18 @@ class SegmentationBenchmark(Benchmark):
     def data_root(self) -> str | None:
         """Folder of the images as they lie on the disk."""
         return self.images(self.cells[0]).root
+
+    @property
+    def images_sha256(self) -> dict[str, str]:
+        """As in the base class."""
+        return fingerprints({cell.key: self.images(cell) for cell in self.cells})
+
+    def check(self, cell: Cell, counts: Confusion) -> None:
+        """As in the base class."""
+        images = self.images(cell)
+        if len(counts.confusion) != len(images.class_names):
+            raise ValueError(f'it has {len(counts.confusion)} classes, and the data {len(images.class_names)}')
+        require_names(counts.images, images.names)
 
     def size(self, cell: Cell) -> int:
         """Number of images of a cell."""
