@@ -29,7 +29,7 @@ from mmrobust import cli  # first: it checks the OpenMMLab stack
 from mmengine.config import Config
 
 from mmrobust.evaluation.benchmarks import Benchmark, benchmark_types
-from mmrobust.evaluation.evaluate import evaluate
+from mmrobust.evaluation.evaluate import evaluate, run_name
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -48,7 +48,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     usual = ', '.join(f'{root.default} of {name}' for name, root in roots.items() if root and root.default)
     parser.add_argument('--data-root', help=f"the benchmark's images (default: {usual}; else the config's)")
     parser.add_argument('--max-images', type=int, help='this many images per cell, spread evenly over the data set')
-    parser.add_argument('--out', help='results folder (default: work_dirs/robustness/<config>/<benchmark>)')
+    parser.add_argument(
+        '--out',
+        help='results folder (default: work_dirs/robustness/<config, and network of timm>/<benchmark>)',
+    )
     parser.add_argument('--shard', metavar='I/N', help='run part I, from 0, of N (default: all)')
     parser.add_argument('--num-workers', type=int, default=2, help='loading processes (default: 2)')
     parser.add_argument('--batch-size', type=int, default=1, help='images per forward pass (default: 1)')
@@ -117,7 +120,9 @@ def main(argv: list[str] | None = None) -> None:
     args = vars(parse_args(argv))
     with cli.one_sentence():
         args['shard'] = which_shard(args['shard'])
-        args['out'] = args['out'] or Path('work_dirs/robustness') / Path(args['model']).stem / args['benchmark']
+        if args['out'] is None:
+            name = run_name(args['model'], cli.load_config(args['model'], args['cfg_options']))
+            args['out'] = Path('work_dirs/robustness') / name / args['benchmark']
         evaluate(**{name: value for name, value in args.items() if value is not None})
 
 

@@ -5,6 +5,7 @@ import copy
 import inspect
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,15 +38,10 @@ from mmrobust.sigterm import stopped_by_sigterm
 from mmrobust.version import __version__
 from mmrobust.visualization.results_page import to_html
 
-__all__ = ['evaluate', 'write_report']
+__all__ = ['evaluate', 'run_name', 'write_report']
 
-_READ = (
-    'default_scope',
-    'custom_imports',
-    'model',
-    'test_dataloader',
-    'class_map',
-)  # all of a config that is read here
+# all of a config that is read here
+_READ = ('default_scope', 'custom_imports', 'model', 'test_dataloader', 'class_map')
 
 
 def evaluate(
@@ -147,7 +143,7 @@ def evaluate(
         _check_classes(evaluated, found)
         folder = Path(out or stack.enter_context(tempfile.TemporaryDirectory()))
         found.begin(folder)
-        store = CellStore(folder, kind.counts_type, {**evaluated.identity, **found.identity})
+        store = CellStore(folder, kind.counts_type, _identity(evaluated, found), found.check)
         say = (lambda text: None) if quiet else print
         if not _run(evaluated, found, store, cells, say, show=not quiet and int(os.environ.get('RANK', 0)) == 0):
             return None
@@ -174,6 +170,19 @@ def write_report(report: Report, folder: Path) -> None:
     write_whole(folder / 'results.csv', to_csv(report))
     write_whole(folder / 'results.md', to_markdown(report, title))
     write_whole(folder / 'results.html', to_html({report.name: [report]}, title=title))
+
+
+def run_name(model: str, config: Config) -> str:
+    """Name of a run: its config, with the network of timm or another library that the config names.
+
+    Args:
+        model: config file, or name of a model in memory.
+        config: merged.
+    """
+    path = Path(model)
+    name = path.stem if path.suffix in ('.py', '.json', '.yaml', '.yml') else path.name
+    network = re.sub(r'[^\w.-]+', '_', str(config.model.get('model_name') or ''))
+    return name if network in name else f'{name}_{network}'
 
 
 def _read(model: str | Path | Config, cfg_options: dict | None) -> tuple[str, Config]:
@@ -256,12 +265,20 @@ def _check_classes(model: EvaluatedModel, benchmark: Benchmark) -> None:
         ValueError: they do not fit.
     """
     outputs, config = num_outputs(model.model), model.config
-    trained = classes_of_meta(model.meta) or classes_of_config(config.test_dataloader.dataset, model.scope)
+    trained = classes_of_meta(model.meta)
+    if trained is None or (model.in_memory and len(trained) != outputs):  # init_model takes Cityscapes' if nobody says
+        trained = classes_of_config(config.test_dataloader.dataset, model.scope)
     for cell in benchmark.cells:
         names, subset = benchmark.label_set(cell)
         if names:
             check_classes(outputs, names, trained, subset, config.get('class_map'))
             trained = trained or names
+
+
+def _identity(model: EvaluatedModel, benchmark: Benchmark) -> dict[str, Any]:
+    """Settings that determine the numbers, and where the images lie."""
+    images = {'images_sha256': benchmark.images_sha256, 'classes': list(benchmark.class_names)}
+    return {**model.identity, **benchmark.identity, **images, 'data_root': benchmark.data_root}
 
 
 def _run(
@@ -345,10 +362,11 @@ def _report(
         results = benchmark.summarize(counts)
         found = benchmark.show_worst(model, counts, worst, store.folder, shown)
     provenance = {
+        'name': run_name(name, model.config),
         'config': name,
         'checkpoint': model.checkpoint,
         'protocol': {'benchmark': benchmark.name, **benchmark.protocol},
-        **store.identity,
+        **{key: value for key, value in store.identity.items() if key != 'classes'},  # the report has them
         **({'compile': True} if compiled else {}),
         'data_root': benchmark.data_root,
         'versions': {

@@ -194,8 +194,8 @@ class Report:
 
     @property
     def name(self) -> str:
-        """Name of the model: its config."""
-        return Path(str(self.provenance.get('config'))).stem
+        """Name of the run; of older results, that of its config."""
+        return str(self.provenance.get('name') or Path(str(self.provenance.get('config'))).stem)
 
     @property
     def headline(self) -> Table:
@@ -233,14 +233,13 @@ class Report:
         """The same, with those that come before and after."""
         return [name for name, _ in table.before] + self.own_rows(table) + [name for name, _ in table.after]
 
-    def draws(self, table: Table, row: str, column: Column) -> tuple[str | None, list[float | None]]:
-        """Bootstrap samples of a number, and what says of which images they are."""
+    def draws(self, table: Table, row: str, column: Column) -> tuple[str | None, int, list[float | None]]:
+        """Hash of the images of the bootstrap samples of a number, how many units were drawn, and the samples."""
         holder, key = self._place(table, row, column)
-        own = at(holder, 'bootstrap')
-        if own is not None:
-            return at(own, 'images_sha256'), finite_items(own, key)
-        shared = self.results.get('bootstrap')
-        return at(shared, 'images_sha256'), finite_items(shared, table.section, row)
+        own, shared = at(holder, 'bootstrap'), self.results.get('bootstrap')
+        found, path = (shared, (table.section, row)) if own is None else (own, (key,))
+        units = finite(at(found, 'units')) or 10**9  # older files do not say; then percentiles alone
+        return at(found, 'images_sha256'), int(units), finite_items(found, *path)
 
     def setting(self, name: str, default: Any = None) -> Any:
         """Value recorded under a name, in provenance or results."""

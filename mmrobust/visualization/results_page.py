@@ -330,14 +330,14 @@ class _Section:
         Raises:
             ValueError: a colour is none.
         """
-        run = next((run for run in self.runs.values() if run.palette), None)
+        pairs = [pair for run in self.runs.values() for pair in zip(run.classes, run.palette, strict=False)]
         colors = []
-        for name, color in zip(run.classes, run.palette, strict=False) if run else ():
+        for name, color in pairs:
             values = list(color) if isinstance(color, Sequence) else []
             if len(values) != 3 or not all(type(value) is int and 0 <= value <= 255 for value in values):
                 raise ValueError(f'the colour of {name} must be three numbers from 0 to 255, got {str(color)[:80]}')
             colors.append((name, 'background:rgb({},{},{})'.format(*values)))
-        return colors
+        return list(dict.fromkeys(colors))  # each once, where runs have the same
 
     def _provenance(self) -> list[tuple[str, list[tuple[str | None, str]]]]:
         found = [dict(_flat(run.provenance)) for run in self.runs.values()]

@@ -447,6 +447,10 @@ def test_worst_images():
     assert f'snow_5, mIoU {DASH}: c.png' in page.shown
     swatches = [attrs['style'] for _, attrs in page.tags if attrs.get('class') == 'swatch']
     assert swatches == ['background:rgb(128,64,128)', 'background:rgb(0,0,142)']
+    other = dataclasses.replace(cityscapes_c(palette=[(1, 2, 3), (0, 0, 142)]), classes=['way', 'car'])
+    both = page_of(ours=dataclasses.replace(cityscapes_c(palette=palette), worst=cases), theirs=other)
+    swatches = [attrs['style'] for _, attrs in both.tags if attrs.get('class') == 'swatch']
+    assert swatches == ['background:rgb(128,64,128)', 'background:rgb(0,0,142)', 'background:rgb(1,2,3)']
     bare = dataclasses.replace(cityscapes_c(palette=palette), worst=[case()])
     assert 'swatch' not in [attrs.get('class') for _, attrs in page_of(ours=bare).tags]
 

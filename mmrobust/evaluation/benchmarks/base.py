@@ -110,6 +110,18 @@ class Benchmark:
         """
         return self.class_names, None
 
+    @property
+    def images_sha256(self) -> dict[str, str]:
+        """Hashes of all images, see :func:`mmrobust.evaluation.images.fingerprint`, by the first cell that has them."""
+        return {}
+
+    def check(self, cell: Cell, counts: Any) -> None:
+        """Look whether counts that were kept can be those of a cell.
+
+        Raises:
+            ValueError: they are of other images or classes.
+        """
+
     def begin(self, out: Path) -> None:
         """Be told the results folder, before anything is run."""
 

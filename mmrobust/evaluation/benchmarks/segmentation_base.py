@@ -10,9 +10,9 @@ from mmrobust.datasets.corrupted import position_of_loading
 from mmrobust.evaluation.benchmarks.base import Benchmark
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Confusion
-from mmrobust.evaluation.images import LabelMapImages
+from mmrobust.evaluation.images import LabelMapImages, fingerprints, require_names
 from mmrobust.evaluation.models.segmentation import SegmentationModel
-from mmrobust.evaluation.statistics import confusion_matrix, iou_of_areas, resampled_sums
+from mmrobust.evaluation.statistics import Bootstrap, confusion_matrix, iou_of_areas
 from mmrobust.evaluation.worst import find_worst, those_of, write_panels
 from mmrobust.files import write_whole
 
@@ -55,6 +55,18 @@ class SegmentationBenchmark(Benchmark):
     def label_set(self, cell: Cell) -> tuple[Sequence[str], Sequence[int] | None]:
         """Those of the data."""
         return self.images(cell).class_names, None
+
+    @property
+    def images_sha256(self) -> dict[str, str]:
+        """As in the base class."""
+        return fingerprints({cell.key: self.images(cell) for cell in self.cells})
+
+    def check(self, cell: Cell, counts: Confusion) -> None:
+        """As in the base class."""
+        images = self.images(cell)
+        if len(counts.confusion) != len(images.class_names):
+            raise ValueError(f'it has {len(counts.confusion)} classes, and the data {len(images.class_names)}')
+        require_names(counts.images, images.names)
 
     def size(self, cell: Cell) -> int:
         """Number of images of a cell."""
@@ -122,13 +134,12 @@ class SegmentationBenchmark(Benchmark):
         return images, {'truth': label, 'prediction': classes}
 
 
-def area_samples(counts: Sequence[Confusion]) -> np.ndarray:
+def area_samples(draws: Bootstrap, counts: Sequence[Confusion]) -> np.ndarray:
     """Bootstrap samples of the areas of several cells on the same images, ``(S, R, 3, K)``.
 
     All of them at once, because the draws are what takes time; sample s holds the same images for each.
     """
-    names = sorted(counts[0].images)
-    return resampled_sums(np.stack([[of.images[name] for of in counts] for name in names]))
+    return draws.sums(np.stack([[of.images[name] for of in counts] for name in draws.names]))
 
 
 def mean_iou_of_areas(areas: np.ndarray) -> np.ndarray:
