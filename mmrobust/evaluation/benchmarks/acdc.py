@@ -15,13 +15,14 @@ from mmrobust.evaluation.benchmarks.segmentation_base import (
     SegmentationBenchmark,
     area_samples,
     by_class,
+    defined_interval,
     mean_iou_of_areas,
 )
 from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.images import LabelMapImages
 from mmrobust.evaluation.report import Column, Layout, Table
-from mmrobust.evaluation.statistics import INTERVAL_LEVEL, bootstrap_record, class_iou, interval, mean_iou
+from mmrobust.evaluation.statistics import INTERVAL_LEVEL, bootstrap_record, class_iou, mean_iou
 from mmrobust.registry import BENCHMARKS
 
 __all__ = ['ACDC', 'summarize']
@@ -188,14 +189,15 @@ def summarize(counts: Mapping[Cell, Confusion], class_names: Sequence[str]) -> d
     pooled = sum(of.confusion for of in found.values())
     pooled_samples = mean_iou_of_areas(sum(areas.values()))
     conditions = {
-        name: {'mIoU': mean_iou(of.confusion), 'mIoU_interval': interval(samples[name])} for name, of in found.items()
+        name: {'mIoU': mean_iou(of.confusion), 'mIoU_interval': defined_interval(samples[name])}
+        for name, of in found.items()
     }
     ious = {name: class_iou(of.confusion) for name, of in found.items()} | {POOLED: class_iou(pooled)}
     return {
         'conditions': conditions,
         'mean_mIoU': float(np.mean([row['mIoU'] for row in conditions.values()])),
         'pooled_mIoU': mean_iou(pooled),
-        'pooled_mIoU_interval': interval(pooled_samples),
+        'pooled_mIoU_interval': defined_interval(pooled_samples),
         'classes': by_class(class_names, ious),
         'bootstrap': bootstrap_record(
             [name for of in found.values() for name in of.images], pooled_mIoU=pooled_samples, conditions=samples

@@ -15,6 +15,7 @@ from mmrobust.evaluation.benchmarks.segmentation_base import (
     SegmentationBenchmark,
     area_samples,
     by_class,
+    defined_interval,
     mean_iou_of_areas,
 )
 from mmrobust.evaluation.cells import CLEAN, Cell
@@ -25,7 +26,6 @@ from mmrobust.evaluation.statistics import (
     INTERVAL_LEVEL,
     bootstrap_record,
     class_iou,
-    interval,
     mean_iou,
     mean_over_corruptions,
     mean_over_severities,
@@ -248,7 +248,11 @@ def summarize(
     by_corruption, sampled = mean_over_severities(miou), mean_over_severities(samples)
     clean_miou, mpc = mean_iou(clean.confusion), mean_over_corruptions(by_corruption)
     mpc_samples = mean_over_corruptions(sampled)
-    draws = {'clean_mIoU': clean_samples, 'mPC': mpc_samples, 'retention': 100 * mpc_samples / clean_samples}
+    draws = {
+        'clean_mIoU': clean_samples,
+        'mPC': mpc_samples,
+        'retention': 100 * mpc_samples / np.where(clean_samples, clean_samples, np.nan),
+    }
     shown_groups = {
         group: [by_corruption[name] for name in names if name in by_corruption] for group, names in groups.items()
     }
@@ -257,18 +261,20 @@ def summarize(
     mean_class_iou = _nanmean(np.stack([class_iou(of.confusion) for of in corrupted.values()]), labelled)
     return {
         'clean_mIoU': clean_miou,
-        'clean_mIoU_interval': interval(clean_samples),
+        'clean_mIoU_interval': defined_interval(clean_samples),
         'mPC': mpc,
-        'mPC_interval': interval(mpc_samples),
-        'retention': retention(mpc, clean_miou),
-        'retention_interval': interval(draws['retention']),
+        'mPC_interval': defined_interval(mpc_samples),
+        'retention': retention(mpc, clean_miou) if clean_miou else None,  # of nothing nothing can be left
+        'retention_interval': defined_interval(draws['retention']),
         'groups': {group: float(np.mean(values)) for group, values in shown_groups.items() if values},
         'corruptions': by_corruption,
         'severities': {
             str(level): float(np.mean([value for cell, value in miou.items() if cell.severity == level]))
             for level in severities
         },
-        'cells': {cell.key: {'mIoU': miou[cell], 'mIoU_interval': interval(samples[cell])} for cell in corrupted},
+        'cells': {
+            cell.key: {'mIoU': miou[cell], 'mIoU_interval': defined_interval(samples[cell])} for cell in corrupted
+        },
         'classes': by_class(class_names, {'clean': class_iou(clean.confusion), 'corrupted': mean_class_iou}),
         'bootstrap': bootstrap_record(clean.images, **draws, corruptions=sampled),
     }

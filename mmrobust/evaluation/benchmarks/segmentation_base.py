@@ -12,7 +12,7 @@ from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.images import LabelMapImages, fingerprints, require_names
 from mmrobust.evaluation.models.segmentation import SegmentationModel
-from mmrobust.evaluation.statistics import confusion_matrix, iou_of_areas, resampled_sums
+from mmrobust.evaluation.statistics import confusion_matrix, interval, iou_of_areas, resampled_sums
 from mmrobust.evaluation.worst import find_worst, write_panels
 from mmrobust.files import write_whole
 
@@ -72,7 +72,7 @@ class SegmentationBenchmark(Benchmark):
         """Predict all images of a cell and count; an image without a label counts nothing.
 
         Raises:
-            ValueError: an image or a label is broken or does not fit the model.
+            ValueError: an image or a label is broken or does not fit the model, or nothing is labelled in any image.
             OSError: a prediction cannot be written.
         """
         images = self.images(cell)
@@ -89,7 +89,13 @@ class SegmentationBenchmark(Benchmark):
                 write_whole(self.predictions / Path(path).with_suffix('.png').name, png.tobytes())
             on_image()
         assert list(matrices) == images.names, 'every image must be counted once'
-        return Confusion.of_matrices(matrices)
+        found = Confusion.of_matrices(matrices)
+        if self.scored and found.score is None:
+            raise ValueError(
+                f'no pixel is labelled in the {len(matrices)} images of {cell.key} in {images.root}: every label is '
+                f'{images.ignore_index}, which belongs to no class, or there is none'
+            )
+        return found
 
     def is_finished(self, cell: Cell) -> bool:
         """Whether its predictions are there, if they are wanted."""
@@ -132,8 +138,16 @@ def area_samples(counts: Sequence[Confusion]) -> np.ndarray:
 
 
 def mean_iou_of_areas(areas: np.ndarray) -> np.ndarray:
-    """mIoU in percent of ``(..., 3, K)`` intersection, prediction and label."""
-    return np.nanmean(iou_of_areas(areas[..., 0, :], areas[..., 1, :], areas[..., 2, :]), axis=-1)
+    """mIoU in percent of ``(..., 3, K)`` intersection, prediction and label; NaN where nothing is labelled."""
+    ious = iou_of_areas(areas[..., 0, :], areas[..., 1, :], areas[..., 2, :])
+    there = ~np.isnan(ious)
+    return np.where(there, ious, 0).sum(-1) / np.where(there.any(-1), there.sum(-1), np.nan)
+
+
+def defined_interval(samples: np.ndarray) -> tuple[float, float] | None:
+    """The interval of the samples that are numbers, None if there are none."""
+    defined = samples[~np.isnan(samples)]
+    return interval(defined) if len(defined) else None
 
 
 def number(value: float) -> float | None:

@@ -48,7 +48,7 @@ def interval(samples: np.ndarray, level: float = INTERVAL_LEVEL) -> tuple[float,
 
 
 def bootstrap_record(names: Iterable[str], **samples: np.ndarray | Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Samples for JSON, rounded to 1e-4 points, with a hash of the names of the images.
+    """Samples for JSON, rounded to 1e-4 points, NaN as None, with a hash of the names of the images.
 
     Two runs with the same hash drew the same images for sample s, so their differences are paired.
     """
@@ -59,4 +59,4 @@ def bootstrap_record(names: Iterable[str], **samples: np.ndarray | Mapping[str, 
 def _rounded(values: np.ndarray | Mapping[str, np.ndarray]) -> Any:
     if isinstance(values, Mapping):
         return {name: _rounded(of) for name, of in values.items()}
-    return np.round(values, 4).tolist()
+    return np.where(np.isnan(values), None, np.round(values, 4)).tolist()
