@@ -1,4 +1,4 @@
-"""What the command line tools share: common options, reading a configuration, and a user's mistake as one sentence."""
+"""Shared by the command line tools: common options, reading configs, a user's mistake as one sentence."""
 
 import argparse
 import errno
@@ -76,7 +76,7 @@ def _stop_watching_loaders() -> None:
 
 
 def _of_dead_loader(error: BaseException | None) -> BaseException | None:
-    """What PyTorch raised because a loading process is dead, or the pipe to it because it broke first; else None.
+    """PyTorch's error for a dead loading process, or the broken pipe that came first; else None.
 
     Whatever it interrupted may have made another error of it.
     """
@@ -91,7 +91,7 @@ def _of_dead_loader(error: BaseException | None) -> BaseException | None:
 
 
 def _of_lost_rank(error: Exception) -> str | None:
-    """What to say where gloo or the store of a distributed run has lost a process; None of other errors."""
+    """Sentence for an error of gloo or the store that has lost a process; None for other errors."""
     text = str(error)
     if not isinstance(error, DistError) and not (isinstance(error, RuntimeError) and 'gloo' in text.lower()):
         return None
@@ -122,7 +122,7 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         action=CfgOptions,
         metavar='KEY=VALUE',
-        help='override settings of the config, for example model.backbone.depth=12 or "crop_size=[512,512]" '
+        help='override settings of the config, for example model.backbone.drop_path_rate=0.2 or "crop_size=[512,512]" '
         '(quoted, without spaces inside a list)',
     )
 

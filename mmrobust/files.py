@@ -1,4 +1,4 @@
-"""Files that are there completely or not at all, and JSON that somebody else may have written."""
+"""Atomic file writes, and JSON of unknown origin read with limits."""
 
 import json
 import os

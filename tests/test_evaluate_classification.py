@@ -177,6 +177,23 @@ def test_attacks(files, tool, tmp_path):
         assert said == logits_of(fgsm(logits_of, pixels, torch.tensor([label]), eps=0.3)).argmax()
 
 
+def test_attacks_say_where_they_had_no_gradient(files, tool, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr('mmrobust.evaluation.models.classification.pixel_logits', _steps_of_pixels)
+    tool.main(_arguments(files, tmp_path, '--benchmark', 'adversarial'))
+    said = (
+        'fgsm had no gradient for 12 of 12 images, and left them as they were: its error is not evidence of robustness.'
+    )
+    assert said in capsys.readouterr().out
+    assert all(said in (tmp_path / f'results.{end}').read_text() for end in ('md', 'html'))
+    rows = json.loads((tmp_path / 'results.json').read_text())['results']['cells']
+    assert (rows['pgd']['num_blind'], rows['pgd']['num_by_margin']) == (12, 12) and 'num_blind' not in rows['clean']
+
+
+def _steps_of_pixels(classifier):
+    logits_of = pixel_logits(classifier)
+    return lambda images: logits_of(images.round() + 0 * images)
+
+
 @pytest.fixture(scope='module')
 def imagenet(files):
     """ImageNet of one image per class, with ImageNet-A and one cell of ImageNet-C, and a model of 1000 classes."""

@@ -261,11 +261,20 @@ def test_worst_images_are_shown(whole):
     }
     assert min(ious, key=ious.get) == first['image'] and first['mIoU'] == pytest.approx(min(ious.values()))
     panels = {path.name for path in (whole / 'worst').glob('0_*')}
-    assert panels == {'0_clean.jpg', '0_corrupted.jpg', '0_truth.png', '0_prediction.png'}
+    assert panels == {'0_clean.jpg', '0_corrupted.jpg', '0_truth.png', '0_prediction.png', '0_errors.png'}
     clean, corrupted = (cv2.imread(str(whole / f'worst/0_{kind}.jpg')).astype(int) for kind in ('clean', 'corrupted'))
     original = cv2.imread(str(next((whole.parents[1]).glob(f'robustness*/minicity/{first["image"]}')))).astype(int)
     assert np.abs(clean - original).mean() < 12 < np.abs(corrupted - original).mean()
-    assert (whole / 'results.html').read_text().count('data:image/') >= 4 * len(content['worst'])
+    assert (whole / 'results.html').read_text().count('data:image/') >= 5 * len(content['worst'])
+
+
+def test_worst_images_of_another_model(files, tool, whole, tmp_path, capsys):
+    shown = json.loads((whole / 'results.json').read_text())['worst']
+    tool.main(_arguments(files, tmp_path / 'same', '--worst-of', str(whole / 'results.json'), '--worst', '2'))
+    assert json.loads((tmp_path / 'same/results.json').read_text())['worst'] == shown[:2]
+    with pytest.raises(SystemExit):
+        tool.main(_acdc_arguments(files, tmp_path / 'acdc', '--worst-of', str(whole / 'results.json')))
+    assert 'worst_of must be results on acdc with worst images, got' in capsys.readouterr().err
 
 
 ACDC = ['--benchmark', 'acdc', '--num-workers', '0', '--device', 'cpu']
@@ -291,6 +300,7 @@ def test_acdc(files, tool, tmp_path, capsys):
         '0_image.jpg',
         '0_truth.png',
         '0_prediction.png',
+        '0_errors.png',
     }
     tool.main(_acdc_arguments(files, tmp_path / 'two', '--conditions', 'rain', '--max-images', '1'))
     assert len(Confusion.from_json((tmp_path / 'two/cells/rain.json').read_text()).images) == 1
@@ -567,10 +577,10 @@ def test_a_model_that_is_never_right_has_results_but_no_retention(files, tool, s
     tool.main([arguments[0], str(tmp_path / 'absent.pth'), *arguments[2:]])
     text = (tmp_path / 'out/results.json').read_text()
     results = json.loads(text, parse_constant=lambda name: pytest.fail(f'{name} is no JSON'))['results']
-    assert results['clean_mIoU'] == results['mPC'] == 0 and results['clean_mIoU_interval'] == [0, 0]
-    assert results['retention'] is None and results['retention_interval'] is None
+    assert results['clean_mIoU'] == results['mPC'] == 0
+    assert results['retention'] is None and results['retention_interval'] == [None, None]
     assert results['bootstrap']['retention'] == [None] * 1000
-    assert '| 0.00 (0.00 to 0.00) | 0.00 (0.00 to 0.00) | - |' in (tmp_path / 'out/results.md').read_text()
+    assert '| 0.00 | 0.00 | - |' in (tmp_path / 'out/results.md').read_text()
 
 
 def test_small_image_is_named(files, tool, street, tmp_path, capsys):

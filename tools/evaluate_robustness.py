@@ -67,6 +67,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--worst', type=int, default=8, help='of segmentation, show this many of the worst images (default: 8)'
     )
+    parser.add_argument(
+        '--worst-of', metavar='RESULTS', help="show the images that are worst in another model's results.json"
+    )
     cli.add_cfg_options(parser)
     add_options(parser, types)
     return parser.parse_args(argv)
@@ -81,7 +84,7 @@ def import_benchmarks(argv: list[str]) -> None:
 
 
 def add_options(parser: argparse.ArgumentParser, types: dict[str, type[Benchmark]]) -> None:
-    """What the benchmarks take, each option once; without defaults, so that what is not given is left to them."""
+    """Adds the options of all benchmarks, each once, without defaults: options not given are left to the benchmark."""
     takers: dict[str, list[str]] = {}
     for name, kind in types.items():
         for option in kind.options:

@@ -1,4 +1,4 @@
-"""Writing a copy of corrupted images to disk, as ``LoadCorruptedImageFromFile`` reads it."""
+"""Writes a corrupted copy of a data set, as ``LoadCorruptedImageFromFile`` reads it."""
 
 import json
 import signal

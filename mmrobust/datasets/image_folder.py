@@ -1,4 +1,4 @@
-"""Any data set of images in one folder per class."""
+"""Data set of one folder per class."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Loading that refuses the weights of another model."""
+"""Refuses to load the weights of another model."""
 
 import logging
 

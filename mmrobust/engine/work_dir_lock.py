@@ -1,4 +1,4 @@
-"""One run at a time in a folder."""
+"""Allows one run at a time in a work_dir."""
 
 import errno
 import logging

@@ -1,4 +1,4 @@
-"""The unit of work, and finished ones on disk: a file each, written whole or not at all, never of two models."""
+"""Cells, the units of an evaluation, and their files on disk; a folder never mixes two runs."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What sets reports on the same benchmark apart: changes with paired intervals, and differences of protocol."""
+"""Compares reports on the same benchmark: changes with paired intervals, differences of protocol."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,13 +24,13 @@ def change(report: Report, base: Report, table: Table, row: str, column: Column)
     other = column.same and report.setting(column.same) != base.setting(column.same)
     if value is None or of_base is None or other or (not table.section and not _is_single(column, report, base)):
         return Number()
-    (images, samples), (same, of_samples) = (one.draws(table, row, column) for one in (report, base))
+    (images, units, samples), (same, _, of_samples) = (one.draws(table, row, column) for one in (report, base))
     other = _unfolded('', {of: run.setting('images_sha256') for of, run in enumerate((report, base))}).values()
     other = any(None not in pair.values() and len(set(map(str, pair.values()))) > 1 for pair in other)
     paired = images and images == same and not other and samples and len(samples) == len(of_samples)
     if not paired or None in samples + of_samples:
         return Number(value - of_base)
-    return Number(value - of_base, *interval(np.subtract(samples, of_samples)))
+    return Number(value - of_base, *interval(np.subtract(samples, of_samples), units))
 
 
 def is_significant(number: Number) -> bool:
@@ -61,7 +61,7 @@ def ratios(report: Report, base: Report, table: Table) -> dict[str, float]:
 
 
 def protocol_differences(benchmarks: Mapping[str, Mapping[str, Report]]) -> list[str]:
-    """What of the protocol is not the same in all runs of a benchmark, a phrase each.
+    """Differences of protocol between runs of a benchmark, a phrase each.
 
     Args:
         benchmarks: benchmark to its runs, name to report. What is compared is what was run, and what decides the

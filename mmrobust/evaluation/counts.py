@@ -1,4 +1,4 @@
-"""What is kept of a finished cell: integers by image, never rounded numbers, which add up exactly over shards."""
+"""Counts kept of a finished cell: integers per image, so that shards add up exactly."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmrobust.evaluation.statistics import mean_iou
+from mmrobust.evaluation.statistics import mean_iou, rate_interval
 
 _NO_COUNTS = (KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
@@ -69,15 +69,22 @@ class Predictions:
 
     Args:
         images: name of each image to ``(label, prediction)``, class indices from 0.
+        gradients: of an attack, how many images had none in the loss at a step (``by_margin``), and none at all at
+            every step (``blind``); None where nothing was attacked.
     """
 
-    def __init__(self, images: Mapping[str, tuple[int, int]]) -> None:
-        self.images = dict(images)
+    def __init__(self, images: Mapping[str, tuple[int, int]], gradients: Mapping[str, int] | None = None) -> None:
+        self.images, self.gradients = dict(images), gradients
 
     @property
     def wrong(self) -> np.ndarray:
         """Whether each image is misclassified, in the order of their names: ``(N,)`` int64, 0 or 1."""
         return np.array([int(label != said) for _, (label, said) in sorted(self.images.items())], np.int64)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the top-1 error in percent."""
+        return rate_interval(int(self.wrong.sum()), len(self.images))
 
     @property
     def score(self) -> float:
@@ -86,7 +93,8 @@ class Predictions:
 
     def to_json(self) -> str:
         """Text that depends on the predictions only, images sorted by name."""
-        return '{\n' + _by_name('pictures', {name: list(of) for name, of in self.images.items()})
+        attacked = '' if self.gradients is None else f'  "gradients": {json.dumps(self.gradients, sort_keys=True)},\n'
+        return '{\n' + attacked + _by_name('pictures', {name: list(of) for name, of in self.images.items()})
 
     @classmethod
     def from_json(cls, text: str) -> 'Predictions':
@@ -95,12 +103,16 @@ class Predictions:
         Raises:
             ValueError: this is not such a text.
         """
-        return cls(
-            _read(
-                text,
-                lambda found: {name: tuple(of.tolist()) for name, of in _by_image(found['pictures'], (2,)).items()},
-            )
-        )
+
+        def read(found: dict) -> tuple:
+            gradients = found.get('gradients')
+            if gradients is not None:
+                names = ('by_margin', 'blind')
+                gradients = dict(zip(names, _integers([gradients[name] for name in names]).tolist(), strict=True))
+            images = {name: tuple(of.tolist()) for name, of in _by_image(found['pictures'], (2,)).items()}
+            return images, gradients
+
+        return cls(*_read(text, read))
 
 
 class Stability(NamedTuple):

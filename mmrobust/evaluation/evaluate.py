@@ -1,4 +1,4 @@
-"""Evaluation as a function: cells are run, kept on disk as they finish, and become a report."""
+"""``evaluate``: runs the cells of a benchmark, keeps finished ones on disk, and returns a report."""
 
 import contextlib
 import copy
@@ -7,7 +7,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ def evaluate(
     compiled: bool = False,
     window_batch: int = 1,
     worst: int = 8,
+    worst_of: str | Path | None = None,
     cfg_options: dict | None = None,
     quiet: bool = False,
     **options: Any,
@@ -83,6 +84,8 @@ def evaluate(
         compiled: compile backbone and heads.
         window_batch: sliding windows of each image per forward pass, of segmentation.
         worst: how many of the worst images to show, where a benchmark shows any.
+        worst_of: results.json of another model; the images that are worst there are shown, so that a page that compares
+            both shows both on the same images.
         cfg_options: settings of the config to override.
         quiet: print nothing.
         options: arguments of the benchmark, such as ``preset='severity5'`` or ``max_images=100``.
@@ -119,6 +122,7 @@ def evaluate(
         kind = _kind(benchmark, name, config)
         if amp and not kind.low_precision:
             raise ValueError(f'amp is not for the benchmark {benchmark}: its numbers would not be right')
+        shown = None if worst_of is None else _shown_by(worst_of, benchmark)
         checkpoint = None if module is not None else checkpoint or config.get('load_from')
         if checkpoint:
             require_file(checkpoint, 'checkpoint')
@@ -141,7 +145,7 @@ def evaluate(
             say(sentence)
         if not found.scored:
             return None
-        report = _report(evaluated, found, store, name, compiled, worst)
+        report = _report(evaluated, found, store, name, compiled, worst, shown)
         write_report(report, folder)
         say(f'{to_terminal(report, _title(report))}\n')
         if out is not None:
@@ -248,7 +252,8 @@ def _checked(kind: type[Benchmark], options: dict[str, Any]) -> dict[str, Any]:
 def _identity(model: EvaluatedModel, benchmark: Benchmark) -> dict[str, Any]:
     """What decides the numbers, and where the images lie."""
     images = {'images_sha256': benchmark.images_sha256, 'classes': list(benchmark.class_names)}
-    return {**model.identity, **benchmark.identity, **images, 'data_root': benchmark.data_root}
+    interpolation = {'opencv': cv2.__version__.partition('.')[0]}  # 4 and 5 interpolate differently
+    return {**model.identity, **benchmark.identity, **images, **interpolation, 'data_root': benchmark.data_root}
 
 
 def _run(
@@ -302,14 +307,35 @@ def _bugs_shown(what: str) -> Iterator[None]:
         raise RuntimeError(f'{what}: {error!r}') from error
 
 
+def _shown_by(path: str | Path, benchmark: str) -> Sequence[Mapping]:
+    """Worst cases of another report.
+
+    Raises:
+        ValueError: it is of another benchmark, or shows none.
+    """
+    report = Report.read(path)
+    if report.layout.benchmark != benchmark or not report.worst:
+        raise ValueError(
+            f'worst_of must be results on {benchmark} with worst images, got {path} on {report.layout.benchmark} '
+            f'with {len(report.worst or ())}'
+        )
+    return report.worst
+
+
 def _report(
-    model: EvaluatedModel, benchmark: Benchmark, store: CellStore, name: str, compiled: bool, worst: int
+    model: EvaluatedModel,
+    benchmark: Benchmark,
+    store: CellStore,
+    name: str,
+    compiled: bool,
+    worst: int,
+    shown: Sequence[Mapping] | None,
 ) -> Report:
     """Everything that is known when all cells are finished."""
     counts = {cell: store.read(cell) for cell in benchmark.cells}
     with _bugs_shown('the results cannot be summarised'):
         results = benchmark.summarize(counts)
-        found = benchmark.show_worst(model, counts, worst, store.folder)
+        found = benchmark.show_worst(model, counts, worst, store.folder, shown)
     provenance = {
         'name': run_name(name, model.config),
         'config': name,

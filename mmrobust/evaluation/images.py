@@ -1,4 +1,4 @@
-"""The images of a test set, before any process has loaded one."""
+"""The images of a test set, without loading them."""
 
 import copy
 import functools

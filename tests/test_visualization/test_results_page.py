@@ -455,6 +455,21 @@ def test_worst_images():
     assert 'swatch' not in [attrs.get('class') for _, attrs in page_of(ours=bare).tags]
 
 
+def test_images_that_all_runs_show_are_shown_once():
+    """Image and truth once, then the prediction and the errors of each; others stay with their run."""
+    panels = dict(clean=JPEG, corrupted=JPEG, **{'ground truth': PNG}, prediction=PNG, errors=PNG)
+    ours = [case('fog_1', **panels), case('snow_2', clean=JPEG)]
+    theirs = [{**case('fog_1', **panels), 'mIoU': 50.0}, case('frost_2', clean=JPEG)]
+    page = page_of(
+        A=dataclasses.replace(cityscapes_c(), worst=ours), B=dataclasses.replace(cityscapes_c(), worst=theirs)
+    )
+    alts = [attrs['alt'].partition(':')[0] for tag, attrs in page.tags if tag == 'img']
+    assert sorted(alts) == sorted(
+        ['clean', 'corrupted', 'ground truth', 'prediction', 'prediction', 'errors', 'errors', 'clean', 'clean']
+    )
+    assert 'fog_1, mIoU A 3.21, B 50.00: leftImg8bit/val/a/b.png' in ' '.join(page.shown.split())
+
+
 @pytest.mark.parametrize('content', [b'', b'GIF89a', b'<svg onload="alert(1)">', 'text'])
 def test_a_panel_that_is_no_image(content):
     with pytest.raises(ValueError, match=r'clean: leftImg8bit/val/a/b.png, fog_5 must be a JPEG or PNG file, got one'):

@@ -1,4 +1,4 @@
-"""Loading that refuses broken images and wrong labels, because OpenCV does not."""
+"""Loads images and labels, and refuses broken ones, which OpenCV does not."""
 
 import mmcv
 import numpy as np

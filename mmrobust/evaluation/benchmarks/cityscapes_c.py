@@ -15,7 +15,6 @@ from mmrobust.evaluation.benchmarks.segmentation_base import (
     SegmentationBenchmark,
     area_samples,
     by_class,
-    defined_interval,
     mean_iou_of_areas,
 )
 from mmrobust.evaluation.cells import CLEAN, Cell
@@ -24,7 +23,7 @@ from mmrobust.evaluation.images import LabelMapImages
 from mmrobust.evaluation.report import Column, Layout, Published, Table
 from mmrobust.evaluation.statistics import (
     INTERVAL_LEVEL,
-    bootstrap_record,
+    Bootstrap,
     class_iou,
     mean_iou,
     mean_over_corruptions,
@@ -98,13 +97,13 @@ class CityscapesC(SegmentationBenchmark):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What of the benchmark decides the numbers."""
+        """Settings of the benchmark that determine the numbers."""
         num_images = self._images.size
         return {'benchmark': self.name, 'seed': self.seed, 'profile': self.profile, 'num_images': num_images}
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """What else to say of it beside the results."""
+        """Further provenance."""
         source = self.corrupted_root or 'on the fly'
         cells = [cell.key for cell in self.cells if cell != CLEAN]
         return {'preset': self.preset, 'corrupted': source, 'cells': cells}
@@ -243,7 +242,9 @@ def summarize(
     """
     clean, corrupted = counts[CLEAN], {cell: of for cell, of in counts.items() if cell != CLEAN}
     miou = {cell: mean_iou(of.confusion) for cell, of in corrupted.items()}
-    clean_samples, *drawn = mean_iou_of_areas(area_samples([clean, *corrupted.values()])).T
+    bootstrap = Bootstrap(clean.images)
+    interval = bootstrap.interval
+    clean_samples, *drawn = mean_iou_of_areas(area_samples(bootstrap, [clean, *corrupted.values()])).T
     samples = dict(zip(corrupted, drawn, strict=True))
     by_corruption, sampled = mean_over_severities(miou), mean_over_severities(samples)
     clean_miou, mpc = mean_iou(clean.confusion), mean_over_corruptions(by_corruption)
@@ -261,22 +262,20 @@ def summarize(
     mean_class_iou = _nanmean(np.stack([class_iou(of.confusion) for of in corrupted.values()]), labelled)
     return {
         'clean_mIoU': clean_miou,
-        'clean_mIoU_interval': defined_interval(clean_samples),
+        'clean_mIoU_interval': interval(clean_samples),
         'mPC': mpc,
-        'mPC_interval': defined_interval(mpc_samples),
+        'mPC_interval': interval(mpc_samples),
         'retention': retention(mpc, clean_miou) if clean_miou else None,  # of nothing nothing can be left
-        'retention_interval': defined_interval(draws['retention']),
+        'retention_interval': interval(draws['retention']),
         'groups': {group: float(np.mean(values)) for group, values in shown_groups.items() if values},
         'corruptions': by_corruption,
         'severities': {
             str(level): float(np.mean([value for cell, value in miou.items() if cell.severity == level]))
             for level in severities
         },
-        'cells': {
-            cell.key: {'mIoU': miou[cell], 'mIoU_interval': defined_interval(samples[cell])} for cell in corrupted
-        },
+        'cells': {cell.key: {'mIoU': miou[cell], 'mIoU_interval': interval(samples[cell])} for cell in corrupted},
         'classes': by_class(class_names, {'clean': class_iou(clean.confusion), 'corrupted': mean_class_iou}),
-        'bootstrap': bootstrap_record(clean.images, **draws, corruptions=sampled),
+        'bootstrap': bootstrap.record(**draws, corruptions=sampled),
     }
 
 

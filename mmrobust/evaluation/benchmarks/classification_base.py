@@ -1,4 +1,4 @@
-"""What the benchmarks of classifiers share: cells are run, and errors that stand side by side become numbers."""
+"""Shared by the benchmarks of classifiers: running cells, error tables."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from mmrobust.evaluation.counts import Predictions
 from mmrobust.evaluation.images import LabelledImages, fingerprints, require_names
 from mmrobust.evaluation.models.classification import Attack, ClassificationModel
 from mmrobust.evaluation.report import Column, Layout, Table
-from mmrobust.evaluation.statistics import INTERVAL_LEVEL, bootstrap_record, interval, resampled_sums
+from mmrobust.evaluation.statistics import INTERVAL_LEVEL, Bootstrap
 
 IMAGENET_IMAGES = 50_000
 
@@ -32,7 +32,7 @@ class ClassificationBenchmark(Benchmark):
         return dataset
 
     def attack(self, cell: Cell) -> Attack | None:
-        """What changes the pixels on the way to the model, see ``ClassificationModel.predict``; None for nothing."""
+        """Attack on the pixels, see ``ClassificationModel.predict``; None for none."""
         return None
 
     @property
@@ -83,15 +83,16 @@ class ErrorTable(ClassificationBenchmark):
     sections = ('cells',)
 
     def summarize(self, counts: Mapping[Cell, Predictions]) -> dict[str, Any]:
-        """Top-1 error of each cell in percent, unrounded, with its bootstrap interval over images, for JSON."""
+        """Top-1 error of each cell in percent, unrounded, with Wilson's interval and bootstrap samples, for JSON."""
         rows = {}
         for cell, of in counts.items():
-            (samples,) = error_samples([of])
+            draws = Bootstrap(of.images)
+            (samples,) = error_samples(draws, [of])
             rows[cell.key] = {
                 'error': of.score,
-                'error_interval': interval(samples),
+                'error_interval': of.interval,
                 'num_images': len(of.images),
-                'bootstrap': bootstrap_record(of.images, error=samples),
+                'bootstrap': draws.record(error=samples),
             }
         return {'cells': rows}
 
@@ -126,7 +127,7 @@ def error_layout(
         benchmark,
         title,
         'classification',
-        f'Top-1 error and accuracy in percent. Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over images.',
+        f'Top-1 error and accuracy in percent. Intervals: {INTERVAL_LEVEL:.0%}, Wilson, over images.',
         (
             Table('', 'run', tuple(Column(f'cells/{name}/error', name, 'lower') for name in names), markdown=False),
             Table('cells', what, (error, *columns), role='conditions', csv_row=('cell',), heading='pictures'),
@@ -138,10 +139,10 @@ def error_layout(
     )
 
 
-def error_samples(counts: Sequence[Predictions]) -> np.ndarray:
+def error_samples(draws: Bootstrap, counts: Sequence[Predictions]) -> np.ndarray:
     """Bootstrap samples of the top-1 error in percent of several cells on the same images, ``(R, S)``."""
     wrong = np.stack([of.wrong for of in counts], axis=1)
-    return 100 * resampled_sums(wrong).T / len(wrong)
+    return 100 * draws.sums(wrong).T / len(wrong)
 
 
 def require_classes(counts: Predictions, allowed: Sequence[int]) -> None:

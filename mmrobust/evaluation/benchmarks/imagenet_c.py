@@ -25,9 +25,8 @@ from mmrobust.evaluation.images import LabelledImages, fingerprint
 from mmrobust.evaluation.report import Column, Layout, Published, Table, at, finite
 from mmrobust.evaluation.statistics import (
     INTERVAL_LEVEL,
-    bootstrap_record,
+    Bootstrap,
     corruption_errors,
-    interval,
     mean_corruption_error,
     mean_over_severities,
     relative_corruption_errors,
@@ -112,13 +111,13 @@ class ImageNetC(ClassificationBenchmark):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What of the benchmark decides the numbers."""
+        """Settings of the benchmark that determine the numbers."""
         source = ON_THE_FLY if self.corrupted_root is None else OFFICIAL
         return {'benchmark': self.name, 'corrupted': source, 'seed': self.seed, 'num_images': self._clean.size}
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """What else to say of it beside the results."""
+        """Further provenance."""
         cells = [cell.key for cell in self.cells if cell != CLEAN]
         return {'data_root': self.corrupted_root, 'normalised_by': self._normalised_by(), 'cells': cells}
 
@@ -233,7 +232,7 @@ class ImageNetC(ClassificationBenchmark):
         about = (
             'Top-1 error in percent. CE is the error over that of a reference network, both summed over severities; '
             f'mCE is its mean over the 15 corruptions. Here the reference is {network}. '
-            f'Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over images.'
+            f'Intervals: {INTERVAL_LEVEL:.0%}, Wilson for an error, bootstrap over images for means.'
         )
         sentences = (
             SOURCES.get(source, 'It is not recorded whether the corrupted images are the official JPEGs.'),
@@ -303,7 +302,7 @@ def _why_no_network(provenance: Mapping) -> str:
 
 
 def _why_no_number(results: Mapping) -> list[str]:
-    """What a dash in the headline means."""
+    """Explains a dash in the headline."""
     reasons = []
     if results['mCE'] is None:
         reasons.append(
@@ -354,7 +353,8 @@ def summarize(
     clean, corrupted = counts[CLEAN], {cell: of for cell, of in counts.items() if cell != CLEAN}
     cells = list(corrupted)
     errors = {cell: of.score for cell, of in corrupted.items()}
-    clean_samples, *drawn = error_samples([clean, *corrupted.values()])
+    draws = Bootstrap(clean.images)
+    clean_samples, *drawn = error_samples(draws, [clean, *corrupted.values()])
     samples = dict(zip(cells, drawn, strict=True))
     by_corruption, sampled = mean_over_severities(errors), mean_over_severities(samples)
     benchmark = [name for name in by_corruption if name not in EXTRA]
@@ -373,7 +373,7 @@ def summarize(
         )
     summary: dict[str, Any] = {
         'clean_error': clean.score,
-        'clean_error_interval': interval(clean_samples),
+        'clean_error_interval': clean.interval,
         'mean_error': None,
         'mCE': None,
         'relative_mCE': None,
@@ -383,13 +383,13 @@ def summarize(
     if benchmark:
         bootstrap['mean_error'] = np.mean([sampled[name] for name in benchmark], axis=0)
         summary['mean_error'] = float(np.mean([by_corruption[name] for name in benchmark]))
-        summary['mean_error_interval'] = interval(bootstrap['mean_error'])
+        summary['mean_error_interval'] = draws.interval(bootstrap['mean_error'])
     for key, values, of_values in (('mCE', ce, ce_samples), ('relative_mCE', relative, relative_samples)):
         of_benchmark = {name: value for name, value in values.items() if name not in EXTRA}
         if len(of_benchmark) == 15:
             summary[key] = float(mean_corruption_error(of_benchmark))
             bootstrap[key] = mean_corruption_error({name: of_values[name] for name in of_benchmark})
-            summary[f'{key}_interval'] = interval(bootstrap[key])
+            summary[f'{key}_interval'] = draws.interval(bootstrap[key])
     return summary | {
         'corruptions': {
             name: {
@@ -400,8 +400,8 @@ def summarize(
             }
             for name, value in by_corruption.items()
         },
-        'cells': {cell.key: {'error': errors[cell], 'error_interval': interval(samples[cell])} for cell in cells},
-        'bootstrap': bootstrap_record(clean.images, **bootstrap, corruptions=sampled),
+        'cells': {cell.key: {'error': errors[cell], 'error_interval': corrupted[cell].interval} for cell in cells},
+        'bootstrap': draws.record(**bootstrap, corruptions=sampled),
     }
 
 

@@ -1,4 +1,4 @@
-"""ImageNet-P: how steady a classifier is while an image changes gradually."""
+"""ImageNet-P: stability of a classifier over gradual perturbations."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -16,12 +16,10 @@ from mmrobust.evaluation.models.classification import ClassificationModel
 from mmrobust.evaluation.report import Column, Layout, Table
 from mmrobust.evaluation.statistics import (
     INTERVAL_LEVEL,
-    bootstrap_record,
+    Bootstrap,
     flip_probability,
     flip_rates,
-    interval,
     mean_flip_rate,
-    resampled_sums,
     top5,
     top5_distance,
 )
@@ -83,7 +81,7 @@ class ImageNetP(Benchmark):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What of the benchmark decides the numbers."""
+        """Settings of the benchmark that determine the numbers."""
         sizes = {cell.key: self.size(cell) for cell in self.cells}
         return {'benchmark': self.name, 'difficulty': self.difficulty, 'num_images': sizes}
 
@@ -174,6 +172,11 @@ class ImageNetP(Benchmark):
         return {'mfr': results['mFR']}, [f'mFR is of {videos} videos of each perturbation']
 
 
+def _video_of(name: str) -> str:
+    """The same for all perturbations of an image, so that they are drawn together: the name below the first folder."""
+    return name.partition('/')[2]
+
+
 def summarize(counts: Mapping[Cell, Flips], difficulty: int) -> dict[str, Any]:
     """All numbers of a finished run, unrounded, for JSON.
 
@@ -185,15 +188,16 @@ def summarize(counts: Mapping[Cell, Flips], difficulty: int) -> dict[str, Any]:
     rows, probabilities, samples = {}, {}, {}
     for name, result in results.items():
         flips = result.flip_probabilities
-        drawn = resampled_sums(flips) / len(flips)
+        draws = Bootstrap(result.videos, _video_of)
+        drawn = draws.sums(flips) / len(flips)
         probabilities[name], samples[name] = flips.mean(), drawn
         rows[name] = {
             'flip_probability': 100 * float(flips.mean()),
-            'flip_probability_interval': interval(100 * drawn),
+            'flip_probability_interval': draws.interval(100 * drawn),
             'uT5D': float(result.distances.mean()),
             'FR': None,
             'num_videos': len(flips),
-            'bootstrap': bootstrap_record(result.videos, flip_probability=100 * drawn),
+            'bootstrap': draws.record(flip_probability=100 * drawn),
         }
     summary: dict[str, Any] = {'perturbations': rows, 'mFR': None}
     if difficulty == 1:
@@ -203,7 +207,7 @@ def summarize(counts: Mapping[Cell, Flips], difficulty: int) -> dict[str, Any]:
         if all(name in rates for name in PERTURBATIONS):
             summary['mFR'] = float(mean_flip_rate({name: rates[name] for name in PERTURBATIONS}))
             drawn = mean_flip_rate({name: drawn_rates[name] for name in PERTURBATIONS})
-            summary['mFR_interval'] = interval(drawn)
-            videos = [video for name in PERTURBATIONS for video in results[name].videos]
-            summary['bootstrap'] = bootstrap_record(videos, mFR=drawn)
+            draws = Bootstrap([video for name in PERTURBATIONS for video in results[name].videos], _video_of)
+            summary['mFR_interval'] = draws.interval(drawn)
+            summary['bootstrap'] = draws.record(mFR=drawn)
     return summary

@@ -1,4 +1,4 @@
-"""A model with its weights, loaded once; only the images change."""
+"""A model under evaluation: loading, device, precision."""
 
 import copy
 import functools
@@ -154,7 +154,7 @@ class EvaluatedModel:
 
 
 def _checkpoint_of(model: nn.Module) -> str | None:
-    """What ``init_cfg`` names for the whole model; MMPretrain's ``pretrained=PATH`` becomes that."""
+    """Checkpoint that ``init_cfg`` names for the whole model; MMPretrain's ``pretrained=PATH`` becomes that."""
     init_cfg = getattr(model, 'init_cfg', None)
     if not isinstance(init_cfg, dict) or init_cfg.get('type') != 'Pretrained' or init_cfg.get('prefix'):
         return None

@@ -1,4 +1,4 @@
-"""Where attention meets its loss in segmentation."""
+"""EncoderDecoder with a loss on attention."""
 
 from mmseg.models.segmentors import EncoderDecoder
 from torch import Tensor
