@@ -259,7 +259,7 @@ def test_alexnets_published_errors_are_for_the_validation_images_only(files, ima
     sentences = ' '.join(benchmark.layout(results, {'num_images': size}).sentences)
     assert ('CE is relative to AlexNet.' in sentences) is (by is not None)
     of = '1,000;' if size == 1000 else '50,000 others;'
-    expected = f'the published errors of AlexNet are of all 50,000 validation images of ImageNet, and these are {of}'
+    expected = f"AlexNet's published errors are of all 50,000 validation images of ImageNet, and these are {of}"
     assert (expected in sentences) is (by is None)
 
 

@@ -52,7 +52,7 @@ def shard(cells: Sequence[Cell], index: int, count: int) -> list[Cell]:
 def differences(
     there: Mapping[str, Any], here: Mapping[str, Any], phrase: str = '{} {} there and {} here'
 ) -> list[str]:
-    """What two identities do not agree in, a phrase each with both values; empty if they are of the same numbers.
+    """Differences of two identities, a phrase each with both values; empty if they are of the same numbers.
 
     Places of images are named beside what differs, and are no difference themselves. Of ``images_sha256``, which is by
     cell, those cells count that both have.

@@ -167,7 +167,7 @@ def write_report(report: Report, folder: Path) -> None:
 
 
 def run_name(model: str, config: Config) -> str:
-    """What a run is called: its config, with the network of timm's or another library's that the config names.
+    """Name of a run: its config, with the network of timm or another library that the config names.
 
     Args:
         model: config file, or name of a model in memory.
@@ -250,7 +250,7 @@ def _checked(kind: type[Benchmark], options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _identity(model: EvaluatedModel, benchmark: Benchmark) -> dict[str, Any]:
-    """What decides the numbers, and where the images lie."""
+    """Settings that determine the numbers, and where the images lie."""
     images = {'images_sha256': benchmark.images_sha256, 'classes': list(benchmark.class_names)}
     interpolation = {'opencv': cv2.__version__.partition('.')[0]}  # 4 and 5 interpolate differently
     return {**model.identity, **benchmark.identity, **images, **interpolation, 'data_root': benchmark.data_root}

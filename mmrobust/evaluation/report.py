@@ -195,7 +195,7 @@ class Report:
 
     @property
     def name(self) -> str:
-        """What the run is called: by itself, or before runs said so its config."""
+        """Name of the run; of older results, that of its config."""
         return str(self.provenance.get('name') or Path(str(self.provenance.get('config'))).stem)
 
     @property
@@ -235,7 +235,7 @@ class Report:
         return [name for name, _ in table.before] + self.own_rows(table) + [name for name, _ in table.after]
 
     def draws(self, table: Table, row: str, column: Column) -> tuple[str | None, int, list[float | None]]:
-        """What says of which images the bootstrap samples of a number are, how many units were drawn, the samples."""
+        """Hash of the images of the bootstrap samples of a number, how many units were drawn, and the samples."""
         holder, key = self._place(table, row, column)
         own, shared = at(holder, 'bootstrap'), self.results.get('bootstrap')
         found, path = (shared, (table.section, row)) if own is None else (own, (key,))
@@ -293,7 +293,7 @@ class Report:
         )
         if not layout.tables:
             raise ValueError('layout must have a table at least, got none')
-        sections = {table.section for table in layout.tables if table.section in results}
+        sections = [table.section for table in layout.tables if table.section and table.section in results]
         rows = {f'results / {name}': _mapping(results[name], f'results / {name}') for name in sections}
         for where, found in (rows | {'worst': content.get('worst')}).items():
             if isinstance(found, Mapping | list) and len(found) > MOST_ROWS:

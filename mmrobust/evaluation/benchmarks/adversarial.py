@@ -144,7 +144,7 @@ class Adversarial(ErrorTable):
         return values | {'pgd': 100 - results['cells']['pgd']['error']}, []
 
 
-def _blind(attack: str, row: Mapping) -> str:
+def _blind(attack: str, row: Any) -> str:
     """A warning where an attack had no gradient to follow; empty where it had."""
     blind, number = (finite(at(row, name)) or 0 for name in ('num_blind', 'num_images'))
     if not blind:

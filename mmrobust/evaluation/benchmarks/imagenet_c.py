@@ -296,8 +296,8 @@ def _why_no_network(provenance: Mapping) -> str:
     count = finite(provenance.get('num_images'))
     these = 'others' if count is None else f'{count:,.0f} others' if count >= IMAGENET_IMAGES else f'{count:,.0f}'
     return (
-        f'There is no CE: the published errors of AlexNet are of all {IMAGENET_IMAGES:,} validation images of ImageNet'
-        f', and these are {these}; --reference takes results of a network of your own on the same images.'
+        f"There is no CE: AlexNet's published errors are of all {IMAGENET_IMAGES:,} validation images of ImageNet, "
+        f'and these are {these}; --reference takes the results.json of a network of your own on the same images.'
     )
 
 

@@ -78,7 +78,7 @@ class EvaluatedModel:
 
     @functools.cached_property  # it reads all weights
     def identity(self) -> dict[str, Any]:
-        """What of the model decides the numbers, and the config of its clean images; for JSON."""
+        """Settings of the model that determine the numbers, and the config of its clean images; for JSON."""
         config = self.config.to_dict()
         preprocessor = getattr(self.model, 'data_preprocessor', None)
         mean, std = (getattr(preprocessor, name, None) for name in ('mean', 'std'))
@@ -163,7 +163,7 @@ def _checkpoint_of(model: nn.Module) -> str | None:
 
 
 def _name_of(model: dict) -> str:
-    """What a model is called: by timm, else its backbone, else its type."""
+    """Name of a model: timm's, else its backbone, else its type."""
     part = model if 'model_name' in model else model.get('backbone') or model
     arch = part.get('arch')
     return str(part.get('model_name') or part['type']) + (f' {arch}' if isinstance(arch, str) else '')
