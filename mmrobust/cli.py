@@ -17,6 +17,7 @@ from mmengine.config import Config, DictAction
 from torch.distributed import DistError
 
 from mmrobust.compat import import_quietly
+from mmrobust.preprocessing import settle_preprocessing
 
 # nearly every tool needs them, and would print what they print
 for module in ('mmseg.datasets', 'mmpretrain.datasets'):
@@ -139,7 +140,7 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
 
 
 def load_config(path: str, cfg_options: dict | None = None) -> Config:
-    """Read a configuration file and merge ``--cfg-options`` into it.
+    """Read a configuration file, merge ``--cfg-options`` into it, and settle its preprocessing.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -149,6 +150,7 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
     config = Config.fromfile(path)
     if cfg_options:
         config.merge_from_dict(cfg_options)
+    settle_preprocessing(config)
     return config
 
 

@@ -317,6 +317,69 @@ def _stopped(tool, capsys, arguments):
     return line
 
 
+@pytest.mark.parametrize('benchmark', ['imagenet-c', 'adversarial'])
+def test_a_renamed_class_folder_is_refused(files, tool, tmp_path, capsys, benchmark):
+    """Its name sorts elsewhere, and every label after it would be another class."""
+    content = torch.load(files / 'toy.pth', weights_only=True)
+    meta = {'dataset_meta': {'classes': ['class_0', 'class_1', 'class_2']}}
+    torch.save(content | {'meta': meta}, tmp_path / 'named.pth')
+    shutil.copytree(files / 'data', tmp_path / 'data')
+    arguments = [str(files / 'toy.py'), str(tmp_path / 'named.pth'), *COMMON, '--benchmark', benchmark]
+    arguments += ['--out', str(tmp_path / 'out'), '--cfg-options', f'test_dataloader.dataset.data_root={tmp_path}/data']
+    (tmp_path / 'data/class_1').rename(tmp_path / 'data/one')
+    said = "3 ('class_0', 'class_1', 'class_2'), got 3 ('class_0', 'class_2', 'one'), where class 1 is 'class_2'"
+    for dataset in ('CustomDataset', 'mmrobust.ImageFolder'):
+        assert said in _stopped(tool, capsys, [*arguments, f'test_dataloader.dataset.type={dataset}'])
+    assert not (tmp_path / 'out').exists()
+
+
+def test_number_of_outputs_and_a_declared_subset(files, whole, tool, tmp_path, capsys):
+    """A model of more classes is refused, and right where the data declare which of its outputs they are."""
+    content = torch.load(files / 'toy.pth', weights_only=True)
+    places = [4, 1, 3]  # of the three classes among five outputs; the other two always win
+    for key in ('head.fc.weight', 'head.fc.bias'):
+        old, new = content['state_dict'][key], torch.full((5, *content['state_dict'][key].shape[1:]), 0.0)
+        new[places] = old
+        if key.endswith('bias'):
+            new[[0, 2]] = 30.0
+        content['state_dict'][key] = new
+    torch.save(content, tmp_path / 'five.pth')
+    arguments = [str(files / 'toy.py'), str(tmp_path / 'five.pth'), *COMMON, '--benchmark', 'imagenet-c', *CELLS]
+    arguments += ['--cfg-options', 'model.head.num_classes=5', 'test_dataloader.dataset.type=mmrobust.ImageFolder']
+    said = "got 5 outputs and 3 classes ('class_0', 'class_1', 'class_2')"
+    assert said in _stopped(tool, capsys, [*arguments, '--out', str(tmp_path / 'refused')])
+    subset = 'test_dataloader.dataset.metainfo.subset=4,1,3'
+    tool.main([*arguments, subset, '--out', str(tmp_path / 'out')])
+    found, expected = (_labels_and_predictions(of, 'contrast_5') for of in (tmp_path / 'out', whole))
+    assert found == {name: (places[label], places[said]) for name, (label, said) in expected.items()}
+    wrong = 'test_dataloader.dataset.type=CustomDataset'  # which knows nothing of a subset, and labels 0, 1, 2
+    assert 'declared subset of classes, got' in _stopped(
+        tool, capsys, [*arguments, subset, wrong, '--out', str(tmp_path / 'wrong')]
+    )
+
+
+def test_imagenets_relatives_are_for_imagenets_classes(files, imagenet, tool, tmp_path, capsys):
+    """Clean images of a user's own 1000 classes, and a checkpoint that does not say which it has."""
+    (tmp_path / 'own').mkdir()
+    for index, wnid in enumerate(WNIDS):
+        os.symlink(imagenet / 'val' / wnid, tmp_path / f'own/{index:04d}')
+    config = tmp_path / 'own.py'
+    config.write_text(
+        (files / 'imagenet.py')
+        .read_text()
+        .replace("variant='imagenet',", '')
+        .replace('ImageNetVariant', 'ImageFolder')
+        .replace('expected_images=1000,', '')
+        .replace(str(imagenet / 'val'), str(tmp_path / 'own'))
+    )
+    arguments = [str(config), str(files / 'imagenet.pth'), *COMMON, '--out', str(tmp_path / 'out')]
+    variants = ['--benchmark', 'imagenet-variants', '--variants', 'imagenet-a', '--expected-images', '200']
+    official = ['--benchmark', 'imagenet-c', '--corruptions', 'fog', '--severities', '3', '--expected-images', '1000']
+    for options, root in ((variants, imagenet), (official, imagenet / 'imagenet-c')):
+        sentence = _stopped(tool, capsys, [*arguments, *options, '--data-root', str(root)])
+        assert "('0000', '0001', '0002', '0003', ...), got 1000 ('tench', 'goldfish', " in sentence
+
+
 def test_low_precision(files, tool, whole, tmp_path, capsys):
     tool.main([*_arguments(files, tmp_path, '--benchmark', 'imagenet-c', '--amp'), *CELLS])
     content = json.loads((tmp_path / 'results.json').read_text())

@@ -306,11 +306,16 @@ def test_acdc(files, tool, tmp_path, capsys):
     assert len(Confusion.from_json((tmp_path / 'two/cells/rain.json').read_text()).images) == 1
 
 
-def test_acdc_test_split_becomes_a_zip_for_the_server(files, tool, tmp_path, capsys):
-    root = tmp_path / 'acdc'
+def _acdc_without_labels(files, root):
+    """The images of the split val as those of the split test, whose labels are withheld."""
     shutil.copytree(files / 'minicity/acdc/rgb_anon', root / 'rgb_anon')
     for folder in root.glob('rgb_anon/*/val'):
-        folder.rename(folder.with_name('test'))  # and there are no labels
+        folder.rename(folder.with_name('test'))
+    return root
+
+
+def test_acdc_test_split_becomes_a_zip_for_the_server(files, tool, tmp_path, capsys):
+    root = _acdc_without_labels(files, tmp_path / 'acdc')
     tool.main(_acdc_arguments(files, tmp_path / 'out', '--data-root', str(root), '--split', 'test'))
     assert 'acdc_test.zip: 8 predictions' in capsys.readouterr().out
     names = {path.name for path in root.glob('rgb_anon/*/test/*/*.png')}
@@ -324,6 +329,31 @@ def test_acdc_test_split_becomes_a_zip_for_the_server(files, tool, tmp_path, cap
     (tmp_path / 'out/labelTrainIds' / min(names)).unlink()
     tool.main(_acdc_arguments(files, tmp_path / 'out', '--data-root', str(root), '--split', 'test'))
     assert (tmp_path / 'out/acdc_test.zip').read_bytes() == before
+
+
+@pytest.mark.parametrize('split', ['val', 'test'])
+def test_acdc_is_not_predicted_by_a_model_of_other_classes(files, tool, tmp_path, capsys, split):
+    """Neither of four classes, nor of 19 others, whether checkpoint or config says so."""
+    content = torch.load(files / 'toy.pth', weights_only=True)
+    others = [f'kind_{index}' for index in range(19)]
+    torch.save(content | {'meta': {'dataset_meta': {'classes': others}}}, tmp_path / 'others.pth')
+    four = {key: value[:4] if 'conv_seg' in key else value for key, value in content['state_dict'].items()}
+    torch.save({'state_dict': four}, tmp_path / 'four.pth')
+    root = files / 'minicity/acdc' if split == 'val' else _acdc_without_labels(files, tmp_path / 'acdc')
+    own = 'test_dataloader.dataset.'
+    said = "19 ('kind_0', 'kind_1', 'kind_2', 'kind_3', ...), got 19 ('road', 'sidewalk', 'building', 'wall', ...)"
+    for checkpoint, options, sentence in (
+        (tmp_path / 'four.pth', ['model.decode_head.num_classes=4'], 'got 4 outputs and 19 classes'),
+        (tmp_path / 'others.pth', ['randomness.seed=0'], said),
+        (files / 'toy.pth', [f'{own}type=BaseSegDataset', f'{own}metainfo.classes={",".join(others)}'], said),
+    ):
+        split_of = ['--data-root', str(root), '--split', split]
+        arguments = _acdc_arguments(files, tmp_path / 'out', *split_of, '--cfg-options', *options)
+        arguments[1] = str(checkpoint)
+        with pytest.raises(SystemExit):
+            tool.main(arguments)
+        assert sentence in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
 
 
 HEADS = {

@@ -26,6 +26,8 @@ from pathlib import Path
 from mmrobust import cli  # first: it checks the OpenMMLab stack
 
 # isort: split
+from mmengine.config import Config
+
 from mmrobust.evaluation.benchmarks import Benchmark, benchmark_types
 from mmrobust.evaluation.evaluate import evaluate, run_name
 
@@ -80,7 +82,7 @@ def import_benchmarks(argv: list[str]) -> None:
     config = next((argument for argument in argv if argument.endswith('.py') and Path(argument).is_file()), None)
     if config is not None:
         with cli.one_sentence():
-            cli.load_config(config)
+            Config.fromfile(config)
 
 
 def add_options(parser: argparse.ArgumentParser, types: dict[str, type[Benchmark]]) -> None:

@@ -23,6 +23,7 @@ from mmseg.models.segmentors import BaseSegmentor
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
+from mmrobust.classes import check_classes, classes_of_config, classes_of_meta, num_outputs
 from mmrobust.cli import load_config, require_file
 from mmrobust.evaluation.benchmarks import Benchmark, benchmark_types
 from mmrobust.evaluation.cells import Cell, CellStore
@@ -32,13 +33,15 @@ from mmrobust.evaluation.models.evaluated_model import EvaluatedModel
 from mmrobust.evaluation.renderers import to_csv, to_markdown, to_terminal
 from mmrobust.evaluation.report import RESULTS, Report
 from mmrobust.files import write_whole
+from mmrobust.preprocessing import settle_preprocessing
 from mmrobust.sigterm import stopped_by_sigterm
 from mmrobust.version import __version__
 from mmrobust.visualization.results_page import to_html
 
 __all__ = ['evaluate', 'run_name', 'write_report']
 
-_READ = ('default_scope', 'custom_imports', 'model', 'test_dataloader')  # all of a config that is read here
+# all of a config that is read here
+_READ = ('default_scope', 'custom_imports', 'model', 'test_dataloader', 'class_map')
 
 
 def evaluate(
@@ -117,6 +120,8 @@ def evaluate(
             config.test_dataloader = dict(dataset=copy.deepcopy(dict(data)))
         elif data is not None:
             options['data_root'] = str(data)
+        if isinstance(data, Mapping) or module is not None:
+            settle_preprocessing(config, getattr(model, 'pretrained_cfg', None))
         if not config.get('test_dataloader'):
             raise ValueError(f'data must be the config of the test images, because {name} has no test_dataloader')
         kind = _kind(benchmark, name, config)
@@ -135,6 +140,7 @@ def evaluate(
             raise ValueError(f'window_batch is for models of mmseg, but {name} is for {kind.model_type.scope}')
         device = device or (f'cuda:{os.environ.get("LOCAL_RANK", 0)}' if torch.cuda.is_available() else 'cpu')
         evaluated = kind.model_type(config, checkpoint, device, num_workers, batch_size, module=module, **fast)
+        _check_classes(evaluated, found)
         folder = Path(out or stack.enter_context(tempfile.TemporaryDirectory()))
         found.begin(folder)
         store = CellStore(folder, kind.counts_type, _identity(evaluated, found), found.check)
@@ -185,6 +191,7 @@ def _read(model: str | Path | Config, cfg_options: dict | None) -> tuple[str, Co
         return str(model), load_config(str(model), cfg_options)
     config = copy.deepcopy(model)
     config.merge_from_dict(cfg_options or {})
+    settle_preprocessing(config)
     return str(config.filename or 'config'), config
 
 
@@ -247,6 +254,25 @@ def _checked(kind: type[Benchmark], options: dict[str, Any]) -> dict[str, Any]:
                 else f'{kind.name} takes {", ".join(taken[kind.name])}, got {option!r}'
             )
     return options
+
+
+def _check_classes(model: EvaluatedModel, benchmark: Benchmark) -> None:
+    """Compare the model's outputs with the classes of all cells, before any is run.
+
+    The model's classes are those of its checkpoint, else those of the config's own data, else those of the first cell.
+
+    Raises:
+        ValueError: they do not fit.
+    """
+    outputs, config = num_outputs(model.model), model.config
+    trained = classes_of_meta(model.meta)
+    if trained is None or (model.in_memory and len(trained) != outputs):  # init_model takes Cityscapes' if nobody says
+        trained = classes_of_config(config.test_dataloader.dataset, model.scope)
+    for cell in benchmark.cells:
+        names, subset = benchmark.label_set(cell)
+        if names:
+            check_classes(outputs, names, trained, subset, config.get('class_map'))
+            trained = trained or names
 
 
 def _identity(model: EvaluatedModel, benchmark: Benchmark) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class LabelledImages(Images):
 
     Attributes:
         labels: name of each image to its class.
-        subset: the classes that scores are restricted to, or None.
+        subset: the outputs that scores are restricted to, or None.
 
     Raises:
         ValueError: an image has no label; and the errors of the base class.

@@ -103,6 +103,13 @@ class Benchmark:
         """Whether there are labels, and so numbers."""
         return True
 
+    def label_set(self, cell: Cell) -> tuple[Sequence[str], Sequence[int] | None]:
+        """Names of a cell's classes in the order of its labels, and ``metainfo['subset']`` of its data, mostly None.
+
+        The model is checked against them. No names stand for data whose labels do not matter.
+        """
+        return self.class_names, None
+
     @property
     def images_sha256(self) -> dict[str, str]:
         """Hashes of all images, see :func:`mmrobust.evaluation.images.fingerprint`, by the first cell that has them."""

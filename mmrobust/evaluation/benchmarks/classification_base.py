@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mmrobust.classes import check_classes
 from mmrobust.evaluation.benchmarks.base import Benchmark
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Predictions
@@ -40,6 +41,10 @@ class ClassificationBenchmark(Benchmark):
         """Those of the clean images."""
         return self.images(CLEAN).class_names
 
+    def label_set(self, cell: Cell) -> tuple[Sequence[str], Sequence[int] | None]:
+        """Those of the data."""
+        return self.images(cell).class_names, self.images(cell).subset
+
     @property
     def images_sha256(self) -> dict[str, str]:
         """As in the base class."""
@@ -63,14 +68,20 @@ class ClassificationBenchmark(Benchmark):
         """Predict all images of a cell, among the classes that it has.
 
         Raises:
-            ValueError: an image is broken, or the model has too few classes.
+            ValueError: an image is broken, the model's outputs are not the classes, or its scores cannot be compared.
         """
         images = self.images(cell)
         subset = np.arange(len(images.class_names)) if images.subset is None else np.asarray(images.subset)
         found = {}
         for path, label, scores in model.predict(self.corrupted(cell, images.dataset), self.attack(cell)):
-            if len(scores) <= subset.max():
-                raise ValueError(f'the model has {len(scores)} classes, but {cell.key} needs {subset.max() + 1}')
+            if not found:  # a model that does not say how many outputs it has
+                check_classes(len(scores), images.class_names, subset=images.subset)
+            if label not in subset:
+                raise ValueError(f'the label of {path} must be one of the declared subset of classes, got {label}')
+            if not scores[subset].max() > 0:  # softmax has rounded all of a subset to 0
+                raise ValueError(
+                    f'the scores of {path} must not all be 0 among {len(subset)} classes: too large logits'
+                )
             found[images.name(path)] = (label, int(subset[scores[subset].argmax()]))
             on_image()
         assert len(found) == images.size, 'every image must be counted once'

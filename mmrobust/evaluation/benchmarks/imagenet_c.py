@@ -121,6 +121,12 @@ class ImageNetC(ClassificationBenchmark):
         cells = [cell.key for cell in self.cells if cell != CLEAN]
         return {'data_root': self.corrupted_root, 'normalised_by': self._normalised_by(), 'cells': cells}
 
+    def label_set(self, cell: Cell) -> tuple[Sequence[str], Sequence[int] | None]:
+        """Those of the data, without looking at the disk."""
+        if cell == CLEAN or self.corrupted_root is None:
+            return self._clean.class_names, self._clean.subset
+        return IMAGENET_CATEGORIES, None
+
     @property
     def images_sha256(self) -> dict[str, str]:
         """Of the clean images; of each folder of the official ones that is there, of one class: there are 4 million."""

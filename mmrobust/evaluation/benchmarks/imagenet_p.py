@@ -85,6 +85,10 @@ class ImageNetP(Benchmark):
         sizes = {cell.key: self.size(cell) for cell in self.cells}
         return {'benchmark': self.name, 'difficulty': self.difficulty, 'num_images': sizes}
 
+    def label_set(self, cell: Cell) -> tuple[Sequence[str], Sequence[int] | None]:
+        """ImageNet's: flips of other classes have nothing to do with AlexNet's."""
+        return self._videos[cell].metainfo['classes'], None
+
     @property
     def images_sha256(self) -> dict[str, str]:
         """As in the base class."""

@@ -52,6 +52,10 @@ class SegmentationBenchmark(Benchmark):
         """Folder of the images as they lie on the disk."""
         return self.images(self.cells[0]).root
 
+    def label_set(self, cell: Cell) -> tuple[Sequence[str], Sequence[int] | None]:
+        """Those of the data."""
+        return self.images(cell).class_names, None
+
     @property
     def images_sha256(self) -> dict[str, str]:
         """As in the base class."""

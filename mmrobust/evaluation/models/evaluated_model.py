@@ -39,6 +39,9 @@ class EvaluatedModel:
         compiled: compile backbone and heads, see :func:`mmrobust.acceleration.compile_forward`.
         module: the model itself, with its weights; None builds it from the config. It is put into evaluation mode.
 
+    Attributes:
+        meta: ``meta`` of the checkpoint; of a model in memory, what it keeps of it.
+
     Raises:
         TypeError: there is nothing to compile.
         ValueError: the weights do not fit, or there are none, or only of a part such as the backbone.
@@ -71,6 +74,9 @@ class EvaluatedModel:
             sampler=dict(type='DefaultSampler', shuffle=False),
         )
         self.precision = low_precision(device) if amp else torch.float32
+        # as init_model of MMSegmentation and get_model of MMPretrain leave it
+        of_data = getattr(module, 'dataset_meta', None) or getattr(module, '_dataset_meta', None)
+        self.meta: dict[str, Any] = {'dataset_meta': of_data}
         self.in_memory = module is not None
         self.model = (self._load() if module is None else module).to(device).eval()
         if compiled:
@@ -134,6 +140,7 @@ class EvaluatedModel:
                 )
             return model
         weights = CheckpointLoader.load_checkpoint(self.checkpoint, map_location='cpu')
+        self.meta = weights.get('meta') or {}
         state_dict = weights.get('state_dict', weights)
         check_state_dict(model.state_dict(), state_dict, self.checkpoint)
         model.load_state_dict(state_dict)
