@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmrobust.engine.checkpoint_hook import CheckpointHook
+from mmrobust.engine.resumed_run import gradients_are_used
 from mmrobust.registry import HOOKS
 from mmrobust.sigterm import EXIT_CODE, outlive_sigterm
 
@@ -64,7 +65,7 @@ class StopOnSigtermHook(Hook):
         data_batch: dict | tuple | list | None = None,
         outputs: dict | None = None,
     ) -> None:
-        if not self._agreed() or not _gradients_are_used(runner):
+        if not self._agreed() or not gradients_are_used(runner):
             return
         by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
         batches = self.checkpoints.batches_of_epoch(runner) if by_epoch else 0
@@ -76,7 +77,7 @@ class StopOnSigtermHook(Hook):
             self._stop(runner, epoch=runner.epoch, iter=runner.iter)
 
     def after_val(self, runner: Runner) -> None:
-        if self._agreed():
+        if self._agreed() and gradients_are_used(runner):
             self._stop(runner, epoch=runner.epoch, iter=runner.iter)
 
     def after_run(self, runner: Runner) -> None:
@@ -100,8 +101,3 @@ class StopOnSigtermHook(Hook):
         )
         signal.signal(signal.SIGTERM, self.previous)
         raise SystemExit(EXIT_CODE)
-
-
-def _gradients_are_used(runner: Runner) -> bool:
-    counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
-    return (runner.iter + 1) % counts == 0 or runner.iter + 1 == runner.max_iters
