@@ -185,3 +185,37 @@ def require_file(path: str, kind: str) -> None:
     """
     if '://' not in path and not Path(path).is_file():
         raise FileNotFoundError(f'There is no {kind} {path!r}.')
+
+
+def output_file(path: str) -> str:
+    """``type`` of an option that names a file to write: checked before the work whose result it takes.
+
+    Raises:
+        SystemExit: with code 2 and one sentence; it is a folder, or it cannot be written.
+    """
+    with one_sentence():
+        if os.path.isdir(path):
+            raise ValueError(f'The output must be a file, got the folder {path!r}.')
+        if not os.path.exists(path) or os.path.isfile(path):  # and no device or pipe
+            _require_folder(path, Path(path).absolute().parents)
+    return path
+
+
+def output_folder(path: str) -> str:
+    """``type`` of an option that names a folder to write to, which need not be there yet.
+
+    Raises:
+        SystemExit: with code 2 and one sentence; it is a file, or it cannot be written.
+    """
+    place = Path(path).absolute()
+    with one_sentence():
+        _require_folder(path, (place, *place.parents))
+    return path
+
+
+def _require_folder(path: str, places: Sequence[Path]) -> None:
+    place = next(place for place in places if os.path.lexists(place))
+    if not place.is_dir():
+        raise ValueError(f'The output must lie in a folder, got {path!r}: {place} is none.')
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ValueError(f'The output must lie where one can write, got {path!r}: {place} refuses it.')

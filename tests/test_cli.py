@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from mmrobust import cli
+from tests.tool_loading import load_tool
 
 
 def test_models_are_imported_when_needed_and_quietly():
@@ -73,3 +74,64 @@ def test_first_process(monkeypatch, launcher, environment, expected):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert cli.is_first_process(launcher) is expected
+
+
+def test_outputs_are_checked(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'file').touch()
+    (tmp_path / 'folder').mkdir()
+    for path in ('x.json', 'file', 'folder/x', 'new/er/x.json', str(tmp_path / 'y'), '/dev/null'):
+        assert cli.output_file(path) == path
+    for path in ('.', 'folder', 'new/er', str(tmp_path)):
+        assert cli.output_folder(path) == path
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['file', 'folder']
+    for check, path in ((cli.output_file, 'file/x.json'), (cli.output_folder, 'file'), (cli.output_folder, 'file/x/y')):
+        assert f"must lie in a folder, got '{path}': {tmp_path}/file is none." in refused(check, path, capsys)
+    assert "must be a file, got the folder 'folder'." in refused(cli.output_file, 'folder', capsys)
+    monkeypatch.setattr(cli.os, 'access', lambda path, mode: path != tmp_path)
+    assert f"must lie where one can write, got 'new': {tmp_path} refuses" in refused(cli.output_folder, 'new', capsys)
+
+
+def refused(check, path: str, capsys) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        check(path)
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ('name', 'argv'),
+    [
+        ('test.py', ['c', 'p', '--out', 'file/x.json']),
+        ('test.py', ['c', 'p', '--out', 'file/x.pkl']),
+        ('test.py', ['c', 'p', '--out', 'file/labels']),
+        ('test.py', ['c', 'p', '--show-dir', 'file']),
+        ('evaluate_robustness.py', ['c', 'p', '--out', 'file/out']),
+        ('export_onnx.py', ['c', '--out', 'file/x.onnx']),
+        ('image_demo.py', ['i', 'c', 'p', '--out-dir', 'file']),
+        ('reproduce.py', ['--out', 'file/x']),
+        ('dataset_converters/cityscapes_c.py', ['data', 'file/x']),
+        ('dataset_converters/minicity.py', ['--preview', 'file/x.png']),
+        ('misc/browse_dataset.py', ['c', '--output-dir', 'file/x']),
+        ('model_converters/fan2mmrobust.py', ['src', 'file/x.pth']),
+        ('model_converters/rvt2mmrobust.py', ['src', 'file/x.pth']),
+        ('model_converters/to_hub.py', ['c', 'p', 'file/x']),
+        ('analysis_tools/attention_statistics.py', ['--out', 'file/x']),
+        ('analysis_tools/benchmark.py', ['--json', 'file/x']),
+        ('analysis_tools/compare_robustness.py', ['r', '--out', 'file/x.html']),
+        ('analysis_tools/gpu_check.py', ['--out', 'file/x']),
+        ('analysis_tools/plot_sweep.py', ['--series', 'a', '1=r', '--out', 'file/x']),
+        ('analysis_tools/visualize_attention.py', ['--out', 'file/x']),
+        ('analysis_tools/visualize_segmentation.py', ['--out', 'file/x']),
+    ],
+)
+def test_every_tool_checks_its_output_first(name, argv, tmp_path, monkeypatch, capsys):
+    (tmp_path / 'file').touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('sys.argv', [name, *argv])
+    with pytest.raises(SystemExit) as stopped:
+        load_tool(name).main()
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "must lie in a folder, got 'file" in line

@@ -46,7 +46,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     usual = ', '.join(f'{root.default} of {name}' for name, root in roots.items() if root and root.default)
     parser.add_argument('--data-root', help=f"the benchmark's images (default: {usual}; else the config's)")
     parser.add_argument('--max-images', type=int, help='this many images per cell, spread evenly over the data set')
-    parser.add_argument('--out', help='results folder (default: work_dirs/robustness/<config>/<benchmark>)')
+    parser.add_argument(
+        '--out', type=cli.output_folder, help='results folder (default: work_dirs/robustness/<config>/<benchmark>)'
+    )
     parser.add_argument('--shard', metavar='I/N', help='run part I, from 0, of N (default: all)')
     parser.add_argument('--num-workers', type=int, default=2, help='loading processes (default: 2)')
     parser.add_argument('--batch-size', type=int, default=1, help='images per forward pass (default: 1)')

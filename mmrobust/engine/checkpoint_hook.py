@@ -5,9 +5,11 @@ import os.path as osp
 import re
 from typing import Any
 
+from mmengine.dataset import InfiniteSampler
 from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import CheckpointHook as MMEngineCheckpointHook
-from mmengine.runner import EpochBasedTrainLoop, Runner, find_latest_checkpoint
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner, find_latest_checkpoint
+from torch.utils.data import DataLoader
 
 from mmrobust.checkpoint import is_whole
 from mmrobust.engine.atomic_backend import AtomicLocalBackend
@@ -81,12 +83,18 @@ class CheckpointHook(MMEngineCheckpointHook):
         """Continue in the middle of an epoch, and validate if this was due when the checkpoint was written.
 
         Raises:
-            ValueError: Checkpoints lie in the middle of an epoch, and the sampler cannot start there; the schedule
-                ends at 0 before the run does.
+            ValueError: Checkpoints lie in the middle of an epoch, and the sampler cannot start there; an epoch or a
+                validation never ends; the schedule ends at 0 before the run does.
         """
         refuse_idle_schedule(runner)
+        if _by_epoch(runner):
+            _refuse_endless(runner.train_loop, 'train_dataloader', 'mmrobust.SeededEpochSampler')
+        if runner.val_loop is not None:
+            _refuse_endless(runner.val_loop, 'val_dataloader', 'DefaultSampler')
         self._require_sampler_that_skips(runner)
         super().before_train(runner)
+        if '://' not in self.out_dir:
+            os.makedirs(self.out_dir, exist_ok=True)  # where this fails, so would the first checkpoint
         self.last_ckpt = runner.message_hub.runtime_info.get('last_ckpt')  # as if this process had written it
         if self._skipped:
             loader = runner.train_dataloader
@@ -99,12 +107,17 @@ class CheckpointHook(MMEngineCheckpointHook):
             if due and runner.message_hub.runtime_info.get('validated') != step:
                 runner.val_loop.run()
 
+    def before_test(self, runner: Runner) -> None:
+        _refuse_endless(runner.test_loop, 'test_dataloader', 'DefaultSampler')
+
     def before_train_epoch(self, runner: Runner) -> None:
         self._epoch_start = runner.iter - self._skipped
         self._skipped = 0
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         super().after_train_iter(runner, *args, **kwargs)
+        if _by_epoch(runner) and self.batches_of_epoch(runner) > len(runner.train_dataloader):
+            raise ValueError(_endless(runner.train_dataloader, 'train_dataloader', 'mmrobust.SeededEpochSampler'))
         if self._is_late and gradients_are_used(runner):
             self._save_checkpoint(runner)
 
@@ -254,6 +267,19 @@ def saved_checkpoints(work_dir: str, out_dir: str | None = None, filename_tmpl: 
     steps = {name: int(match[1]) for name in names if (match := re.fullmatch(template, name))}
     newest_first = sorted(steps, key=steps.get, reverse=True)
     return [osp.join(folder, name) for name in [STOPPED] * (STOPPED in names) + newest_first]
+
+
+def _refuse_endless(loop: BaseLoop, name: str, instead: str) -> None:
+    loader = loop.dataloader
+    if any(isinstance(part, InfiniteSampler) for part in (loader.sampler, getattr(loader.batch_sampler, 'sampler', 0))):
+        raise ValueError(_endless(loader, name, instead))
+
+
+def _endless(loader: DataLoader, name: str, instead: str) -> str:
+    return (
+        f'{name}.sampler must come to an end, as {instead} does, got {type(loader.sampler).__name__}, with which a '
+        'loop over epochs never ends one.'
+    )
 
 
 def _can_skip(runner: Runner) -> bool:

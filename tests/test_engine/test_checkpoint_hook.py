@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from mmengine.dataset import DefaultSampler
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.runner import find_latest_checkpoint
@@ -278,6 +279,48 @@ def test_checkpoints_within_an_epoch_need_a_sampler_that_can_start_there(tmp_pat
         runner.train()
 
 
+ENDLESS = r"""sampler must come to an end, as {} does, got {}, with which a loop over epochs never ends one"""
+
+
+@pytest.mark.parametrize('sampler', ['InfiniteSampler', 'mmrobust.SeededInfiniteSampler'])
+def test_epochs_that_would_never_end(tmp_path, sampler):
+    runner = make_runner(tmp_path, train_cfg={'by_epoch': True, 'max_epochs': 2})
+    runner._train_dataloader['sampler'] = {'type': sampler}
+    message = ENDLESS.format('mmrobust.SeededEpochSampler', sampler.removeprefix('mmrobust.'))
+    with pytest.raises(ValueError, match='train_dataloader.' + message):
+        runner.train()
+
+
+class Forever(DefaultSampler):
+    """A sampler of one's own."""
+
+    def __iter__(self):
+        while True:
+            yield from super().__iter__()
+
+
+def test_an_epoch_that_does_not_end(tmp_path):
+    record = Record()
+    runner = make_runner(
+        tmp_path, record, checkpoint={'by_epoch': True, 'interval': 1}, train_cfg={'by_epoch': True, 'max_epochs': 2}
+    )
+    runner._train_dataloader['sampler'] = {'type': Forever}
+    with pytest.raises(ValueError, match=r'must come to an end, .* got Forever, with'):
+        runner.train()
+    assert len(record.losses) == 4 + 1
+
+
+@pytest.mark.parametrize('part', ['val', 'test'])
+def test_a_validation_or_test_that_would_never_end(tmp_path, part):
+    arguments = validation(ScriptedScores())
+    arguments['val_dataloader']['sampler'] = {'type': 'InfiniteSampler'}
+    if part == 'test':
+        arguments = {name.replace('val_', 'test_'): value for name, value in arguments.items()}
+    runner = make_runner(tmp_path, **arguments)
+    with pytest.raises(ValueError, match=f'{part}_dataloader.' + ENDLESS.format('DefaultSampler', 'InfiniteSampler')):
+        runner.train() if part == 'val' else runner.test()
+
+
 def test_the_user_chooses_the_backend(tmp_path):
     assert CheckpointHook().backend_args == {'backend': 'mmrobust_atomic'}
     assert CheckpointHook(backend_args={'backend': 'local'}).backend_args == {'backend': 'local'}
@@ -304,3 +347,10 @@ def test_backend_keeps_the_old_content_until_the_new_one_is_complete(tmp_path, m
         AtomicLocalBackend().put(b'new', target)
     assert target.read_bytes() == b'old'
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_of_checkpoints_that_cannot_be_made(tmp_path):
+    (tmp_path / 'file').touch()
+    with pytest.raises(OSError, match='file'):
+        make_runner(tmp_path / 'run', checkpoint={'out_dir': str(tmp_path / 'file/x')}).train()
+    assert not list(tmp_path.rglob('*.pth'))
