@@ -17,7 +17,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from mmrobust.engine.any_device import enable_amp, init_cpu_group
 from mmrobust.engine.checkpoint_hook import saved_checkpoints
 from mmrobust.engine.compile import explained_compile_errors
-from mmrobust.engine.work_dir_lock import lock_work_dir
+from mmrobust.folders import lock_folder
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -114,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
             merge_args(config, args)
         with cli.one_sentence(writes_to=config.work_dir):
             if cli.is_first_process(args.launcher):
-                until_the_end.enter_context(lock_work_dir(config.work_dir))
+                until_the_end.enter_context(lock_folder(config.work_dir))
             init_cpu_group(config)
             runner = Runner.from_cfg(config)
         # data or weights that are not what the config says, a full disk, a loss that is not finite

@@ -188,7 +188,7 @@ def test_second_run_in_a_folder(train, undisturbed, tmp_path, output):
     assert wait(train.start(tmp_path / 'work', output)) == 2
     assert one_error(output) == (
         f'The folder {tmp_path}/work belongs to a run of process {first} on {socket.gethostname()}: '
-        'give another --work-dir, or wait for it.'
+        'give another one, or wait for it.'
     )
     assert sorted((tmp_path / 'work').rglob('*')) == before
     os.kill(first, signal.SIGKILL)
