@@ -40,6 +40,19 @@ def test_dead_loading_processes_are_one_sentence(capsys):
     assert 'A process that loads images has died' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    'text', ['exited unexpectedly with exit code 156.', 'Bus error. ... are out of shared memory.']
+)
+def test_full_shared_memory_is_one_sentence(capsys, text):
+    with pytest.raises(SystemExit), cli.one_sentence(kinds=()):
+        try:
+            raise RuntimeError(f'DataLoader worker (pid 7) {text}')
+        except RuntimeError as error:  # what PyTorch makes of it
+            raise RuntimeError('DataLoader worker (pid(s) 7) exited unexpectedly') from error
+    (line,) = capsys.readouterr().err.splitlines()
+    assert '/dev/shm is full: give the container more than ' in line and 'docker run --shm-size=8g' in line
+
+
 def test_other_errors_keep_their_traceback():
     for error in (RuntimeError('no worker'), ConnectionResetError('of something else'), EOFError('of a file')):
         with pytest.raises(type(error)), cli.one_sentence(kinds=(ValueError,)):

@@ -1,18 +1,19 @@
 """Training that is told to go, as a cluster does it with SIGTERM, and loses nothing."""
 
-import signal
+import functools
 import threading
-from types import FrameType
+from collections.abc import Callable
 
 import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import nn
 
 from mmrobust.engine.checkpoint_hook import CheckpointHook
 from mmrobust.engine.resumed_run import gradients_are_used
 from mmrobust.registry import HOOKS
-from mmrobust.sigterm import EXIT_CODE, outlive_sigterm
+from mmrobust.sigterm import EXIT_CODE, noted_sigterm, outlive_sigterm
 
 __all__ = ['StopOnSigtermHook']
 
@@ -30,6 +31,8 @@ class StopOnSigtermHook(Hook):
     - A validation is given up at once where a checkpoint was written before it, and finished where not: its weights may
       be averaged ones. The resumed run does it again.
 
+    A second signal, more than a second after the first, ends the process at once: something hangs.
+
     Loading processes that got the signal too, as whole groups of processes do, go on until the checkpoint is there.
 
     Without ``mmrobust.CheckpointHook``, or in a thread, it does nothing, and a warning says so.
@@ -41,13 +44,13 @@ class StopOnSigtermHook(Hook):
     priority = 'LOWEST'  # after the checkpoint that is due anyway
 
     def __init__(self) -> None:
-        self.received = False
-        self.previous = None
+        self.received: list[float] = []
 
     def before_run(self, runner: Runner) -> None:
         self.checkpoints = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
         if self.checkpoints and threading.current_thread() is threading.main_thread():
-            self.previous = signal.signal(signal.SIGTERM, self._receive) or signal.SIG_DFL
+            loop = runner.train_loop
+            loop.run = functools.partial(self._run, loop.run)
         else:
             runner.logger.warning(
                 'SIGTERM will lose what comes after the last checkpoint: this needs mmrobust.CheckpointHook, and '
@@ -80,15 +83,13 @@ class StopOnSigtermHook(Hook):
         if self._agreed() and gradients_are_used(runner):
             self._stop(runner, epoch=runner.epoch, iter=runner.iter)
 
-    def after_run(self, runner: Runner) -> None:
-        if self.previous is not None:
-            signal.signal(signal.SIGTERM, self.previous)
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        self.received = True
+    def _run(self, run: Callable[[], nn.Module]) -> nn.Module:
+        """Around the loop, because no hook is called where it ends with an error."""
+        with noted_sigterm() as self.received:
+            return run()
 
     def _agreed(self) -> bool:
-        received = torch.tensor(int(self.received))
+        received = torch.tensor(int(bool(self.received)))
         all_reduce(received, op='max')
         return bool(received)
 
@@ -99,5 +100,4 @@ class StopOnSigtermHook(Hook):
             + ('and saved: ' if saved else 'which cannot be saved in the middle of an epoch with this sampler: ')
             + '--resume continues.'
         )
-        signal.signal(signal.SIGTERM, self.previous)
         raise SystemExit(EXIT_CODE)

@@ -11,7 +11,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.runner import find_latest_checkpoint
-from tiny_run import Record, make_runner, validation
+from tiny_run import Net, Record, make_runner, validation
 
 from mmrobust.checkpoint import load_checkpoint_file
 from mmrobust.engine import StopOnSigtermHook
@@ -171,9 +171,18 @@ def test_stopped_in_a_validation_and_resumed(tmp_path, undisturbed, interval, en
     assert same(weights(tmp_path), undisturbed[1])
 
 
-def test_the_handler_before_comes_back(tmp_path):
+@pytest.mark.parametrize('end', ['reached', 'an error', 'an error before the first iteration'])
+def test_the_handler_before_comes_back(tmp_path, end):
     before = signal.getsignal(signal.SIGTERM)
-    make_runner(tmp_path, STOP, iters=1).train()
+    if end == 'reached':
+        make_runner(tmp_path, STOP, iters=1).train()
+    elif end == 'an error':
+        with pytest.raises(FloatingPointError):
+            make_runner(tmp_path, STOP, model=Net(nan_from=2)).train()
+    else:
+        (tmp_path / 'broken.pth').write_bytes(b'PK')
+        with pytest.raises(ValueError, match='broken'):
+            make_runner(tmp_path, STOP, resume=True, load_from=str(tmp_path / 'broken.pth')).train()
     assert signal.getsignal(signal.SIGTERM) == before
 
 
