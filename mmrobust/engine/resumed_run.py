@@ -50,15 +50,17 @@ def check_resumed(runner: Runner, checkpoint: dict) -> None:
             'The config must have an EMAHook, as the run of the checkpoint had: its weights are averaged ones; '
             'load_from, without resume, starts a new run with them.'
         )
-    now, step = steps_of(runner), checkpoint['meta']['iter']
+    now, meta = steps_of(runner), checkpoint['meta']
+    differences = _differences(meta.get('steps', {}), now)
+    moved = _count_in_own_epochs(runner, meta)
+    step = meta['iter']
     if step % now['accumulative_counts'] and step < runner.max_iters:
         raise ValueError(
             f'accumulative_counts must divide the iteration of the checkpoint, {step}, got '
             f'{now["accumulative_counts"]}: the gradients of a step that is not at its end are not saved.'
         )
-    differences = _differences(checkpoint['meta'].get('steps', {}), now)
     if isinstance(runner.optim_wrapper, OptimWrapper):
-        differences += _take_settings_of_config(runner, checkpoint)
+        differences += _take_settings_of_config(runner, checkpoint, moved)
     if differences:
         more = f' and {len(differences) - MOST} more' if len(differences) > MOST else ''
         runner.logger.warning(
@@ -66,10 +68,33 @@ def check_resumed(runner: Runner, checkpoint: dict) -> None:
         )
 
 
-def _take_settings_of_config(runner: Runner, checkpoint: dict) -> list[str]:
+def _count_in_own_epochs(runner: Runner, meta: dict) -> list[str]:
+    """Where epochs have another number of iterations now, let the iteration be that of as many epochs; say so."""
+    if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+        return []
+    own = len(runner.train_dataloader)
+    length = _length_of_epochs(meta) if meta['epoch'] else own
+    images = steps_of(runner)['images per iteration']
+    before = meta.get('steps', {}).get('images per iteration', images)
+    if meta.get('batches') and (length, before) != (own, images):
+        raise ValueError(
+            f'An epoch must have {length} iterations of {before} images, as in the checkpoint, which lies within one, '
+            f'got {own} of {images}.'
+        )
+    if length == own:
+        return []
+    meta['iter'] = meta['epoch'] * own
+    return [f'iterations per epoch={own} (was {length})']
+
+
+def _length_of_epochs(meta: dict) -> int:
+    return (meta['iter'] - meta.get('batches', 0)) // meta['epoch'] if meta['epoch'] else meta['iter'] + 1
+
+
+def _take_settings_of_config(runner: Runner, checkpoint: dict, differences: list[str]) -> list[str]:
     """Write the optimizer's settings and the schedules of the config into a checkpoint; return what differed."""
     schedules, saved = runner.param_schedulers or [], checkpoint.get('param_schedulers', [])
-    differences = [] if len(schedules) == len(saved) else [f'{len(schedules)} param_scheduler (was {len(saved)})']
+    differences += [] if len(schedules) == len(saved) else [f'{len(schedules)} param_scheduler (was {len(saved)})']
     for place, (old, new) in enumerate(zip(saved, (schedule.state_dict() for schedule in schedules), strict=False)):
         old, new = (
             {key: value for key, value in state.items() if key not in MOVING and key[0] != '_' and not callable(value)}
@@ -106,7 +131,7 @@ def _bring_to(runner: Runner, meta: dict) -> None:
     schedules = runner.param_schedulers or []
     if any(getattr(schedule, 'need_val_args', False) for schedule in schedules):
         raise ValueError('A schedule that depends on metrics must be as in the checkpoint, and so must the optimizer.')
-    length = len(runner.train_dataloader) if isinstance(runner.train_loop, EpochBasedTrainLoop) else meta['iter'] + 1
+    length = _length_of_epochs(meta)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # no optimizer step has been before
         for step in range(1, meta['iter'] + 1):

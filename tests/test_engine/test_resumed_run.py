@@ -96,6 +96,18 @@ def test_a_schedule_by_epochs_is_brought_to_its_place(tmp_path):
     whole = run('whole', 4)
     run('part', 2)
     assert run('part', 4, resume=True) == {step: whole[step] for step in range(8, 16)}
+    # batches of 5 images: 2 iterations in place of 4 are an epoch
+    run('other', 2)
+    assert run('other', 4, resume=True, batch_size=5) == {step: whole[2 * step] for step in range(4, 8)}
+    assert 'images per iteration=5 (was 3); iterations per epoch=2 (was 4); param_sch' in log(tmp_path / 'other')
+
+
+@pytest.mark.parametrize('epoch', [0, 1])
+def test_within_an_epoch_it_must_be_the_same_epoch(tmp_path, epoch):
+    epochs = {'sampler': 'Epoch', 'train_cfg': {'by_epoch': True, 'max_epochs': 2}}
+    train(tmp_path, 0, checkpoint={'by_epoch': False, 'interval': 4 * epoch + 2, 'save_last': False}, **epochs)
+    with pytest.raises(ValueError, match=r'An epoch must have \d iterations of 3 images, .* got 2 of 5'):
+        train(tmp_path, 0, resume=True, batch_size=5, **epochs)
 
 
 @pytest.mark.parametrize(
