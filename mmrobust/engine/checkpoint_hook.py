@@ -84,9 +84,15 @@ class CheckpointHook(MMEngineCheckpointHook):
 
         Raises:
             ValueError: Checkpoints lie in the middle of an epoch, and the sampler cannot start there; an epoch or a
-                validation never ends; the schedule ends at 0 before the run does.
+                validation never ends; no checkpoint would be written before the end; the schedule ends at 0 before the
+                run does.
         """
         refuse_idle_schedule(runner)
+        if self.by_epoch and not _by_epoch(runner):
+            raise ValueError(
+                'default_hooks.checkpoint must have by_epoch=False in a loop over iterations, got by_epoch=True: no '
+                'checkpoint would be written before the end.'
+            )
         if _by_epoch(runner):
             _refuse_endless(runner.train_loop, 'train_dataloader', 'mmrobust.SeededEpochSampler')
         if runner.val_loop is not None:

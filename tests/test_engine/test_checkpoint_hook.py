@@ -291,6 +291,11 @@ def test_epochs_that_would_never_end(tmp_path, sampler):
         runner.train()
 
 
+def test_a_run_without_a_checkpoint_before_its_end(tmp_path):
+    with pytest.raises(ValueError, match='must have by_epoch=False in a loop over iterations'):
+        make_runner(tmp_path, checkpoint={'by_epoch': True}).train()
+
+
 class Forever(DefaultSampler):
     """A sampler of one's own."""
 

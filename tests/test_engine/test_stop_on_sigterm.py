@@ -133,6 +133,22 @@ def test_gradients_that_add_up_are_used_first(tmp_path):
     assert first.losses | second.losses == whole.losses
 
 
+@pytest.mark.parametrize('by_epoch', [False, True])
+def test_stopped_in_a_validation_within_an_optimizer_step(tmp_path, by_epoch):
+    """It goes on until the gradients are used."""
+    whole, first, second = Record(), Record(), Record()
+    interval, counts = (4, 3) if by_epoch else (3, 2)
+    run = validating(interval) | {'accumulative_counts': counts}
+    if by_epoch:
+        run |= BY_EPOCH | {'train_cfg': {'by_epoch': True, 'max_epochs': 3}}
+    make_runner(tmp_path / 'whole', whole, **run).train()
+    stop(tmp_path / 'part', first, Send('before_val_iter', interval), **run)
+    assert list(first.losses)[-1] == (5 if by_epoch else 3)
+    make_runner(tmp_path / 'part', second, resume=True, **run).train()
+    assert first.losses | second.losses == whole.losses
+    assert same(weights(tmp_path / 'part'), weights(tmp_path / 'whole'))
+
+
 @pytest.mark.parametrize('iteration', [5, 7], ids=['within an epoch', 'at its last batch'])
 @pytest.mark.parametrize('num_workers', [0, 2])
 def test_stopped_in_an_epoch_and_resumed(tmp_path, iteration, num_workers):
