@@ -4,8 +4,9 @@ The network is named by an option, its weights by the checkpoint, such as the st
 
     python tools/test.py configs/timm_imagenet.py CHECKPOINT --cfg-options model.model_name=convnext_base
 
-Images are resized to 256 pixels, cut to 224 and normalised as for most networks. Where timm's own settings for a
-network differ, give them too, for example `model.data_preprocessor.mean="[127.5,127.5,127.5]"`.
+Images are resized, cut and normalised as timm says for the network: its mean, std, size, crop and interpolation. Where
+the weights were trained otherwise, say so, for example `model.data_preprocessor.mean="[127,127,127]"`, or by the steps
+of a `test_pipeline` of your own.
 There is nothing to train. Cost: one pass over 50 000 images, not measured.
 """
 
@@ -15,8 +16,14 @@ model = dict(
     type='TimmClassifier',
     model_name='resnet50',
     pretrained=False,  # True: evaluate_robustness.py needs no checkpoint, timm downloads its own
-    data_preprocessor=dict(num_classes=1000, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True),
+    data_preprocessor=dict(num_classes=1000, mean='timm', std='timm', to_rgb=True),  # the network's own
 )
+test_pipeline = [
+    dict(type='mmrobust.LoadImageFromFile'),
+    dict(type='mmrobust.ResizeAndCropOfTimm'),
+    dict(type='PackInputs'),
+]
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 train_dataloader = None
 val_dataloader = None
 val_evaluator = None

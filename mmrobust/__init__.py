@@ -1,4 +1,4 @@
-"""Robust token attention for OpenMMLab: TAP, ADL, robust vision transformers, and the tools that prove them."""
+"""Robust token attention for OpenMMLab: TAP, ADL, robust vision transformers, and robustness evaluation."""
 
 from mmrobust import compat
 from mmrobust.version import __version__

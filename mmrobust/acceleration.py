@@ -1,4 +1,4 @@
-"""Low precision and compiled code: what makes a network faster and changes its numbers by rounding at most."""
+"""Autocast and compiled code: faster networks whose numbers change by rounding at most."""
 
 import functools
 import itertools
@@ -74,7 +74,7 @@ def compile_in_training(module: nn.Module, **options: Any) -> None:
 
 
 class _Replacement:
-    """What is called in place of a bound ``forward``; where it is copied or pickled, it is the plain method again."""
+    """Stands in for a bound ``forward``; copied or pickled, it becomes the plain method again."""
 
     def __init__(self, forward: Callable[..., Any], run: Callable[..., Any]) -> None:
         functools.update_wrapper(self, forward)

@@ -1,4 +1,4 @@
-"""Reading checkpoints: never running what is in them, and saying in one sentence what is wrong with them."""
+"""Reads checkpoints without running code in them; a bad file is one sentence."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""What the command line tools share: common options, reading a configuration, and a user's mistake as one sentence."""
+"""Shared by the command line tools: common options, reading configs, a user's mistake as one sentence."""
 
 import argparse
 import errno
@@ -18,6 +18,7 @@ from mmengine.config import Config, DictAction
 from torch.distributed import DistError
 
 from mmrobust.compat import import_quietly
+from mmrobust.preprocessing import settle_preprocessing
 from mmrobust.processes import NO_SHARED_MEMORY, end_loaders_that_cannot_hand_over
 
 # nearly every tool needs them, and would print what they print
@@ -86,7 +87,7 @@ def _stop_watching_loaders() -> None:
 
 
 def _of_dead_loader(error: BaseException | None) -> BaseException | None:
-    """What PyTorch raised because a loading process is dead, or the pipe to it because it broke first; else None.
+    """PyTorch's error for a dead loading process, or the broken pipe that came first; else None.
 
     Whatever it interrupted may have made another error of it.
     """
@@ -114,7 +115,7 @@ def _size_of(disk: str) -> str:
 
 
 def _of_lost_rank(error: Exception) -> str | None:
-    """What to say where gloo or the store of a distributed run has lost a process; None of other errors."""
+    """Sentence for an error of gloo or the store that has lost a process; None for other errors."""
     text = str(error)
     if not isinstance(error, DistError) and not (isinstance(error, RuntimeError) and 'gloo' in text.lower()):
         return None
@@ -145,7 +146,7 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         action=CfgOptions,
         metavar='KEY=VALUE',
-        help='override settings of the config, for example model.backbone.depth=12 or "crop_size=[512,512]" '
+        help='override settings of the config, for example model.backbone.drop_path_rate=0.2 or "crop_size=[512,512]" '
         '(quoted, without spaces inside a list)',
     )
 
@@ -162,7 +163,7 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
 
 
 def load_config(path: str, cfg_options: dict | None = None) -> Config:
-    """Read a configuration file and merge ``--cfg-options`` into it.
+    """Read a configuration file, merge ``--cfg-options`` into it, and settle its preprocessing.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -172,6 +173,7 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
     config = Config.fromfile(path)
     if cfg_options:
         config.merge_from_dict(cfg_options)
+    settle_preprocessing(config)
     return config
 
 

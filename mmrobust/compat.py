@@ -1,4 +1,4 @@
-"""Everything that differs between the OpenMMLab stacks, in one place: each function can go when its reason is gone.
+"""All differences between the OpenMMLab stacks. Each function can be removed when its reason is gone.
 
 Two families of distributions provide the same modules ``mmengine``, ``mmcv``, ``mmseg`` and ``mmpretrain``: the OneDL
 forks (maintained) and the official OpenMMLab releases. The rest of the project never asks which one is there.
@@ -56,22 +56,27 @@ def find_stack() -> str:
     if not present:
         raise ImportError(
             'mmrobust needs MMEngine, MMCV, MMSegmentation and MMPretrain, but found none of them: '
-            'run `pip install "mmrobust[onedl]"`.'
+            f'run `{_install("onedl")}`.'
         )
     if len(present) > 1:
         names = ' '.join(name for stack in present for name in found[stack])
         raise ImportError(
             f'mmrobust found distributions of two OpenMMLab families that overwrite each other ({listed}): '
-            f'run `pip uninstall -y {names}` and then `pip install "mmrobust[onedl]"`.'
+            f'run `pip uninstall -y {names}` and then `{_install("onedl")}`.'
         )
     stack = present[0]
     missing = [name for name in STACKS[stack].values() if name not in found[stack]]
     if missing:
         raise ImportError(
             f'mmrobust found only a part of an OpenMMLab stack ({listed}) without {", ".join(missing)}: '
-            f'run `pip install "mmrobust[{stack}]"`.'
+            f'run `pip install {" ".join(missing)}`.'
         )
     return stack
+
+
+def _install(stack: str) -> str:
+    # by their own names: mmrobust is not on PyPI, and an installed wheel has no checkout
+    return f'pip install {" ".join(STACKS[stack].values())}'
 
 
 def _installed(distributions) -> dict[str, str]:
@@ -94,7 +99,7 @@ def refuse_new_python() -> None:
     if sys.version_info >= (3, 14):
         raise ImportError(
             f'The official MMEngine cannot build an optimizer on Python {sys.version_info[0]}.{sys.version_info[1]}: '
-            'use Python 3.10 to 3.13, or replace the stack with the one of `pip install "mmrobust[onedl]"`.'
+            f'use Python 3.10 to 3.13, or replace the stack with the one of `{_install("onedl")}`.'
         )
 
 

@@ -1,4 +1,4 @@
-"""Files that are there completely or not at all, and JSON that somebody else may have written."""
+"""Atomic file writes, and JSON of unknown origin read with limits."""
 
 import json
 import os
@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ['read_json', 'write_whole']
+__all__ = ['create_whole', 'read_json', 'write_whole']
 
 MAX_DEPTH = 50  # a file of ours has ten levels at most
 
@@ -65,6 +65,28 @@ def write_whole(path: str | Path, content: bytes | str, temporary: str | Path | 
         if isinstance(error, OSError):
             raise OSError(error.errno, f'{error.strerror}, nothing was changed', str(path)) from error
         raise
+
+
+def create_whole(path: str | Path, content: str) -> None:
+    """Write a file unless there is one: of several processes at once one is first, and the others find its file.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written.
+    """
+    path = Path(path)
+    if path.exists():
+        return
+    own = path.with_name(f'{path.name}.{secrets.token_hex(6)}.tmp')
+    write_whole(own, content)
+    try:
+        os.link(own, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links: the name is as exclusive, but the content comes after it
+        with suppress(FileExistsError), path.open('x', encoding='utf-8') as file:
+            file.write(content)
+    finally:
+        _remove(own)
 
 
 def _remove(partial: Path) -> None:

@@ -1,4 +1,4 @@
-"""Folders that belong to one process at a time, and are filled completely or not at all."""
+"""Lets one process at a time have a folder, and fills a folder completely or not at all."""
 
 import errno
 import logging

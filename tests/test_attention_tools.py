@@ -223,7 +223,7 @@ def test_sweep(tmp_path):
         ('attention_statistics', ['MODELS', '--num-images', '0'], 'max_images must be 1 or more, got 0'),
         ('attention_statistics', ['MODELS', '--top-k', '0'], 'top_k must be at least 1, got 0'),
         ('attention_statistics', ['--model', 'a', 'no.py', 'no.pth'], "There is no checkpoint 'no.pth'."),
-        ('visualize_attention', ['MODELS', '--picture', '3'], '--picture must be 0 to 2, got 3'),
+        ('visualize_attention', ['MODELS', '--image', '3'], '--image must be 0 to 2, got 3'),
         ('visualize_attention', ['MODELS', '--layers', '3'], 'a layer must be 1 to 2, got 3'),
         ('visualize_attention', ['MODELS', '--token', '1', '0'], 'two shares from 0 to below 1, got [0.0, 1.0]'),
         ('visualize_attention', ['MODELS', '--crop', '24', '32'], 'must be multiples of 16, got 24 x 32'),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -53,6 +54,23 @@ def test_layout_and_manifest(minicity, whole):
     }
     assert set(contents(whole)) == expected | {'corrupted.json'}
     assert json.loads((whole / 'corrupted.json').read_text()) == {'format': 1, 'seed': 0, 'profile': 'rgb'}
+
+
+def test_a_copy_is_not_continued_with_other_images_or_without_a_manifest(tool, minicity, whole, tmp_path, capsys):
+    """Of the same names; and images without a manifest may be anything."""
+    out, other = tmp_path / 'copy', tmp_path / 'minicity'
+    shutil.copytree(whole, out)
+    shutil.copytree(minicity, other)
+    next((out / 'fog').rglob('*.png')).unlink()
+    for file in (other / 'leftImg8bit/val').rglob('*.png'):
+        cv2.imwrite(str(file), 255 - cv2.imread(str(file)))
+    before = contents(out)
+    for root, sentence in ((other, 'the copy was made of other images'), (minicity, 'but no corrupted.json')):
+        with pytest.raises(SystemExit):
+            tool.main([str(root), str(out), '--num-workers', '0', *CELLS])
+        assert sentence in capsys.readouterr().err and contents(out) == before
+        (out / 'corrupted.json').unlink(missing_ok=True)
+        before.pop('corrupted.json', None)
 
 
 @pytest.mark.parametrize('slash', ['', '/'])

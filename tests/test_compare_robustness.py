@@ -1,5 +1,6 @@
 """tools/analysis_tools/compare_robustness.py on results that no model has to make."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from mmrobust.evaluation.benchmarks.presets import select_cells
+from tests.test_visualization.test_results_page import cityscapes_c
 
 TOOL = 'analysis_tools/compare_robustness.py'
 JPEG, PNG = b'\xff\xd8\xff\xe0 and so on', b'\x89PNG\r\n\x1a\n and so on'
@@ -130,6 +132,7 @@ def test_published_only_beside_its_own_severities(tool, write, tmp_path):
     [
         (dict(seed=3), 'Cityscapes-C seed (0 in one, 3 in two)'),
         (dict(num_images=9), 'Cityscapes-C num_images (2 in one, 9 in two)'),
+        (dict(images_sha256={'clean': 'f' * 64}), 'Cityscapes-C images_sha256 (none in one, recorded in two)'),
         (dict(profile='bgr'), 'Cityscapes-C profile (rgb in one, bgr in two)'),
         (dict(precision='bfloat16'), 'Cityscapes-C precision (float32 in one, bfloat16 in two)'),
         (dict(preset='severity5'), 'Cityscapes-C cells (72 in one, 16 in two, 12 in common)'),
@@ -142,6 +145,31 @@ def test_different_protocols(tool, write, tmp_path, capsys, change, phrase):
     assert not out.exists()
     tool.main([first, second, '--out', str(out), '--allow-differences'])
     assert f'These runs differ in {phrase}.' in out.read_text()
+
+
+@pytest.mark.parametrize(
+    ('change', 'phrase'),
+    [
+        (dict(images='b' * 64), 'Cityscapes-C images_sha256 of clean (aaaaaaaa in one, bbbbbbbb in two)'),
+        (dict(classes=['road', 'lorry']), "Cityscapes-C classes (number 1 is 'car' in one, 'lorry' in two)"),
+        (dict(classes=['road', 'car', 'sky']), 'Cityscapes-C classes (2 in one, 3 in two)'),
+    ],
+)
+def test_other_images_and_other_classes(tool, tmp_path, capsys, change, phrase):
+    """Also where all names of images are the same, so that their draws could be paired."""
+    for name, of in (('one', {}), ('two', change)):
+        images, classes = of.get('images', 'a' * 64), of.get('classes', ['road', 'car'])
+        palette = [[index, 0, 0] for index in range(len(classes))]
+        run = cityscapes_c(1.0, palette=palette, images_sha256={'clean': images})
+        run = dataclasses.replace(run, classes=classes, worst=[])
+        (tmp_path / name).mkdir()
+        (tmp_path / name / 'results.json').write_text(run.to_json())
+    arguments = [tmp_path / 'one', tmp_path / 'two', '--reference', 'one', '--out', tmp_path / 'page.html']
+    assert phrase in stopped(tool, capsys, *arguments)
+    tool.main([*map(str, arguments), '--allow-differences'])
+    page = (tmp_path / 'page.html').read_text()
+    assert f'These runs differ in {phrase}.' in page.replace('&#39;', "'")
+    assert ('no interval, because the images are not known to be the same' in page) is ('images' in change)
 
 
 def keys_of(page):

@@ -46,7 +46,11 @@ def without(distributions: dict[str, str], *names: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ('distributions', 'words'),
     [
-        pytest.param({}, ['none of them', 'pip install "mmrobust[onedl]"'], id='none'),
+        pytest.param(
+            {},
+            ['none of them', '`pip install onedl-mmengine onedl-mmcv onedl-mmsegmentation onedl-mmpretrain`'],
+            id='none',
+        ),
         pytest.param(
             ONEDL | OFFICIAL,
             ['two OpenMMLab families', 'onedl-mmcv 2.3.6', 'mmcv 2.1.0', 'pip uninstall -y'],
@@ -59,12 +63,12 @@ def without(distributions: dict[str, str], *names: str) -> dict[str, str]:
         ),
         pytest.param(
             without(ONEDL, 'onedl-mmpretrain', 'onedl-mmcv'),
-            ['without onedl-mmcv, onedl-mmpretrain:', 'pip install "mmrobust[onedl]"'],
+            ['without onedl-mmcv, onedl-mmpretrain:', '`pip install onedl-mmcv onedl-mmpretrain`'],
             id='partial onedl',
         ),
         pytest.param(
             without(OFFICIAL, 'mmpretrain'),
-            ['mmengine 0.10.7', 'without mmpretrain:', 'pip install "mmrobust[openmmlab]"'],
+            ['mmengine 0.10.7', 'without mmpretrain:', '`pip install mmpretrain`'],
             id='partial official',
         ),
     ],

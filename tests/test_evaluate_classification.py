@@ -147,12 +147,19 @@ def test_ce_relative_to_a_reference(files, tool, whole, tmp_path, capsys):
     content = json.loads((tmp_path / 'b/results.json').read_text())
     assert [row['CE'] for row in content['results']['corruptions'].values()] == [100, 100]
     assert content['provenance']['protocol']['normalised_by'].endswith('toy.py')
+    assert content['results']['reference_sha256'] == content['provenance']['checkpoint_sha256']
     capsys.readouterr()
-    with pytest.raises(SystemExit):
-        tool.main(
-            _arguments(files, tmp_path / 'c', '--benchmark', 'imagenet-c', '--reference', reference, '--seed', '1')
-        )
-    assert 'is of another protocol (seed 0, here 1)' in capsys.readouterr().err
+    third = _arguments(files, tmp_path / 'c', '--benchmark', 'imagenet-c', '--reference', reference)
+    assert 'is of another protocol (seed 0, here 1)' in _stopped(tool, capsys, [*third, '--seed', '1'])
+    shutil.copytree(files / 'data', tmp_path / 'data')
+    first = sorted((tmp_path / 'data').rglob('*.png'))[0]
+    cv2.imwrite(str(first), 255 - cv2.imread(str(first)))
+    other = ['--cfg-options', f'test_dataloader.dataset.data_root={tmp_path}/data']
+    assert 'is of another protocol (images_sha256.clean ' in _stopped(tool, capsys, [*third, *other])
+    old = json.loads(Path(reference).read_text())
+    del old['provenance']['images_sha256']
+    Path(reference).write_text(json.dumps(old))
+    assert 'does not say which images it is of: run it again' in _stopped(tool, capsys, third)
 
 
 def test_attacks(files, tool, tmp_path):
@@ -168,6 +175,23 @@ def test_attacks(files, tool, tmp_path):
         image = cv2.imread(str(files / 'data' / name))
         pixels = torch.from_numpy(image).permute(2, 0, 1)[None] / 255
         assert said == logits_of(fgsm(logits_of, pixels, torch.tensor([label]), eps=0.3)).argmax()
+
+
+def test_attacks_say_where_they_had_no_gradient(files, tool, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr('mmrobust.evaluation.models.classification.pixel_logits', _steps_of_pixels)
+    tool.main(_arguments(files, tmp_path, '--benchmark', 'adversarial'))
+    said = (
+        'fgsm had no gradient for 12 of 12 images, and left them as they were: its error is not evidence of robustness.'
+    )
+    assert said in capsys.readouterr().out
+    assert all(said in (tmp_path / f'results.{end}').read_text() for end in ('md', 'html'))
+    rows = json.loads((tmp_path / 'results.json').read_text())['results']['cells']
+    assert (rows['pgd']['num_blind'], rows['pgd']['num_by_margin']) == (12, 12) and 'num_blind' not in rows['clean']
+
+
+def _steps_of_pixels(classifier):
+    logits_of = pixel_logits(classifier)
+    return lambda images: logits_of(images.round() + 0 * images)
 
 
 @pytest.fixture(scope='module')
@@ -207,6 +231,7 @@ def test_official_imagenet_c_and_what_is_missing_of_it(files, imagenet, tool, tm
     content = json.loads((tmp_path / 'results.json').read_text())
     assert content['provenance']['corrupted'] == 'official' and content['provenance']['num_images'] == 40
     assert len(_labels_and_predictions(tmp_path, 'fog_3')) == 40
+    assert content['results']['normalised_by'] is None, 'AlexNet was measured on all 50,000 images'
     with pytest.raises(SystemExit):
         tool.main([*arguments, '--max-images', '40'])
     assert 'There is no ImageNet-C fog/1' in capsys.readouterr().err
@@ -215,6 +240,42 @@ def test_official_imagenet_c_and_what_is_missing_of_it(files, imagenet, tool, tm
     with pytest.raises(SystemExit):
         tool.main([*arguments[:-2], '--corruptions', 'fog', '--expected-images', '50000', '--severities', '3'])
     assert '1000 images, not the expected 50000' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('size', 'classes', 'by'), [(50_000, True, 'AlexNet'), (1000, True, None), (50_000, False, None)]
+)
+@pytest.mark.parametrize('official', [True, False])
+def test_alexnets_published_errors_are_for_the_validation_images_only(files, imagenet, size, classes, by, official):
+    config = Config.fromfile(files / 'imagenet.py')
+    if not classes:  # a thousand, but others
+        config.test_dataloader.dataset.metainfo = dict(classes=[f'class {index}' for index in range(1000)])
+    root = str(imagenet / 'imagenet-c') if official else None
+    benchmark = ImageNetC(config, root, ['contrast'], expected_images=1000)
+    benchmark._clean.size = size
+    counts = {cell: Predictions({'a': (0, index % 2)}) for index, cell in enumerate(benchmark.cells)}
+    results = benchmark.summarize(counts)
+    assert results['normalised_by'] == by and (results['corruptions']['contrast']['CE'] is None) is (by is None)
+    sentences = ' '.join(benchmark.layout(results, {'num_images': size}).sentences)
+    assert ('CE is relative to AlexNet.' in sentences) is (by is not None)
+    of = '1,000;' if size == 1000 else '50,000 others;'
+    expected = f"AlexNet's published errors are of all 50,000 validation images of ImageNet, and these are {of}"
+    assert (expected in sentences) is (by is None)
+
+
+def test_official_images_in_other_folders_are_told_apart(files, imagenet, tool, tmp_path, capsys):
+    """By one class of each folder, and those of folders that were not there before do not matter."""
+    shutil.copytree(imagenet / 'imagenet-c', tmp_path / 'c')
+    options = ['--benchmark', 'imagenet-c', '--data-root', str(tmp_path / 'c'), '--expected-images', '1000']
+    arguments = _arguments(files, tmp_path / 'out', *options, '--batch-size', '50', name='imagenet')
+    arguments += ['--max-images', '4', '--severities', '3']
+    tool.main([*arguments, '--corruptions', 'fog'])
+    shutil.copytree(tmp_path / 'c/fog', tmp_path / 'c/contrast')
+    tool.main([*arguments, '--corruptions', 'fog', 'contrast'])
+    image = next((tmp_path / 'c/fog/3' / WNIDS[0]).iterdir())
+    image.write_bytes(image.read_bytes()[:-2] + b'??')
+    sentence = _stopped(tool, capsys, [*arguments, '--corruptions', 'fog'])
+    assert "another run (images_sha256.fog_3 '" in sentence
 
 
 def test_half_unpacked_imagenet_c_is_refused_before_the_first_cell(files, imagenet, tool, tmp_path, capsys):
@@ -254,6 +315,69 @@ def _stopped(tool, capsys, arguments):
     assert error.value.code == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     return line
+
+
+@pytest.mark.parametrize('benchmark', ['imagenet-c', 'adversarial'])
+def test_a_renamed_class_folder_is_refused(files, tool, tmp_path, capsys, benchmark):
+    """Its name sorts elsewhere, and every label after it would be another class."""
+    content = torch.load(files / 'toy.pth', weights_only=True)
+    meta = {'dataset_meta': {'classes': ['class_0', 'class_1', 'class_2']}}
+    torch.save(content | {'meta': meta}, tmp_path / 'named.pth')
+    shutil.copytree(files / 'data', tmp_path / 'data')
+    arguments = [str(files / 'toy.py'), str(tmp_path / 'named.pth'), *COMMON, '--benchmark', benchmark]
+    arguments += ['--out', str(tmp_path / 'out'), '--cfg-options', f'test_dataloader.dataset.data_root={tmp_path}/data']
+    (tmp_path / 'data/class_1').rename(tmp_path / 'data/one')
+    said = "3 ('class_0', 'class_1', 'class_2'), got 3 ('class_0', 'class_2', 'one'), where class 1 is 'class_2'"
+    for dataset in ('CustomDataset', 'mmrobust.ImageFolder'):
+        assert said in _stopped(tool, capsys, [*arguments, f'test_dataloader.dataset.type={dataset}'])
+    assert not (tmp_path / 'out').exists()
+
+
+def test_number_of_outputs_and_a_declared_subset(files, whole, tool, tmp_path, capsys):
+    """A model of more classes is refused, and right where the data declare which of its outputs they are."""
+    content = torch.load(files / 'toy.pth', weights_only=True)
+    places = [4, 1, 3]  # of the three classes among five outputs; the other two always win
+    for key in ('head.fc.weight', 'head.fc.bias'):
+        old, new = content['state_dict'][key], torch.full((5, *content['state_dict'][key].shape[1:]), 0.0)
+        new[places] = old
+        if key.endswith('bias'):
+            new[[0, 2]] = 30.0
+        content['state_dict'][key] = new
+    torch.save(content, tmp_path / 'five.pth')
+    arguments = [str(files / 'toy.py'), str(tmp_path / 'five.pth'), *COMMON, '--benchmark', 'imagenet-c', *CELLS]
+    arguments += ['--cfg-options', 'model.head.num_classes=5', 'test_dataloader.dataset.type=mmrobust.ImageFolder']
+    said = "got 5 outputs and 3 classes ('class_0', 'class_1', 'class_2')"
+    assert said in _stopped(tool, capsys, [*arguments, '--out', str(tmp_path / 'refused')])
+    subset = 'test_dataloader.dataset.metainfo.subset=4,1,3'
+    tool.main([*arguments, subset, '--out', str(tmp_path / 'out')])
+    found, expected = (_labels_and_predictions(of, 'contrast_5') for of in (tmp_path / 'out', whole))
+    assert found == {name: (places[label], places[said]) for name, (label, said) in expected.items()}
+    wrong = 'test_dataloader.dataset.type=CustomDataset'  # which knows nothing of a subset, and labels 0, 1, 2
+    assert 'declared subset of classes, got' in _stopped(
+        tool, capsys, [*arguments, subset, wrong, '--out', str(tmp_path / 'wrong')]
+    )
+
+
+def test_imagenets_relatives_are_for_imagenets_classes(files, imagenet, tool, tmp_path, capsys):
+    """Clean images of a user's own 1000 classes, and a checkpoint that does not say which it has."""
+    (tmp_path / 'own').mkdir()
+    for index, wnid in enumerate(WNIDS):
+        os.symlink(imagenet / 'val' / wnid, tmp_path / f'own/{index:04d}')
+    config = tmp_path / 'own.py'
+    config.write_text(
+        (files / 'imagenet.py')
+        .read_text()
+        .replace("variant='imagenet',", '')
+        .replace('ImageNetVariant', 'ImageFolder')
+        .replace('expected_images=1000,', '')
+        .replace(str(imagenet / 'val'), str(tmp_path / 'own'))
+    )
+    arguments = [str(config), str(files / 'imagenet.pth'), *COMMON, '--out', str(tmp_path / 'out')]
+    variants = ['--benchmark', 'imagenet-variants', '--variants', 'imagenet-a', '--expected-images', '200']
+    official = ['--benchmark', 'imagenet-c', '--corruptions', 'fog', '--severities', '3', '--expected-images', '1000']
+    for options, root in ((variants, imagenet), (official, imagenet / 'imagenet-c')):
+        sentence = _stopped(tool, capsys, [*arguments, *options, '--data-root', str(root)])
+        assert "('0000', '0001', '0002', '0003', ...), got 1000 ('tench', 'goldfish', " in sentence
 
 
 def test_low_precision(files, tool, whole, tmp_path, capsys):
@@ -354,11 +478,49 @@ def test_timm_classifier(files, tool, tmp_path, capsys):
     tool.main(_arguments(files, tmp_path, '--benchmark', 'adversarial', '--attacks', 'fgsm', name='timm'))
     content = json.loads((tmp_path / 'results.json').read_text())
     assert set(content['results']['cells']) == {'clean', 'fgsm'}
+    provenance = content['provenance']
+    assert provenance['name'] == 'timm_test_vit' and provenance['model'] == 'test_vit' and provenance['mean'] is None
     # and the same by the name of the config alone
     config.write_text(config.read_text() + f'\nload_from = {str(files / "timm.pth")!r}\n')
     options = ['--benchmark', 'adversarial', '--attacks', 'fgsm', '--out', str(tmp_path / 'named')]
     tool.main([str(config), *COMMON, *options])
     assert json.loads((tmp_path / 'named/results.json').read_text()) == content
+
+
+def test_two_networks_of_one_config_do_not_share_a_folder(files, tool, tmp_path, monkeypatch):
+    pytest.importorskip('timm')
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'any.py').write_text(
+        f'_base_ = {str(files / "toy.py")!r}\n'
+        "model = dict(_delete_=True, type='TimmClassifier', model_name='test_vit', num_classes=3)\n"
+    )
+    for name, size in (('test_vit', ['model.img_size=32']), ('test_resnet.r160_in1k', [])):
+        options = ['--cfg-options', f'model.model_name={name}', *size]
+        with DefaultScope.overwrite_default_scope('mmpretrain'):
+            config = Config.fromfile('any.py')
+            config.merge_from_dict(
+                dict(option.split('=') for option in options[1:2]) | ({'model.img_size': 32} if size else {})
+            )
+            torch.save(MODELS.build(config.model).state_dict(), 'any.pth')
+        tool.main(['any.py', 'any.pth', *COMMON, '--benchmark', 'adversarial', '--attacks', 'fgsm', *options])
+    found = {path.parts[-3] for path in tmp_path.glob('work_dirs/robustness/*/adversarial/results.json')}
+    assert found == {'any_test_vit', 'any_test_resnet.r160_in1k'}
+    page = (tmp_path / 'work_dirs/robustness/any_test_resnet.r160_in1k/adversarial/results.md').read_text()
+    assert page.startswith('# any_test_resnet.r160_in1k on adversarial')
+
+
+def test_preprocessing_beside_the_model_is_taken(files, tool, tmp_path):
+    """Where MMPretrain's own configs have it, and its runner finds it."""
+    text = (files / 'toy.py').read_text()
+    line = next(line for line in text.splitlines() if 'data_preprocessor' in line)
+    beside = line.strip().replace('data_preprocessor=', 'data_preprocessor = ').rstrip(',')
+    (files / 'beside.py').write_text(text.replace(f'{line}\n', '') + f'{beside}\n')
+    shutil.copyfile(files / 'toy.pth', files / 'beside.pth')
+    options = ['--benchmark', 'adversarial', '--attacks', 'fgsm']
+    for name in ('toy', 'beside'):
+        tool.main(_arguments(files, tmp_path / name, *options, name=name))
+    found = [json.loads((tmp_path / name / 'results.json').read_text()) for name in ('toy', 'beside')]
+    assert found[0]['results'] == found[1]['results'] and found[1]['provenance']['mean'] == [120, 110, 100]
 
 
 def test_benchmark_of_segmentation(files, tool, tmp_path, capsys):

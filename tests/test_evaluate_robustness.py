@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from mmseg.registry import MODELS
 from mmrobust.datasets.minicity import MiniCityParams, write_minicity
 from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.statistics import mean_iou
+from tests.tool_loading import load_tool
 
 REPO = Path(__file__).parents[1]
 TOOL = 'evaluate_robustness.py'
@@ -228,7 +230,7 @@ def test_part_of_the_images(files, tool, tmp_path):
     assert json.loads((tmp_path / 'results.json').read_text())['provenance']['num_images'] == 2
 
 
-def test_a_copy_on_disk_gives_the_same_counts(files, tool, whole, tmp_path):
+def test_a_copy_on_disk_gives_the_same_counts(files, tool, whole, tmp_path, capsys):
     copy = tmp_path / 'copy'
     command = [sys.executable, 'tools/dataset_converters/cityscapes_c.py', str(files / 'minicity'), str(copy), *CELLS]
     result = subprocess.run([*command, '--num-workers', '0'], cwd=REPO, capture_output=True, text=True, check=False)
@@ -236,6 +238,15 @@ def test_a_copy_on_disk_gives_the_same_counts(files, tool, whole, tmp_path):
     tool.main(_arguments(files, tmp_path / 'out', '--corrupted-root', str(copy)))
     for name in ('identity.json', 'results.csv', 'cells/gaussian_noise_5.json', 'worst/0_corrupted.jpg'):
         assert (tmp_path / 'out' / name).read_bytes() == (whole / name).read_bytes()
+    shutil.copytree(files / 'minicity', tmp_path / 'minicity')
+    for file in (tmp_path / 'minicity/leftImg8bit/val').rglob('*.png'):
+        cv2.imwrite(str(file), 255 - cv2.imread(str(file)))
+    other = ['--corrupted-root', str(copy), '--cfg-options', f'test_dataloader.dataset.data_root={tmp_path}/minicity']
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        tool.main(_arguments(files, tmp_path / 'negative', *other))
+    assert 'under this corruption: the copy was made of other images' in capsys.readouterr().err
+    assert not (tmp_path / 'negative/cells').exists()
     next(copy.rglob('*contrast/5/**/*.png')).unlink()
     with pytest.raises(SystemExit):
         tool.main(_arguments(files, tmp_path / 'other', '--corrupted-root', str(copy)))
@@ -250,11 +261,20 @@ def test_worst_images_are_shown(whole):
     }
     assert min(ious, key=ious.get) == first['image'] and first['mIoU'] == pytest.approx(min(ious.values()))
     panels = {path.name for path in (whole / 'worst').glob('0_*')}
-    assert panels == {'0_clean.jpg', '0_corrupted.jpg', '0_truth.png', '0_prediction.png'}
+    assert panels == {'0_clean.jpg', '0_corrupted.jpg', '0_truth.png', '0_prediction.png', '0_errors.png'}
     clean, corrupted = (cv2.imread(str(whole / f'worst/0_{kind}.jpg')).astype(int) for kind in ('clean', 'corrupted'))
     original = cv2.imread(str(next((whole.parents[1]).glob(f'robustness*/minicity/{first["image"]}')))).astype(int)
     assert np.abs(clean - original).mean() < 12 < np.abs(corrupted - original).mean()
-    assert (whole / 'results.html').read_text().count('data:image/') >= 4 * len(content['worst'])
+    assert (whole / 'results.html').read_text().count('data:image/') >= 5 * len(content['worst'])
+
+
+def test_worst_images_of_another_model(files, tool, whole, tmp_path, capsys):
+    shown = json.loads((whole / 'results.json').read_text())['worst']
+    tool.main(_arguments(files, tmp_path / 'same', '--worst-of', str(whole / 'results.json'), '--worst', '2'))
+    assert json.loads((tmp_path / 'same/results.json').read_text())['worst'] == shown[:2]
+    with pytest.raises(SystemExit):
+        tool.main(_acdc_arguments(files, tmp_path / 'acdc', '--worst-of', str(whole / 'results.json')))
+    assert 'worst_of must be results on acdc with worst images, got' in capsys.readouterr().err
 
 
 ACDC = ['--benchmark', 'acdc', '--num-workers', '0', '--device', 'cpu']
@@ -280,16 +300,22 @@ def test_acdc(files, tool, tmp_path, capsys):
         '0_image.jpg',
         '0_truth.png',
         '0_prediction.png',
+        '0_errors.png',
     }
     tool.main(_acdc_arguments(files, tmp_path / 'two', '--conditions', 'rain', '--max-images', '1'))
     assert len(Confusion.from_json((tmp_path / 'two/cells/rain.json').read_text()).images) == 1
 
 
-def test_acdc_test_split_becomes_a_zip_for_the_server(files, tool, tmp_path, capsys):
-    root = tmp_path / 'acdc'
+def _acdc_without_labels(files, root):
+    """The images of the split val as those of the split test, whose labels are withheld."""
     shutil.copytree(files / 'minicity/acdc/rgb_anon', root / 'rgb_anon')
     for folder in root.glob('rgb_anon/*/val'):
-        folder.rename(folder.with_name('test'))  # and there are no labels
+        folder.rename(folder.with_name('test'))
+    return root
+
+
+def test_acdc_test_split_becomes_a_zip_for_the_server(files, tool, tmp_path, capsys):
+    root = _acdc_without_labels(files, tmp_path / 'acdc')
     tool.main(_acdc_arguments(files, tmp_path / 'out', '--data-root', str(root), '--split', 'test'))
     assert 'acdc_test.zip: 8 predictions' in capsys.readouterr().out
     names = {path.name for path in root.glob('rgb_anon/*/test/*/*.png')}
@@ -303,6 +329,31 @@ def test_acdc_test_split_becomes_a_zip_for_the_server(files, tool, tmp_path, cap
     (tmp_path / 'out/labelTrainIds' / min(names)).unlink()
     tool.main(_acdc_arguments(files, tmp_path / 'out', '--data-root', str(root), '--split', 'test'))
     assert (tmp_path / 'out/acdc_test.zip').read_bytes() == before
+
+
+@pytest.mark.parametrize('split', ['val', 'test'])
+def test_acdc_is_not_predicted_by_a_model_of_other_classes(files, tool, tmp_path, capsys, split):
+    """Neither of four classes, nor of 19 others, whether checkpoint or config says so."""
+    content = torch.load(files / 'toy.pth', weights_only=True)
+    others = [f'kind_{index}' for index in range(19)]
+    torch.save(content | {'meta': {'dataset_meta': {'classes': others}}}, tmp_path / 'others.pth')
+    four = {key: value[:4] if 'conv_seg' in key else value for key, value in content['state_dict'].items()}
+    torch.save({'state_dict': four}, tmp_path / 'four.pth')
+    root = files / 'minicity/acdc' if split == 'val' else _acdc_without_labels(files, tmp_path / 'acdc')
+    own = 'test_dataloader.dataset.'
+    said = "19 ('kind_0', 'kind_1', 'kind_2', 'kind_3', ...), got 19 ('road', 'sidewalk', 'building', 'wall', ...)"
+    for checkpoint, options, sentence in (
+        (tmp_path / 'four.pth', ['model.decode_head.num_classes=4'], 'got 4 outputs and 19 classes'),
+        (tmp_path / 'others.pth', ['randomness.seed=0'], said),
+        (files / 'toy.pth', [f'{own}type=BaseSegDataset', f'{own}metainfo.classes={",".join(others)}'], said),
+    ):
+        split_of = ['--data-root', str(root), '--split', split]
+        arguments = _acdc_arguments(files, tmp_path / 'out', *split_of, '--cfg-options', *options)
+        arguments[1] = str(checkpoint)
+        with pytest.raises(SystemExit):
+            tool.main(arguments)
+        assert sentence in capsys.readouterr().err
+    assert not (tmp_path / 'out').exists()
 
 
 HEADS = {
@@ -374,6 +425,84 @@ def test_results_of_another_checkpoint_are_refused_with_both_hashes(files, tool,
     error = capsys.readouterr().err
     assert identity['checkpoint_sha256'] in error and error.count('checkpoint_sha256') == 1
     assert _contents(whole) == before
+
+
+@pytest.mark.parametrize(
+    ('kind', 'options', 'sentence'),
+    [
+        ('leftImg8bit', (), "images_sha256.clean '[0-9a-f]{64}' there and '[0-9a-f]{64}' here; data_root '.*' there"),
+        ('gtFine', (), "images_sha256.clean '[0-9a-f]{64}' there and '[0-9a-f]{64}' here; data_root '.*' there"),
+        (None, ['test_dataloader.dataset.ignore_index=0'], 'dataset.ignore_index nothing there and 0 here'),
+        (None, ['model.data_preprocessor.mean=[120,127.5,127.5]'], r'mean \[127.5, 127.5, 127.5\] there and \[120'),
+        (None, ['test_dataloader.dataset.data_prefix.img_path=leftImg8bit/train',
+                'test_dataloader.dataset.data_prefix.seg_map_path=gtFine/train'], 'num_images 4 there and 2 here'),
+    ],
+    ids=['images', 'labels', 'dataset', 'preprocessing', 'split'],
+)  # fmt: skip
+def test_results_of_other_data_are_refused(files, tool, whole, tmp_path, capsys, kind, options, sentence):
+    """Of the same names and number; and nothing is written."""
+    shutil.copytree(files / 'minicity', tmp_path / 'minicity')
+    if kind:
+        file = sorted(
+            (tmp_path / 'minicity').glob(f'{kind}/val/*/*{"_labelTrainIds" if kind == "gtFine" else ""}.png')
+        )[1]
+        image = cv2.imread(str(file), -1)
+        image[5, 5] = 1
+        cv2.imwrite(str(file), image)
+    root = f'test_dataloader.dataset.data_root={tmp_path}/minicity'
+    before = _contents(whole)
+    with pytest.raises(SystemExit):
+        tool.main(_arguments(files, whole, '--cfg-options', root, *options))
+    assert re.search(rf'holds results of another run \(.*{sentence}', capsys.readouterr().err)
+    assert _contents(whole) == before
+
+
+def test_the_same_data_elsewhere_continue(files, tool, whole, tmp_path):
+    shutil.copytree(files / 'minicity', tmp_path / 'data/copy')
+    shutil.copytree(whole, tmp_path / 'out')
+    (tmp_path / 'out/cells/contrast_2.json').unlink()
+    root = ['--cfg-options', f'test_dataloader.dataset.data_root={tmp_path}/data/copy']
+    tool.main(_arguments(files, tmp_path / 'out', *root))
+    for name in ('identity.json', 'cells/contrast_2.json', 'results.csv'):
+        assert (tmp_path / 'out' / name).read_bytes() == (whole / name).read_bytes()
+    assert json.loads((tmp_path / 'out/results.json').read_text())['provenance']['data_root'] == f'{tmp_path}/data/copy'
+
+
+def test_provenance_says_what_was_evaluated_and_with_what(whole):
+    provenance = json.loads((whole / 'results.json').read_text())['provenance']
+    assert provenance['model'] == 'MixVisionTransformer'
+    assert provenance['mean'] == [127.5] * 3 and provenance['std'] == [60.0] * 3
+    assert list(provenance['images_sha256']) == ['clean'] and provenance['data_root'].endswith('/minicity')
+    dataset = provenance['merged_config']['test_dataloader']['dataset']
+    assert dataset == json.loads((whole / 'identity.json').read_text())['merged_config']['test_dataloader']['dataset']
+
+
+def test_classes_and_colours_are_those_of_the_data(files, tool, tmp_path):
+    """In results.json, and from there on the page of several runs."""
+    (tmp_path / 'own.py').write_text(
+        f'_base_ = {str(files / "toy.py")!r}\n'
+        "names, colors = [f'class {place}' for place in range(19)], [[place, 7, 9] for place in range(19)]\n"
+        "test_dataloader = dict(dataset=dict(type='BaseSegDataset', img_suffix='_leftImg8bit.png',\n"
+        "    seg_map_suffix='_gtFine_labelTrainIds.png', metainfo=dict(classes=names, palette=colors)))\n"
+    )
+    arguments = _arguments(files, tmp_path / 'out', '--corruptions', 'contrast', '--severities', '5')
+    tool.main([str(tmp_path / 'own.py'), *arguments[1:]])
+    content = json.loads((tmp_path / 'out/results.json').read_text())
+    assert content['classes'][3] == 'class 3' and content['palette'][3] == [3, 7, 9]
+    page = str(tmp_path / 'page.html')
+    load_tool('analysis_tools/compare_robustness.py').main([str(tmp_path / 'out'), '--out', page])
+    text = Path(page).read_text()
+    assert 'background:rgb(3,7,9)' in text and 'class 3' in text and 'traffic light' not in text
+
+
+def test_a_cell_of_other_images_is_refused(files, tool, whole, tmp_path, capsys):
+    shutil.copytree(whole, tmp_path / 'out')
+    cell = tmp_path / 'out/cells/contrast_5.json'
+    cell.write_text(cell.read_text().replace('aachen', 'ulm').replace('leftImg8bit/val', 'leftImg8bit/test'))
+    with pytest.raises(SystemExit):
+        tool.main(_arguments(files, tmp_path / 'out'))
+    sentence = capsys.readouterr().err.strip().splitlines()[-1]
+    assert 'contrast_5.json is damaged (it is of 4 images and the data have 4;' in sentence and 'remove it' in sentence
 
 
 SLIDE = [

@@ -285,6 +285,52 @@ def test_image_is_not_drawn_with_weights_of_another_model(config, checkpoint, tm
     assert not (tmp_path / 'demo').exists()
 
 
+def _refused(capsys, name, *argv):
+    """What a tool says in its one sentence, which may go on with a list of keys."""
+    forget()
+    with pytest.raises(SystemExit) as exit_:
+        load_tool(name).main([*map(str, argv)])
+    assert exit_.value.code == 2
+    return capsys.readouterr().err.split('error: ')[-1]
+
+
+def test_weights_of_another_model_are_not_tested(config, checkpoint, tmp_path, capsys):
+    """The config has no hooks: MMEngine alone would go on with random weights."""
+    weights = {'backbone.' + key: torch.zeros(3) for key in ('cls_token', 'pos_embed', 'blocks.0.attn.qkv.weight')}
+    torch.save(weights, tmp_path / 'vit.pth')
+    assert 'does not fit the model, keys' in _refused(capsys, 'test.py', config, tmp_path / 'vit.pth')
+    lenient = tmp_path / 'lenient.py'
+    hook = "custom_hooks = [dict(type='mmrobust.StrictLoadHook', strict=False)]"
+    lenient.write_text(f'{Path(config).read_text()}\n{hook}\n')
+    partly = torch.load(checkpoint, weights_only=False)['state_dict']
+    torch.save({key: value for key, value in partly.items() if 'conv_seg' not in key}, tmp_path / 'partly.pth')
+    options = ['--work-dir', tmp_path / 'run']
+    for path in (lenient, config):
+        assert 'keys 2 missing' in _refused(capsys, 'test.py', path, tmp_path / 'partly.pth', *options)
+    assert 'keys 2 missing' in _refused(capsys, 'train.py', config, '--resume', tmp_path / 'partly.pth', *options)
+    options += ['--no-validate', '--cfg-options', f'load_from={tmp_path}/partly.pth']
+    load_tool('train.py').main([config, *map(str, options)])  # to start from parts is for the config to say
+
+
+def test_classes_that_do_not_fit_are_refused_before_the_first_image(config, checkpoint, tmp_path, capsys):
+    other = tmp_path / 'other.pth'
+    content = torch.load(checkpoint, weights_only=False)
+    names = [*content['meta']['dataset_meta']['classes'][:-1], 'scooter']
+    content['meta']['dataset_meta'] = {'classes': names}
+    torch.save(content, other)
+    options = ['--work-dir', tmp_path / 'run']
+    said = "where class 18 is 'bicycle' instead of 'scooter'"
+    assert said in _refused(capsys, 'test.py', config, other, *options)
+    assert said in _refused(capsys, 'train.py', config, '--resume', other, *options)
+    load_tool('test.py').main([config, str(other), *map(str, options), '--cfg-options', 'class_map.scooter=bicycle'])
+    four = ['--cfg-options', 'model.decode_head.num_classes=4']
+    said = "got 4 outputs and 19 classes ('road', 'sidewalk', 'building', 'wall', ...)"
+    assert said in _refused(capsys, 'train.py', config, *options, *four)
+    val = tmp_path / 'val.py'
+    val.write_text(Path(config).read_text() + "val_dataloader['dataset']['metainfo'] = dict(classes=('road', 'car'))\n")
+    assert 'got 19 outputs' in _refused(capsys, 'train.py', val, *options)
+
+
 class Attention(nn.Module):
     """Two heads over a 4 x 4 grid of tokens; ``head`` is called past its hooks, as MMSegmentation does."""
 

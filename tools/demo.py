@@ -61,17 +61,24 @@ def test(config_path: str, work_dir: Path, options: list[str]) -> dict[str, floa
     return {name: metrics[name] for name in METRICS}
 
 
-def evaluate_robustness(config_path: str, work_dir: Path, data_root: str, options: list[str]) -> dict[str, dict]:
-    """Cityscapes-C and ACDC of the last checkpoint, with ``tools/evaluate_robustness.py``. Returns both results."""
+def evaluate_robustness(
+    config_path: str, work_dir: Path, data_root: str, options: list[str], first: Path
+) -> dict[str, dict]:
+    """Cityscapes-C and ACDC of the last checkpoint, with ``tools/evaluate_robustness.py``. Returns both results.
+
+    The worst images are those of the first model, so that the page shows all models on the same ones.
+    """
     checkpoint = last_checkpoint(work_dir)
     results = {}
     for benchmark, arguments in ROBUSTNESS.items():
         out = work_dir / 'robustness' / benchmark
         where = ('--data-root', f'{data_root}/acdc') if benchmark == 'acdc' else ()
+        shown = first / 'robustness' / benchmark / 'results.json'
+        same = () if first == work_dir else ('--worst-of', str(shown))
         run(
             [
                 *('tools/evaluate_robustness.py', config_path, checkpoint, '--benchmark', benchmark),
-                *(*arguments, *where, '--out', str(out), *options),
+                *(*arguments, *where, *same, '--out', str(out), *options),
             ],
             work_dir / f'{benchmark}.log',
         )
@@ -107,7 +114,7 @@ def write_robustness(results: dict[str, dict[str, dict]], work_dir: Path) -> Pat
 
 
 def draw_attention(work_dir: Path, options: list[str]) -> Path:
-    """What both models attend to and predict, with the tools of the analysis. Returns the folder of the figures."""
+    """Draws attention and predictions of both models. Returns the folder of the figures."""
     models = []
     for name, config_path in MODELS.items():
         models += ['--model', name, config_path, last_checkpoint(work_dir / Path(config_path).stem)]
@@ -121,7 +128,7 @@ def draw_attention(work_dir: Path, options: list[str]) -> Path:
 
 
 def constant_class(label_files: list[Path]) -> dict[str, float]:
-    """What a predictor scores, in percent, that gives every pixel the one class that is best for it."""
+    """Scores in percent of the best constant prediction."""
     num_classes = len(CityscapesDataset.METAINFO['classes'])
     counts = sum(np.bincount(cv2.imread(str(file), -1).ravel(), minlength=256) for file in label_files)[:num_classes]
     share = counts.max() / counts.sum()
@@ -187,7 +194,8 @@ def main() -> None:
         losses = {'CE': 'decode.loss_ce', 'ADL': 'loss_adl'}
         train(config_path, model_dir, options, config.train_cfg.max_iters, losses)
         results[name] = test(config_path, model_dir, options)
-        robustness[name] = evaluate_robustness(config_path, model_dir, data_root, options)
+        first = work_dir / Path(next(iter(MODELS.values()))).stem
+        robustness[name] = evaluate_robustness(config_path, model_dir, data_root, options, first)
 
     console.rule(f'{len(MODELS) + 2}. Compare')
     labels = sorted(

@@ -54,7 +54,7 @@ def evaluate(config: str, work_dir: Path, benchmark: str, options: Sequence[str]
 
 
 def numbers(config: str, work_dir: Path, args: argparse.Namespace, reference: str) -> list[float]:
-    """What is reported of one trained model, in percent, in the order of ``COLUMNS``."""
+    """Results of one trained model, in percent, in the order of ``COLUMNS``."""
     images = ['--max-images', str(args.max_images)]
     corrupted = evaluate(config, work_dir, 'imagenet-c', [*images, '--reference', reference])
     attacks = ['--eps', str(args.eps), '--step-size', str(args.eps / 2)]

@@ -1,4 +1,4 @@
-"""What the demos share: they run the commands that a user would run, and show them."""
+"""Shared by the demos: they show and run the commands that a user would type."""
 
 import json
 import shlex

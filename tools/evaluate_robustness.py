@@ -26,8 +26,10 @@ from pathlib import Path
 from mmrobust import cli  # first: it checks the OpenMMLab stack
 
 # isort: split
+from mmengine.config import Config
+
 from mmrobust.evaluation.benchmarks import Benchmark, benchmark_types
-from mmrobust.evaluation.evaluate import evaluate
+from mmrobust.evaluation.evaluate import evaluate, run_name
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -47,7 +49,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--data-root', help=f"the benchmark's images (default: {usual}; else the config's)")
     parser.add_argument('--max-images', type=int, help='this many images per cell, spread evenly over the data set')
     parser.add_argument(
-        '--out', type=cli.output_folder, help='results folder (default: work_dirs/robustness/<config>/<benchmark>)'
+        '--out',
+        type=cli.output_folder,
+        help='results folder (default: work_dirs/robustness/<config, and network of timm>/<benchmark>)',
     )
     parser.add_argument('--shard', metavar='I/N', help='run part I, from 0, of N (default: all)')
     parser.add_argument('--num-workers', type=int, default=2, help='loading processes (default: 2)')
@@ -66,6 +70,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--worst', type=int, default=8, help='of segmentation, show this many of the worst images (default: 8)'
     )
+    parser.add_argument(
+        '--worst-of', metavar='RESULTS', help="show the images that are worst in another model's results.json"
+    )
     cli.add_cfg_options(parser)
     add_options(parser, types)
     return parser.parse_args(argv)
@@ -76,11 +83,11 @@ def import_benchmarks(argv: list[str]) -> None:
     config = next((argument for argument in argv if argument.endswith('.py') and Path(argument).is_file()), None)
     if config is not None:
         with cli.one_sentence():
-            cli.load_config(config)
+            Config.fromfile(config)
 
 
 def add_options(parser: argparse.ArgumentParser, types: dict[str, type[Benchmark]]) -> None:
-    """What the benchmarks take, each option once; without defaults, so that what is not given is left to them."""
+    """Adds the options of all benchmarks, each once, without defaults: options not given are left to the benchmark."""
     takers: dict[str, list[str]] = {}
     for name, kind in types.items():
         for option in kind.options:
@@ -114,7 +121,9 @@ def main(argv: list[str] | None = None) -> None:
     args = vars(parse_args(argv))
     with cli.one_sentence():
         args['shard'] = which_shard(args['shard'])
-        args['out'] = args['out'] or Path('work_dirs/robustness') / Path(args['model']).stem / args['benchmark']
+        if args['out'] is None:
+            name = run_name(args['model'], cli.load_config(args['model'], args['cfg_options']))
+            args['out'] = Path('work_dirs/robustness') / name / args['benchmark']
         evaluate(**{name: value for name, value in args.items() if value is not None})
 
 

@@ -3,7 +3,7 @@
     python tools/export_onnx.py configs/fan_tap_adl_cityscapes.py checkpoint.pth --out fan_tap_adl.onnx
 
 The file takes normalised images and gives logits. Nothing is written if the two differ by more than 1e-4.
-It needs `pip install "mmrobust[export]"`.
+It needs `pip install onnx onnxscript onnxruntime`.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from mmrobust.files import write_whole
 
 SIZES = [[128, 256], [192, 160]]
 TOLERANCE = 1e-4  # largest absolute difference of a logit between ONNX Runtime and PyTorch
-_MISSING = 'an ONNX file needs onnx, onnxscript and onnxruntime: run `pip install "mmrobust[export]"`'
+_MISSING = 'an ONNX file needs onnx, onnxscript and onnxruntime: run `pip install onnx onnxscript onnxruntime`'
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -125,7 +125,7 @@ def read_runs(folders: Sequence[str] | None, named: Sequence[str]) -> list[tuple
 
 
 def measured_of(row: Row, runs: Iterable[tuple[str, Measured]]) -> tuple[dict[str, float], list[str]]:
-    """What runs say about a row: measure to number, and remarks.
+    """Measured numbers of a row, and remarks.
 
     Raises:
         ValueError: two runs say different things.
@@ -174,7 +174,7 @@ def entries_of(tables: Iterable[PaperTable]) -> list[ZooEntry]:
 
 
 def build_sizes(entries: Iterable[ZooEntry]) -> dict[str, Size]:
-    """What the entries' configs build, by entry; an image of 224 x 224 if nothing is published."""
+    """Models of the entries' configs, by entry; for images of 224 x 224 where nothing is published."""
     sizes = {}
     for entry in track([entry for entry in entries if entry.config], 'Building', transient=True):
         shapes = dict.fromkeys(figure.shape for figure in entry.figures) or [(224, 224)]

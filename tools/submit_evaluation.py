@@ -5,7 +5,7 @@ python tools/submit_evaluation.py --shards 2 --cluster local -- CONFIG CHECKPOIN
 
 What follows -- is given to tools/evaluate_robustness.py. The command returns at once; the last shard to finish writes
 the summary. A shard that Slurm preempts, or whose time is up, is requeued and runs what is missing. It needs
-``pip install 'mmrobust[submitit]'``.
+``pip install submitit``.
 """
 
 import argparse
@@ -21,7 +21,7 @@ with cli.one_sentence():
     try:
         import submitit
     except ImportError as error:
-        raise ImportError("submit_evaluation.py needs submitit: pip install 'mmrobust[submitit]'") from error
+        raise ImportError('submit_evaluation.py needs submitit: pip install submitit') from error
 
 TOOL = Path(__file__).resolve().parent / 'evaluate_robustness.py'
 WARNINGS = (signal.SIGTERM, signal.SIGUSR2)  # Slurm sends both to all processes of a job before it kills them

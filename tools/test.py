@@ -17,6 +17,7 @@ from mmengine.evaluator import DumpResults
 from mmengine.runner import Runner
 
 from mmrobust.engine.any_device import init_cpu_group
+from mmrobust.engine.strict_load import require_fit
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -53,6 +54,7 @@ def merge_args(config: Config, args: argparse.Namespace) -> None:
     cli.require_file(args.checkpoint, 'checkpoint')
     config.load_from = args.checkpoint
     config.resume = False
+    require_fit(config, strict=True)
     if args.show or args.show_dir:
         draw_predictions(config, args)
     if args.tta:

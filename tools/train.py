@@ -17,6 +17,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from mmrobust.engine.any_device import enable_amp, init_cpu_group
 from mmrobust.engine.checkpoint_hook import saved_checkpoints
 from mmrobust.engine.compile import explained_compile_errors
+from mmrobust.engine.strict_load import require_fit
 from mmrobust.folders import lock_folder
 
 
@@ -90,6 +91,7 @@ def merge_args(config: Config, args: argparse.Namespace) -> None:
         cli.require_file(args.resume, 'checkpoint')
         config.resume = True
         config.load_from = args.resume
+    require_fit(config, strict=bool(config.get('resume')))
 
 
 def enable_compile(config: Config, cuda_graphs: bool) -> None:

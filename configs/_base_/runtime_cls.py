@@ -1,4 +1,4 @@
-"""What every classification run does, whatever it trains: logging, checkpoints that survive a crash, exact resume."""
+"""Runtime of every classification run: logging, crash-safe checkpoints, exact resume."""
 
 custom_imports = dict(imports=['mmrobust'], allow_failed_imports=False)
 default_scope = 'mmpretrain'

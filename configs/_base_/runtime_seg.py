@@ -1,4 +1,4 @@
-"""What every segmentation run does, whatever it trains: logging, checkpoints that survive a crash, exact resume."""
+"""Runtime of every segmentation run: logging, crash-safe checkpoints, exact resume."""
 
 custom_imports = dict(imports=['mmrobust'], allow_failed_imports=False)
 default_scope = 'mmseg'

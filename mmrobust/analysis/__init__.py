@@ -1,4 +1,4 @@
-"""What a trained model attends to, in numbers: from ``observe`` alone, and never from a whole attention map."""
+"""Statistics of a trained model's attention, computed through ``observe`` without ever holding a whole map."""
 
 from mmrobust.analysis.attention_maps import CoarseMaps, TokenAttention
 from mmrobust.analysis.attention_statistics import STATISTICS, AttentionStatistics, Statistic

@@ -1,4 +1,4 @@
-"""What the command line tools of the analysis share: which models, which images, which corruption."""
+"""Shared command line options of the analysis tools: models, images, corruption."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""Attention maps for the eye: as coarse as a figure needs them, from blocks of rows."""
+"""Attention maps for figures: coarsened while they are computed in blocks of rows."""
 
 # B batch, H heads, N tokens, m cells along a side of a coarse map
 

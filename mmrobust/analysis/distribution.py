@@ -1,4 +1,4 @@
-"""Five numbers of a stream of values, in memory that does not grow with the stream."""
+"""Five-number summary of a stream of values in bounded memory."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

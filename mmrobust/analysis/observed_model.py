@@ -1,4 +1,4 @@
-"""A trained model whose attention is looked at, image by image."""
+"""A trained model whose attention is observed image by image."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -82,7 +82,7 @@ class ObservedModel(EvaluatedModel):
         return image[:, top : top + self.crop[0], left : left + self.crop[1]].contiguous()
 
     def inputs(self, samples: Sequence[dict]) -> Tensor:
-        """What the backbone gets for these images: ``(I, 3, H, W)``, normalised.
+        """Input of the backbone for these images: ``(I, 3, H, W)``, normalised.
 
         Raises:
             ValueError: the images differ in size.
@@ -95,7 +95,7 @@ class ObservedModel(EvaluatedModel):
 
     @torch.no_grad()
     def observe(self, inputs: Tensor, observe: Observe) -> tuple[Any, ...]:
-        """What a function makes of each attention layer, first layer first."""
+        """Result of a function for each attention layer, first layer first."""
         return self.backbone(inputs, observe)[1]
 
 

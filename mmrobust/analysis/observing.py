@@ -1,4 +1,4 @@
-"""What looking at the attention of any task model takes: its backbone, and its images."""
+"""Access to the attention of any task model: its backbone and its preprocessed images."""
 
 import copy
 import inspect
@@ -28,7 +28,7 @@ def require_observable(model: nn.Module) -> nn.Module:
 def preprocess(
     model: nn.Module, images: Sequence[Tensor], data_samples: Sequence[Any], training: bool = False
 ) -> Tensor:
-    """What a task model's backbone gets for images: ``(I, 3, H, W)``, normalised.
+    """Input of a task model's backbone for images: ``(I, 3, H, W)``, normalised.
 
     Args:
         model: of MMSegmentation or MMPretrain.

@@ -1,4 +1,4 @@
-"""The statistics of all layers and heads of a model, streamed over its images."""
+"""Attention statistics of all layers and heads of a model, streamed over images."""
 
 from collections.abc import Iterator, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Which dilations the tokens of a TAP layer choose."""
+"""Dilations chosen by the tokens of a TAP layer."""
 
 # B batch, H W token grid, K branches
 

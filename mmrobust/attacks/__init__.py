@@ -1,4 +1,4 @@
-"""Images that are changed on purpose, and too little to see, so that a classifier gets them wrong."""
+"""Adversarial attacks on classifiers."""
 
 from mmrobust.attacks.pgd import fgsm, pgd
 from mmrobust.attacks.pixel_logits import pixel_logits

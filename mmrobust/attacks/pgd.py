@@ -6,6 +6,9 @@ With ``x`` an image, ``y`` its label, ``L`` the cross-entropy and ``P`` the proj
     x_0     = P(x + u),  u uniform in [-eps, eps]       or x itself
     x_(t+1) = P(x_t + step_size * sign(dL(x_t, y) / dx_t))
 
+Where a network is so sure that the gradient of ``L`` is exactly 0 in its number type, the attack would do nothing and
+the image would count as robust. There the gradient is that of the margin, the best wrong logit minus the true one.
+
 The default values are the protocol of RVT (Mao et al. 2022): PGD-5 with eps 1/255, steps of 0.5/255 and a random start,
 and FGSM with eps 1/255. RVT steps in normalised space with a step and a ball per channel, which is the same in pixels.
 """
@@ -29,6 +32,7 @@ def pgd(
     random_start: bool = True,
     seeds: Sequence[int] | None = None,
     observe: Callable[[Tensor], object] | None = None,
+    tell_gradients: Callable[[Tensor, Tensor], object] | None = None,
 ) -> Tensor:
     """Adversarial images, each within ``eps`` of its original, whose cross-entropy with the labels is raised.
 
@@ -53,6 +57,8 @@ def pgd(
             image they make the start independent of batches, workers and order. With None they are drawn from torch's
             global CPU generator. Not used without ``random_start``.
         observe: is called before every step with the losses ``(B,)`` of the images as they are, ``num_steps`` times.
+        tell_gradients: is called at the end with two tensors ``(B,)``, bool: images for which the margin stood in at a
+            step, and images without any gradient at every step. The latter are no evidence of robustness.
 
     Returns:
         Images of the shape, type and device of ``images``, detached. They are not rounded to 8 bits: rounded to
@@ -71,22 +77,39 @@ def pgd(
         current = images
         if random_start:
             current = (images + eps * _uniform(images, seeds)).clamp(lower, upper)
+        by_margin, blind = torch.zeros_like(labels, dtype=torch.bool), torch.ones_like(labels, dtype=torch.bool)
         for _ in range(num_steps):
             current.requires_grad_()
             losses = _losses(logits_of(current), labels)
             if observe is not None:
                 observe(losses.detach())
             gradient = _gradient(losses, current)
+            flat = ~gradient.flatten(1).any(1)
+            if flat.any():
+                leaf = current.detach()[flat].requires_grad_()
+                gradient[flat] = _gradient(_margins(logits_of(leaf), labels[flat]), leaf)
+                by_margin |= flat
+                blind &= ~gradient.flatten(1).any(1)
+            else:
+                blind[:] = False
             current = (current.detach() + step_size * gradient.sign()).clamp(lower, upper)
+        if tell_gradients is not None:
+            tell_gradients(by_margin, blind)
         return current
 
 
-def fgsm(logits_of: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, eps: float = 1 / 255) -> Tensor:
+def fgsm(
+    logits_of: Callable[[Tensor], Tensor],
+    images: Tensor,
+    labels: Tensor,
+    eps: float = 1 / 255,
+    tell_gradients: Callable[[Tensor, Tensor], object] | None = None,
+) -> Tensor:
     """One step of length ``eps`` from the image itself: ``clamp(x + eps * sign(dL/dx), 0, 1)``.
 
     Arguments, result and errors are those of :func:`pgd`.
     """
-    return pgd(logits_of, images, labels, eps, step_size=eps, num_steps=1, random_start=False)
+    return pgd(logits_of, images, labels, eps, eps, 1, random_start=False, tell_gradients=tell_gradients)
 
 
 def _uniform(images: Tensor, seeds: Sequence[int] | None) -> Tensor:
@@ -112,6 +135,12 @@ def _losses(logits: Tensor, labels: Tensor) -> Tensor:
     if not logits.requires_grad:
         raise ValueError('logits_of gives logits without a gradient, expected none of no_grad, detach and rounding.')
     return F.cross_entropy(logits, labels, reduction='none')
+
+
+def _margins(logits: Tensor, labels: Tensor) -> Tensor:
+    """The best wrong logit minus the true one, of each image, ``(B,)``."""
+    true = logits.gather(1, labels[:, None])
+    return (logits.scatter(1, labels[:, None], -torch.inf).amax(1, keepdim=True) - true).squeeze(1)
 
 
 def _gradient(losses: Tensor, images: Tensor) -> Tensor:

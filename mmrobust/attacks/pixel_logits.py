@@ -1,4 +1,4 @@
-"""A classifier as a function of pixels, which is what an attack changes."""
+"""A classifier as a function of raw pixels, for attacks."""
 
 from collections.abc import Callable
 

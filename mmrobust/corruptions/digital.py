@@ -51,7 +51,7 @@ def contrast(image: np.ndarray, severity: int, rng: np.random.Generator) -> np.n
 
 
 def _contrast_levels(mean: np.ndarray, severity: int) -> np.ndarray:
-    """What becomes of every grey level in every channel, ``(256, 3)``, given the channels' means in [0, 1]."""
+    """Lookup table of grey levels per channel, ``(256, 3)``, given the channels' means in [0, 1]."""
     level = np.arange(256)[:, np.newaxis] / 255
     return np.clip((level - mean) * CONTRAST_FACTOR[severity - 1] + mean, 0, 1) * 255
 

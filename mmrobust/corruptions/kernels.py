@@ -1,4 +1,4 @@
-"""Blur kernels that several corruptions share, as imagecorruptions defines them, and filtering with them.
+"""Blur kernels shared by several corruptions, as imagecorruptions defines them.
 
 Images are ``(H, W)`` or ``(H, W, C)``; what comes back is in the units of what was given, and float32 by default.
 """

@@ -1,4 +1,4 @@
-"""Corruptions by noise: every value of every channel is disturbed on its own.
+"""Noise corruptions: each pixel and channel independently.
 
 Algorithms and constants are those of imagecorruptions 1.1.2 (Michaelis et al., 2019, Apache-2.0), after ImageNet-C
 (Hendrycks and Dietterich, 2019); the code is our own. All functions take and return RGB uint8 ``(H, W, 3)``.

@@ -1,4 +1,4 @@
-"""From real-valued grey levels to uint8 the way imagecorruptions does it: by cutting off what follows the point.
+"""Conversion of float grey levels to uint8 by truncation, as imagecorruptions does it.
 
 Cutting off makes flat areas sensitive: a filter whose weights sum to 1 - 1e-16 turns a sky of level 255 into 254, one
 whose weights sum to 1 + 1e-16 leaves it alone. Which of the two happens is decided by the last bits of the published

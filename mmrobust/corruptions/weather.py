@@ -1,4 +1,4 @@
-"""Corruptions by weather: snow, frost, fog, spatter. (Brightness, which ImageNet-C counts here, is in ``digital``.)
+"""Weather corruptions: snow, frost, fog, spatter. (Brightness, which ImageNet-C counts as weather, is in ``digital``.)
 
 Algorithms and constants are those of imagecorruptions 1.1.2 (Michaelis et al., 2019, Apache-2.0), after ImageNet-C
 (Hendrycks and Dietterich, 2019); the code is our own. All functions take and return RGB uint8 ``(H, W, 3)``.

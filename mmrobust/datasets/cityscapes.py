@@ -1,4 +1,4 @@
-"""Cityscapes, and every dataset in its format, with errors that say what to do."""
+"""Cityscapes and data sets in its format, with errors that say what to do."""
 
 import os.path as osp
 

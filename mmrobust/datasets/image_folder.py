@@ -1,4 +1,4 @@
-"""Any data set of images in one folder per class."""
+"""Data set of one folder per class."""
 
 from typing import Any
 
@@ -17,6 +17,10 @@ __all__ = ['ImageFolder']
 class ImageFolder(SeededSampling, BaseDataset):
     """Images in one folder per class; the classes are the folders, sorted by name.
 
+    ``metainfo=dict(classes=[...])`` gives the folders' names in another order, which the labels then follow, or other
+    names for the sorted folders. For a model of more classes ``metainfo=dict(subset=[...])`` says which of its outputs
+    each class is: the labels are then those outputs.
+
     MMPretrain's ``CustomDataset`` does the same, takes any number of classes for granted, and does not understand a
     ``SeededIndex``.
 
@@ -27,7 +31,8 @@ class ImageFolder(SeededSampling, BaseDataset):
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: There are not as many class folders as expected, or none; a class has no image.
+        ValueError: There are not as many class folders as expected, or none; a class has no image; the classes or the
+            subset are not one for each folder, or only some of the classes are folders.
         TypeError: An argument says where files lie, such as ``data_prefix``.
     """
 
@@ -48,6 +53,26 @@ class ImageFolder(SeededSampling, BaseDataset):
                     f'The {title} {absolute(self.data_root)} has {len(folders)} class folders, not the expected '
                     f'{expected}: {remedy}, or set expected_classes for a set of your own.'
                 )
+            folders = self._ordered(folders)
         files = files_of_classes(self.data_root, folders, IMAGE_SUFFIXES, title, remedy)
-        self._metainfo.setdefault('classes', tuple(folders))
-        return [dict(img_path=path, gt_label=place) for path, place in files]
+        subset = self._metainfo.get('subset') or range(len(folders))
+        return [dict(img_path=path, gt_label=int(subset[place])) for path, place in files]
+
+    def _ordered(self, folders: list[str]) -> list[str]:
+        """The class folders in the order of their labels."""
+        names = [str(name) for name in self._metainfo.get('classes') or folders]  # --cfg-options makes numbers of some
+        self._metainfo['classes'] = tuple(names)
+        for kind, given in (('classes', names), ('subset', self._metainfo.get('subset') or folders)):
+            if len(set(given)) != len(folders) or len(given) != len(folders):
+                raise ValueError(
+                    f'metainfo.{kind} must be one for each of the {len(folders)} class folders in '
+                    f'{absolute(self.data_root)}, got {len(given)} ({len(set(given))} different).'
+                )
+        strangers = sorted(set(names) - set(folders))
+        if strangers and len(strangers) < len(names):
+            raise ValueError(
+                f'metainfo.classes must be the class folders in {absolute(self.data_root)} in any order, or all be '
+                f'other names, got {", ".join(strangers[:3])}{", ..." if len(strangers) > 3 else ""}, for which there '
+                'is no folder.'
+            )
+        return folders if strangers else names

@@ -1,4 +1,4 @@
-"""ImageNet-P: videos in which an image changes gradually."""
+"""ImageNet-P: short videos in which an image is perturbed step by step."""
 
 import os.path as osp
 from typing import Any

@@ -1,4 +1,4 @@
-"""Samplers that pass over a dataset epoch by epoch, with a seed for every sample."""
+"""Epoch samplers with a seed for every sample."""
 
 from collections.abc import Iterator
 from itertools import islice

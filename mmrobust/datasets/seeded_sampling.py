@@ -1,4 +1,4 @@
-"""Augmentations that depend on the seed of the run and the position in the stream of samples, and on nothing else.
+"""Sampling and augmentations that depend only on the run's seed and the position in the stream of samples.
 
 MMEngine seeds a worker once, when it starts: what a sample looks like then depends on the number of workers and on all
 samples before it, and a resumed run sees other images than the undisturbed one.

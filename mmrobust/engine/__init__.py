@@ -1,4 +1,4 @@
-"""Hooks: what happens around the iterations of a run."""
+"""Hooks, loops' helpers and optimizers of a training run."""
 
 from mmrobust.engine.atomic_backend import AtomicLocalBackend
 from mmrobust.engine.attention_hook import AttentionLogHook

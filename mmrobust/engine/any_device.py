@@ -1,4 +1,4 @@
-"""What MMEngine's runner offers on GPUs only, for whatever device there is: bfloat16, and data-parallel training."""
+"""Mixed precision and data-parallel training on any device; MMEngine offers both on GPUs only."""
 
 import os
 import subprocess

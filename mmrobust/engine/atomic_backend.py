@@ -1,4 +1,4 @@
-"""MMEngine's file backend with files that are there completely or not at all."""
+"""MMEngine's file backend with atomic writes."""
 
 from pathlib import Path
 

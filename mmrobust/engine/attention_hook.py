@@ -1,4 +1,4 @@
-"""The attention of a model while it trains: overfocusing and ADL of every layer, and now and then its maps."""
+"""Logs attention while a model trains: overfocusing and ADL of every layer, and maps now and then."""
 
 import numpy as np
 import torch

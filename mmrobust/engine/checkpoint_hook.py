@@ -298,5 +298,5 @@ def _by_epoch(runner: Runner) -> bool:
 
 
 def _step(runner: Runner) -> int:
-    """What validations are counted in: epochs or iterations that have been trained."""
+    """Epochs or iterations trained so far, whichever validations are counted in."""
     return runner.epoch if _by_epoch(runner) else runner.iter

@@ -1,4 +1,4 @@
-"""Training that stops at the first NaN instead of going on for days, and keeps the last good checkpoint."""
+"""Stops training at the first NaN or infinite loss and keeps the last good checkpoint."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""An optimizer of few parameter groups, which updates many parameters at once."""
+"""Merges parameter groups of equal settings, so that the optimizer updates many parameters at once."""
 
 import inspect
 from typing import Any

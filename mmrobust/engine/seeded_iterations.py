@@ -1,4 +1,4 @@
-"""Dropout and drop path that are the same after a resume."""
+"""Seeds every iteration, so that dropout and drop path are the same after a resume."""
 
 import random
 

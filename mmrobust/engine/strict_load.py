@@ -1,40 +1,89 @@
-"""Loading that refuses the weights of another model."""
+"""Refuses weights, model and data that do not fit together, before the first image."""
 
 import logging
 
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
+from torch.utils.data import Dataset
 
 from mmrobust.checkpoint import compare_state_dicts
+from mmrobust.classes import check_classes, classes_of_meta, num_outputs
 from mmrobust.registry import HOOKS
 
-__all__ = ['StrictLoadHook']
+__all__ = ['StrictLoadHook', 'require_fit']
+
+
+def require_fit(config: Config, strict: bool) -> None:
+    """Give a config the hook, whatever hooks it has.
+
+    Args:
+        config: It is changed in place.
+        strict: Whether it is strict where the config has none; True makes the config's own strict too.
+    """
+    hooks = list(config.get('custom_hooks') or [])
+    own = [hook for hook in hooks if _is_strict_load(hook)]
+    for hook in own:
+        hook['strict'] = strict or hook.get('strict', True)
+    config.custom_hooks = hooks if own else [*hooks, dict(type='mmrobust.StrictLoadHook', strict=strict)]
+
+
+def _is_strict_load(hook: dict) -> bool:
+    kind = hook.get('type')
+    return getattr(kind, '__name__', str(kind)).rpartition('.')[2] == StrictLoadHook.__name__
 
 
 @HOOKS.register_module()
 class StrictLoadHook(Hook):
     """Compare every loaded checkpoint with the model; MMEngine loads what happens to fit and prints the rest.
 
+    Before training and testing the classes of model, data and checkpoint are compared as well, see
+    :func:`mmrobust.classes.check_classes`; the config's ``class_map`` says which names mean the same. When training
+    starts from other weights by ``load_from``, their classes may be others.
+
     Args:
-        strict: Whether a difference is an error, or a warning in the log.
+        strict: Whether a difference of keys is an error, or a warning in the log.
 
     Raises:
-        ValueError: Some keys are missing, unexpected or of another shape; all are named.
+        ValueError: Some keys are missing, unexpected or of another shape, all are named; or none fits, strict or not;
+            or the classes do not fit.
     """
 
     def __init__(self, strict: bool = True) -> None:
         self.strict = strict
+        self.classes: tuple[str, ...] | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        data = runner.train_dataloader.dataset
+        self._check(runner, data, self.classes if runner._resume else None)
+        if runner.val_loop is not None:
+            self._check(runner, runner.val_loop.dataloader.dataset, _classes_of(data))
+
+    def before_test(self, runner: Runner) -> None:
+        self._check(runner, runner.test_loop.dataloader.dataset, self.classes)
+
+    def _check(self, runner: Runner, data: Dataset, trained: tuple[str, ...] | None) -> None:
+        names, subset = _classes_of(data), getattr(data, 'metainfo', {}).get('subset')
+        if names is not None:
+            check_classes(num_outputs(runner.model), names, trained, subset, runner.cfg.get('class_map'))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        self.classes = classes_of_meta(checkpoint.get('meta') or {})
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
         weights = checkpoint.get('state_dict', checkpoint)
         weights = {key.removeprefix('module.'): value for key, value in weights.items()}
-        difference = compare_state_dicts(model.state_dict(), weights)
-        if difference and self.strict:
+        expected = model.state_dict()
+        difference = compare_state_dicts(expected, weights)
+        some_fit = any(key in weights and weights[key].shape == value.shape for key, value in expected.items())
+        if difference and (self.strict or not some_fit):
             raise ValueError(f'The checkpoint does not fit the model, {difference}')
         if difference:
             print_log(f'The checkpoint does not fit the model, {difference}', logger='current', level=logging.WARNING)
+
+
+def _classes_of(data: Dataset) -> tuple[str, ...] | None:
+    return classes_of_meta({'dataset_meta': getattr(data, 'metainfo', None)})

@@ -1,4 +1,4 @@
-"""Images that other ones took the place of, counted."""
+"""Counts skipped images."""
 
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook

@@ -1,4 +1,4 @@
-"""A zip of predictions as the server of ACDC takes it: written whole, or checked before it is sent.
+"""Zip of predictions for the ACDC server: writing and checking.
 
 The server (https://acdc.vision.ee.ethz.ch) wants ``labelTrainIds/<name of the image>`` for every image of the test
 split, or of one of its conditions: PNG of 1920 x 1080 pixels with one 8-bit channel, which holds the train ids 0 to 18.
@@ -101,7 +101,7 @@ def check_submission(path: str | Path, names: Iterable[str], size: tuple[int, in
 
 
 class _Problems:
-    """What is wrong, and with which files."""
+    """Problems found, with file names."""
 
     def __init__(self) -> None:
         self.files: dict[str, list[str]] = {}

@@ -1,14 +1,17 @@
-"""The unit of work, and finished ones on disk: a file each, written whole or not at all, never of two models."""
+"""Cells, the units of an evaluation, and their files on disk; a folder never mixes two runs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmrobust.files import read_json, write_whole
+from mmrobust.files import create_whole, read_json, write_whole
 
 IDENTITY = 'identity.json'
+FORMAT = 2  # of a results folder: the first did not record its images, and of its config a hash only
+PLACES = ('data_root', 'data_prefix', 'ann_file')  # where images lie; what they are is in their hash
 ASSUMED = {'precision': 'float32'}  # of an identity that does not name it
+_SHOWN = 4  # differences that a sentence names
 
 
 class Cell(NamedTuple):
@@ -46,36 +49,70 @@ def shard(cells: Sequence[Cell], index: int, count: int) -> list[Cell]:
     return list(cells[index::count])
 
 
+def differences(
+    there: Mapping[str, Any], here: Mapping[str, Any], phrase: str = '{} {} there and {} here'
+) -> list[str]:
+    """Differences of two identities, a phrase each with both values; empty if they are of the same numbers.
+
+    Places of images are named beside what differs, and are no difference themselves. Of ``images_sha256``, which is by
+    cell, those cells count that both have.
+    """
+    found, asked = (dict(_leaves(ASSUMED | dict(identity))) for identity in (there, here))
+    keys = [key for key in sorted({*found, *asked}) if key not in found or key not in asked or found[key] != asked[key]]
+    keys = [key for key in keys if not key.startswith('images_sha256.') or (key in found and key in asked)]
+    if all(_is_place(key) for key in keys):
+        return []
+    keys.sort(key=_is_place)
+    phrases = [phrase.format(key, _shown(found, key), _shown(asked, key)) for key in keys]
+    return phrases[:_SHOWN] + ([f'and {len(phrases) - _SHOWN} more'] if len(phrases) > _SHOWN else [])
+
+
 class CellStore:
     """A folder of finished cells of one model under one protocol; several processes may write to it at once.
 
     Args:
         folder: created if need be.
         counts_type: what is kept of a cell, with ``to_json`` and ``from_json``.
-        identity: what decides the numbers (hashes of checkpoint and config, seed, ...). A folder of another identity
-            is refused.
+        identity: what decides the numbers (hashes of checkpoint and images, config, seed, ...), for JSON. A folder of
+            another identity is refused.
+        check: raises ValueError if the counts of a cell cannot be those of its images.
 
     Raises:
-        ValueError: the folder holds cells of another identity, or its identity is damaged.
+        ValueError: the folder holds cells of another identity, of an earlier version or of none; or its identity is
+            damaged.
         OSError: the folder cannot be written.
     """
 
-    def __init__(self, folder: str | Path, counts_type: type, identity: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        counts_type: type,
+        identity: dict[str, Any],
+        check: Callable[[Cell, Any], None] = lambda cell, counts: None,
+    ) -> None:
         self.folder = Path(folder)
         self.counts_type = counts_type
-        self.identity = identity
+        self.identity = json.loads(json.dumps(identity, default=str))  # as it is read again
+        self.check = check
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / IDENTITY
-        if not path.exists():
-            write_whole(path, json.dumps(identity, indent=2, sort_keys=True) + '\n')
+        # an identity is there before the first cell is
+        if any(self.folder.glob('cells/*.json')) and not path.exists():
+            raise ValueError(
+                f'{self.folder} has finished cells but no {IDENTITY}, which says of what they are: give another folder'
+            )
+        create_whole(path, json.dumps({'format': FORMAT, **self.identity}, indent=2, sort_keys=True) + '\n')
         found = read_json(path)
         if not isinstance(found, dict):
             raise ValueError(f'{path} must hold what decides the numbers by name, got {str(found)[:80]!r}')
-        found, identity = ASSUMED | found, ASSUMED | identity
-        wrong = [key for key in sorted({*identity, *found}) if identity.get(key) != found.get(key)]
+        if found.pop('format', 1) != FORMAT:
+            raise ValueError(
+                f'{self.folder} holds results of another version of mmrobust, which recorded other things about its '
+                'images and its config: give another folder'
+            )
+        wrong = differences(found, self.identity)
         if wrong:
-            listed = '; '.join(f'{key} {found.get(key)!r} there and {identity.get(key)!r} here' for key in wrong)
-            raise ValueError(f'{self.folder} holds results of another run ({listed}): give another folder')
+            raise ValueError(f'{self.folder} holds results of another run ({"; ".join(wrong)}): give another folder')
 
     def path(self, cell: Cell) -> Path:
         """The file of a cell's counts."""
@@ -93,9 +130,30 @@ class CellStore:
         """A finished cell.
 
         Raises:
-            ValueError: the file is damaged.
+            ValueError: the file is damaged, or of other images.
         """
         try:
-            return self.counts_type.from_json(self.path(cell).read_text())
+            counts = self.counts_type.from_json(self.path(cell).read_text())
+            self.check(cell, counts)
+            return counts
         except ValueError as error:
             raise ValueError(f'{self.path(cell)} is damaged ({error}): remove it, and the cell is run again') from error
+
+
+def _leaves(value: Any, path: str = '') -> Iterator[tuple[str, Any]]:
+    """Everything in nested mappings and lists by its dotted path; a list of numbers is one value."""
+    plain = isinstance(value, list) and all(isinstance(one, int | float) for one in value)
+    if not isinstance(value, dict | list) or plain or not value:
+        yield path, value
+        return
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from _leaves(inner, f'{path}.{key}' if path else str(key))
+
+
+def _is_place(key: str) -> bool:
+    return any(part in PLACES for part in key.split('.'))
+
+
+def _shown(values: Mapping[str, Any], key: str) -> str:
+    text = repr(values[key]) if key in values else 'nothing'
+    return text if len(text) <= 80 else f'{text[:80]}...'

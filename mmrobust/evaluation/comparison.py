@@ -1,4 +1,4 @@
-"""What sets reports on the same benchmark apart: changes with paired intervals, and differences of protocol."""
+"""Compares reports on the same benchmark: changes with paired intervals, differences of protocol."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,17 +16,21 @@ def change(report: Report, base: Report, table: Table, row: str, column: Column)
     """By how much a number is above that of another run.
 
     Its interval is over bootstrap samples, each of the same images for both; there is none unless both have as many
-    finite samples of the same images. There is no number where a run has none, or of the headline where the two did not
-    run the same, or where a setting that the number depends on differs.
+    finite samples of images of the same names and, if that is recorded, the same content. There is no number where a
+    run has none, or of the headline where the two did not run the same, or where a setting that the number depends on
+    differs.
     """
     value, of_base = (one.number(table, row, column).value for one in (report, base))
     other = column.same and report.setting(column.same) != base.setting(column.same)
     if value is None or of_base is None or other or (not table.section and not _is_single(column, report, base)):
         return Number()
-    (images, samples), (same, of_samples) = (one.draws(table, row, column) for one in (report, base))
-    if not images or images != same or not samples or len(samples) != len(of_samples) or None in samples + of_samples:
+    (images, units, samples), (same, _, of_samples) = (one.draws(table, row, column) for one in (report, base))
+    other = _unfolded('', {of: run.setting('images_sha256') for of, run in enumerate((report, base))}).values()
+    other = any(None not in pair.values() and len(set(map(str, pair.values()))) > 1 for pair in other)
+    paired = images and images == same and not other and samples and len(samples) == len(of_samples)
+    if not paired or None in samples + of_samples:
         return Number(value - of_base)
-    return Number(value - of_base, *interval(np.subtract(samples, of_samples)))
+    return Number(value - of_base, *interval(np.subtract(samples, of_samples), units))
 
 
 def is_significant(number: Number) -> bool:
@@ -57,7 +61,7 @@ def ratios(report: Report, base: Report, table: Table) -> dict[str, float]:
 
 
 def protocol_differences(benchmarks: Mapping[str, Mapping[str, Report]]) -> list[str]:
-    """What of the protocol is not the same in all runs of a benchmark, a phrase each.
+    """Differences of protocol between runs of a benchmark, a phrase each.
 
     Args:
         benchmarks: benchmark to its runs, name to report. What is compared is what was run, and what decides the
@@ -92,12 +96,33 @@ def _differences(runs: Mapping[str, Report]) -> list[str]:
         common = set.intersection(*found.values())
         listed = ', '.join(f'{len(names)} in {name}' for name, names in found.items())
         phrases.append(f'{first.ran.section or "cells"} ({listed}, {len(common)} in common)')
-    for field in dict.fromkeys([*(field for run in runs.values() for field in run.layout.protocol), *ASSUMED]):
+    fields = [*(field for run in runs.values() for field in run.layout.protocol), *ASSUMED, 'images_sha256']
+    for field in dict.fromkeys(fields):
         values = {name: run.setting(field, ASSUMED.get(field)) for name, run in runs.items()}
         for label, same in _unfolded(field, values).items():
             if any(value != next(iter(same.values())) for value in same.values()):
-                phrases.append(f'{label} ({", ".join(f"{value} in {name}" for name, value in same.items())})')
-    return phrases
+                listed = ', '.join(f'{_short(field, value)} in {name}' for name, value in same.items())
+                phrases.append(f'{label} ({listed})')
+    return [*phrases, *_class_differences({name: list(run.classes) for name, run in runs.items()})]
+
+
+def _class_differences(classes: Mapping[str, list[str]]) -> list[str]:
+    """A phrase if not all runs have the same classes in the same order."""
+    first = next(iter(classes.values()))
+    if all(found == first for found in classes.values()):
+        return []
+    if len({len(found) for found in classes.values()}) > 1:
+        return [f'classes ({", ".join(f"{len(found)} in {name}" for name, found in classes.items())})']
+    place = next(place for place, names in enumerate(zip(*classes.values(), strict=True)) if len(set(names)) > 1)
+    listed = ', '.join(f'{found[place]!r} in {name}' for name, found in classes.items())
+    return [f'classes (number {place} is {listed})']
+
+
+def _short(field: str, value: Any) -> str:
+    """A setting as text; a hash by its beginning, or whether there is one."""
+    if not field.endswith('sha256'):
+        return str(value)
+    return value[:8] if isinstance(value, str) else 'none' if value is None else 'recorded'
 
 
 def _unfolded(field: str, values: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

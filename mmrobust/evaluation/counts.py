@@ -1,4 +1,4 @@
-"""What is kept of a finished cell: integers by image, never rounded numbers, which add up exactly over shards."""
+"""Counts kept of a finished cell: integers per image, so that shards add up exactly."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmrobust.evaluation.statistics import mean_iou
+from mmrobust.evaluation.statistics import mean_iou, rate_interval
 
 _NO_COUNTS = (KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
@@ -49,14 +49,18 @@ class Confusion:
         """
 
         def read(content: dict) -> tuple:
-            images = {name: np.array(counts, np.int64) for name, counts in content['images'].items()}
-            return np.array(content['confusion'], np.int64), images
+            confusion = _integers(content['confusion'])
+            return confusion, _by_image(content['images'], (3, len(confusion)))
 
         confusion, images = _read(text, read)
-        classes = len(confusion) if confusion.ndim else 0
-        wrong = [counts.shape for counts in images.values() if counts.shape != (3, classes)]
-        if confusion.shape != (classes, classes) or wrong:
-            raise ValueError(f'counts must be (K, K) and (3, K), got {[confusion.shape, *wrong[:3]]}')
+        if confusion.shape != (len(confusion), len(confusion)):
+            raise ValueError(f'the confusion must be (K, K), got {confusion.shape}')
+        total = sum(images.values(), np.zeros((3, len(confusion)), np.int64))
+        if not np.array_equal(total, [np.diagonal(confusion), confusion.sum(0), confusion.sum(1)]):
+            raise ValueError('the counts of its images do not add up to the confusion')
+        for name, (intersection, prediction, label) in images.items():
+            if (intersection > np.minimum(prediction, label)).any() or prediction.sum() != label.sum():
+                raise ValueError(f'the counts of {name!r} contradict each other')
         return cls(confusion, images)
 
 
@@ -65,15 +69,22 @@ class Predictions:
 
     Args:
         images: name of each image to ``(label, prediction)``, class indices from 0.
+        gradients: of an attack, how many images had none in the loss at a step (``by_margin``), and none at all at
+            every step (``blind``); None where nothing was attacked.
     """
 
-    def __init__(self, images: Mapping[str, tuple[int, int]]) -> None:
-        self.images = dict(images)
+    def __init__(self, images: Mapping[str, tuple[int, int]], gradients: Mapping[str, int] | None = None) -> None:
+        self.images, self.gradients = dict(images), gradients
 
     @property
     def wrong(self) -> np.ndarray:
         """Whether each image is misclassified, in the order of their names: ``(N,)`` int64, 0 or 1."""
         return np.array([int(label != said) for _, (label, said) in sorted(self.images.items())], np.int64)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the top-1 error in percent."""
+        return rate_interval(int(self.wrong.sum()), len(self.images))
 
     @property
     def score(self) -> float:
@@ -82,7 +93,8 @@ class Predictions:
 
     def to_json(self) -> str:
         """Text that depends on the predictions only, images sorted by name."""
-        return '{\n' + _by_name('pictures', {name: list(of) for name, of in self.images.items()})
+        attacked = '' if self.gradients is None else f'  "gradients": {json.dumps(self.gradients, sort_keys=True)},\n'
+        return '{\n' + attacked + _by_name('pictures', {name: list(of) for name, of in self.images.items()})
 
     @classmethod
     def from_json(cls, text: str) -> 'Predictions':
@@ -91,7 +103,14 @@ class Predictions:
         Raises:
             ValueError: this is not such a text.
         """
-        return cls(_read(text, lambda found: {name: (int(a), int(b)) for name, (a, b) in found['pictures'].items()}))
+
+        def read(found: dict) -> tuple:
+            gradients = found.get('gradients')
+            if gradients is not None:
+                gradients = {name: int(gradients[name]) for name in ('by_margin', 'blind')}
+            return {name: tuple(of.tolist()) for name, of in _by_image(found['pictures'], (2,)).items()}, gradients
+
+        return cls(*_read(text, read))
 
 
 class Stability(NamedTuple):
@@ -142,14 +161,13 @@ class Flips:
         """Inverse of :meth:`to_json`.
 
         Raises:
-            ValueError: this is not such a text, or a video has no pair of frames.
+            ValueError: this is not such a text, or the counts of a video contradict each other.
         """
-        videos = _read(
-            text, lambda found: {name: Stability(*map(int, counts)) for name, counts in found['videos'].items()}
-        )
-        alone = [name for name, counts in videos.items() if counts.pairs < 1]
-        if alone:
-            raise ValueError(f'a video needs a pair of frames or more, but {alone[0]!r} has none')
+        found = _read(text, lambda found: _by_image(found['videos'], (3,)))
+        videos = {name: Stability(*counts.tolist()) for name, counts in found.items()}
+        for name, (flips, distance, pairs) in videos.items():
+            if pairs < 1 or flips > pairs or distance > 15 * pairs:
+                raise ValueError(f'the counts of {name!r} contradict each other: {flips}, {distance} and {pairs}')
         return cls(videos)
 
 
@@ -157,6 +175,26 @@ def _by_name(what: str, values: Mapping[str, list]) -> str:
     """The end of a JSON object: one line for each name, sorted."""
     lines = [f'    {json.dumps(name)}: {json.dumps(values[name])}' for name in sorted(values)]
     return f'  "{what}": {{\n' + ',\n'.join(lines) + '\n  }\n}\n'
+
+
+def _integers(values: list) -> np.ndarray:
+    """Nested lists of counts as int64; sums of them stay exact.
+
+    Raises:
+        ValueError: one is no integer, or negative, or too large for a count.
+    """
+    found = np.array(values)
+    if (found.size and found.dtype != np.int64) or (found < 0).any() or (found >= 2**53).any():
+        raise ValueError(f'counts must be integers from 0 to 2 ** 53, got {str(values)[:80]}')
+    return found.astype(np.int64)
+
+
+def _by_image(values: dict[str, list], shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Counts of this shape by name, read at once because there may be 50000."""
+    counts = _integers(list(values.values()))
+    if values and counts.shape[1:] != shape:
+        raise ValueError(f'the counts of an image must be {shape}, got {counts.shape[1:]}')
+    return dict(zip(values, counts, strict=True))
 
 
 def _read(text: str, read: Callable[[dict], Any]) -> Any:

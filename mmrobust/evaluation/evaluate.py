@@ -1,12 +1,13 @@
-"""Evaluation as a function: cells are run, kept on disk as they finish, and become a report."""
+"""``evaluate``: runs the cells of a benchmark, keeps finished ones on disk, and returns a report."""
 
 import contextlib
 import copy
 import inspect
 import json
 import os
+import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from mmseg.models.segmentors import BaseSegmentor
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
+from mmrobust.classes import check_classes, classes_of_config, classes_of_meta, num_outputs
 from mmrobust.cli import load_config, require_file
 from mmrobust.evaluation.benchmarks import Benchmark, benchmark_types
 from mmrobust.evaluation.cells import Cell, CellStore
@@ -31,13 +33,15 @@ from mmrobust.evaluation.models.evaluated_model import EvaluatedModel
 from mmrobust.evaluation.renderers import to_csv, to_markdown, to_terminal
 from mmrobust.evaluation.report import RESULTS, Report
 from mmrobust.files import write_whole
+from mmrobust.preprocessing import settle_preprocessing
 from mmrobust.sigterm import stopped_by_sigterm
 from mmrobust.version import __version__
 from mmrobust.visualization.results_page import to_html
 
-__all__ = ['evaluate', 'write_report']
+__all__ = ['evaluate', 'run_name', 'write_report']
 
-_READ = ('default_scope', 'custom_imports', 'model', 'test_dataloader')  # all of a config that is read here
+# all of a config that is read here
+_READ = ('default_scope', 'custom_imports', 'model', 'test_dataloader', 'class_map')
 
 
 def evaluate(
@@ -55,6 +59,7 @@ def evaluate(
     compiled: bool = False,
     window_batch: int = 1,
     worst: int = 8,
+    worst_of: str | Path | None = None,
     cfg_options: dict | None = None,
     quiet: bool = False,
     **options: Any,
@@ -82,6 +87,8 @@ def evaluate(
         compiled: compile backbone and heads.
         window_batch: sliding windows of each image per forward pass, of segmentation.
         worst: how many of the worst images to show, where a benchmark shows any.
+        worst_of: results.json of another model; the images that are worst there are shown, so that a page that compares
+            both shows both on the same images.
         cfg_options: settings of the config to override.
         quiet: print nothing.
         options: arguments of the benchmark, such as ``preset='severity5'`` or ``max_images=100``.
@@ -113,11 +120,14 @@ def evaluate(
             config.test_dataloader = dict(dataset=copy.deepcopy(dict(data)))
         elif data is not None:
             options['data_root'] = str(data)
+        if isinstance(data, Mapping) or module is not None:
+            settle_preprocessing(config, getattr(model, 'pretrained_cfg', None))
         if not config.get('test_dataloader'):
             raise ValueError(f'data must be the config of the test images, because {name} has no test_dataloader')
         kind = _kind(benchmark, name, config)
         if amp and not kind.low_precision:
             raise ValueError(f'amp is not for the benchmark {benchmark}: its numbers would not be right')
+        shown = None if worst_of is None else _shown_by(worst_of, benchmark)
         checkpoint = None if module is not None else checkpoint or config.get('load_from')
         if checkpoint:
             require_file(checkpoint, 'checkpoint')
@@ -130,9 +140,10 @@ def evaluate(
             raise ValueError(f'window_batch is for models of mmseg, but {name} is for {kind.model_type.scope}')
         device = device or (f'cuda:{os.environ.get("LOCAL_RANK", 0)}' if torch.cuda.is_available() else 'cpu')
         evaluated = kind.model_type(config, checkpoint, device, num_workers, batch_size, module=module, **fast)
+        _check_classes(evaluated, found)
         folder = Path(out or stack.enter_context(tempfile.TemporaryDirectory()))
         found.begin(folder)
-        store = CellStore(folder, kind.counts_type, {**evaluated.identity, **found.identity})
+        store = CellStore(folder, kind.counts_type, _identity(evaluated, found), found.check)
         say = (lambda text: None) if quiet else print
         if not _run(evaluated, found, store, cells, say, show=not quiet and int(os.environ.get('RANK', 0)) == 0):
             return None
@@ -140,7 +151,7 @@ def evaluate(
             say(sentence)
         if not found.scored:
             return None
-        report = _report(evaluated, found, store, name, compiled, worst)
+        report = _report(evaluated, found, store, name, compiled, worst, shown)
         write_report(report, folder)
         say(f'{to_terminal(report, _title(report))}\n')
         if out is not None:
@@ -161,12 +172,26 @@ def write_report(report: Report, folder: Path) -> None:
     write_whole(folder / 'results.html', to_html({report.name: [report]}, title=title))
 
 
+def run_name(model: str, config: Config) -> str:
+    """Name of a run: its config, with the network of timm or another library that the config names.
+
+    Args:
+        model: config file, or name of a model in memory.
+        config: merged.
+    """
+    path = Path(model)
+    name = path.stem if path.suffix in ('.py', '.json', '.yaml', '.yml') else path.name
+    network = re.sub(r'[^\w.-]+', '_', str(config.model.get('model_name') or ''))
+    return name if network in name else f'{name}_{network}'
+
+
 def _read(model: str | Path | Config, cfg_options: dict | None) -> tuple[str, Config]:
     """Name and config of a model that is not in memory."""
     if not isinstance(model, Config):
         return str(model), load_config(str(model), cfg_options)
     config = copy.deepcopy(model)
     config.merge_from_dict(cfg_options or {})
+    settle_preprocessing(config)
     return str(config.filename or 'config'), config
 
 
@@ -231,6 +256,31 @@ def _checked(kind: type[Benchmark], options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
+def _check_classes(model: EvaluatedModel, benchmark: Benchmark) -> None:
+    """Compare the model's outputs with the classes of all cells, before any is run.
+
+    The model's classes are those of its checkpoint, else those of the config's own data, else those of the first cell.
+
+    Raises:
+        ValueError: they do not fit.
+    """
+    outputs, config = num_outputs(model.model), model.config
+    trained = classes_of_meta(model.meta)
+    if trained is None or (model.in_memory and len(trained) != outputs):  # init_model takes Cityscapes' if nobody says
+        trained = classes_of_config(config.test_dataloader.dataset, model.scope)
+    for cell in benchmark.cells:
+        names, subset = benchmark.label_set(cell)
+        if names:
+            check_classes(outputs, names, trained, subset, config.get('class_map'))
+            trained = trained or names
+
+
+def _identity(model: EvaluatedModel, benchmark: Benchmark) -> dict[str, Any]:
+    """Settings that determine the numbers, and where the images lie."""
+    images = {'images_sha256': benchmark.images_sha256, 'classes': list(benchmark.class_names)}
+    return {**model.identity, **benchmark.identity, **images, 'data_root': benchmark.data_root}
+
+
 def _run(
     model: EvaluatedModel,
     benchmark: Benchmark,
@@ -282,19 +332,41 @@ def _bugs_shown(what: str) -> Iterator[None]:
         raise RuntimeError(f'{what}: {error!r}') from error
 
 
+def _shown_by(path: str | Path, benchmark: str) -> Sequence[Mapping]:
+    """Worst cases of another report.
+
+    Raises:
+        ValueError: it is of another benchmark, or shows none.
+    """
+    report = Report.read(path)
+    if report.layout.benchmark != benchmark or not report.worst:
+        raise ValueError(
+            f'worst_of must be results on {benchmark} with worst images, got {path} on {report.layout.benchmark} '
+            f'with {len(report.worst or ())}'
+        )
+    return report.worst
+
+
 def _report(
-    model: EvaluatedModel, benchmark: Benchmark, store: CellStore, name: str, compiled: bool, worst: int
+    model: EvaluatedModel,
+    benchmark: Benchmark,
+    store: CellStore,
+    name: str,
+    compiled: bool,
+    worst: int,
+    shown: Sequence[Mapping] | None,
 ) -> Report:
     """Everything that is known when all cells are finished."""
     counts = {cell: store.read(cell) for cell in benchmark.cells}
     with _bugs_shown('the results cannot be summarised'):
         results = benchmark.summarize(counts)
-        found = benchmark.show_worst(model, counts, worst, store.folder)
+        found = benchmark.show_worst(model, counts, worst, store.folder, shown)
     provenance = {
+        'name': run_name(name, model.config),
         'config': name,
         'checkpoint': model.checkpoint,
         'protocol': {'benchmark': benchmark.name, **benchmark.protocol},
-        **store.identity,
+        **{key: value for key, value in store.identity.items() if key != 'classes'},  # the report has them
         **({'compile': True} if compiled else {}),
         'data_root': benchmark.data_root,
         'versions': {

@@ -1,12 +1,19 @@
-"""The images of a test set, before any process has loaded one."""
+"""The images of a test set, without loading them."""
 
 import copy
+import functools
+import hashlib
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from mmengine.registry import DATASETS, DefaultScope
 from torch.utils.data import Dataset
 
 from mmrobust.datasets.transforms.corrupt import name_below
+
+_BLOCK = 8192  # bytes that are read of a file at its start, in its middle and at its end
 
 
 class Images:
@@ -23,6 +30,7 @@ class Images:
         dataset: the config, to be built or edited further.
         size: number of images.
         class_names: K names.
+        fingerprint: see :func:`fingerprint`; of the images that are taken, with their labels.
 
     Raises:
         ValueError: ``max_images`` is below 1, or the dataset's own errors.
@@ -51,19 +59,30 @@ class Images:
         """An image's path below the data root: the same for a copy of the data elsewhere."""
         return name_below(self.root, path)
 
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        return fingerprint(self._files)
+
     def _describe(self, built: Dataset, kept: list[int]) -> None:
-        """Keep what else must be known, of the dataset as the config was given and the indices of it that are left."""
+        """Keep what else must be known, of the dataset as the config was given and the indices of it that are left.
+
+        ``_files`` is among it: what to say of each image, its name at least, and its files.
+        """
 
 
 class LabelledImages(Images):
     """Images with a class each.
 
     Attributes:
-        subset: the classes that scores are restricted to, or None.
+        labels: name of each image to its class.
+        subset: the outputs that scores are restricted to, or None.
     """
 
     def _describe(self, built: Dataset, kept: list[int]) -> None:
         self.subset = built.metainfo.get('subset')
+        found = [built.get_data_info(index) for index in kept]
+        self.labels = {self.name(of['img_path']): of['gt_label'] for of in found}
+        self._files = [(f'{self.name(of["img_path"])} {of["gt_label"]}', [of['img_path']]) for of in found]
 
 
 class LabelMapImages(Images):
@@ -76,7 +95,10 @@ class LabelMapImages(Images):
     """
 
     def _describe(self, built: Dataset, kept: list[int]) -> None:
-        self.names = [self.name(built.get_data_info(index)['img_path']) for index in kept]
+        found = [built.get_data_info(index) for index in kept]
+        self.names = [self.name(of['img_path']) for of in found]
+        kinds = ('img_path', 'seg_map_path')
+        self._files = [(self.name(of['img_path']), [of[kind] for kind in kinds if of.get(kind)]) for of in found]
         self.palette = [tuple(color) for color in built.metainfo['palette']]
         self.ignore_index = built.ignore_index
 
@@ -85,6 +107,47 @@ class LabelMapImages(Images):
         dataset = copy.deepcopy(self.dataset)
         dataset['indices'] = [self._positions[self.names.index(name)]]
         return dataset
+
+
+def fingerprint(files: Iterable[tuple[str, Sequence[str]]]) -> str:
+    """SHA-256 of what is said of each image, in their order, and of its files.
+
+    Of a file count its size, and 8 KiB at its start, in its middle and at its end, where a PNG has the checksum of all
+    its pixels. What is no file on a local disk counts with what is said of it only.
+    """
+    with ThreadPoolExecutor() as pool:  # the files may lie on another machine
+        contents = list(pool.map(_samples, files))
+    return hashlib.sha256(repr(contents).encode()).hexdigest()
+
+
+def fingerprints(images: Mapping[str, Images]) -> dict[str, str]:
+    """The fingerprint of each, of those that several names share once, under the first of them."""
+    first = {id(of): name for name, of in reversed(images.items())}
+    return {name: of.fingerprint for name, of in images.items() if first[id(of)] == name}
+
+
+def require_names(found: Collection[str], expected: Collection[str]) -> None:
+    """Raise ValueError if counts are not of exactly these images."""
+    other = sorted(set(found) ^ set(expected))
+    if other:
+        raise ValueError(
+            f'it is of {len(found)} images and the data have {len(expected)}; {other[0]!r} is only in '
+            f'{"the file" if other[0] in found else "the data"}'
+        )
+
+
+def _samples(image: tuple[str, Sequence[str]]) -> list[str]:
+    said, paths = image
+    found = [said]
+    for path in filter(os.path.isfile, paths):
+        size = os.path.getsize(path)
+        digest = hashlib.sha256(str(size).encode())
+        with open(path, 'rb') as file:
+            for place in (0, (size - _BLOCK) // 2, size - _BLOCK) if size > _BLOCK else (0,):
+                file.seek(place)
+                digest.update(file.read(_BLOCK))
+        found.append(digest.hexdigest())
+    return found
 
 
 def evenly(length: int, max_images: int | None) -> list[int]:

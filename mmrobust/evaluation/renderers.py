@@ -1,4 +1,4 @@
-"""A report as CSV, as Markdown, and in a terminal. None of them knows a benchmark; the page is in visualization."""
+"""Renders a report as CSV, Markdown and in a terminal. The HTML page is in ``visualization``."""
 
 import csv
 import io
@@ -31,7 +31,7 @@ def to_csv(report: Report) -> str:
 
 def to_markdown(report: Report, title: str) -> str:
     """The numbers as a page, headline first; below them published ones, labelled so, where they may stand there."""
-    lines = [f'# {title}', '', report.layout.about]
+    lines = [f'# {title}', '', ' '.join([report.layout.about, *report.layout.sentences])]
     for table in report.layout.tables:
         if table.markdown:
             lines += ['', *([f'## {table.title}'] if table.title else []), *_table(report, table)]
@@ -45,9 +45,10 @@ def to_markdown(report: Report, title: str) -> str:
 
 
 def to_terminal(report: Report, title: str) -> str:
-    """What a terminal shows: title, what the numbers are, and the first table."""
+    """Terminal output: title, meaning of the numbers, first table, what else to know of this run."""
     first = next(table for table in report.layout.tables if table.markdown)
-    return '\n'.join([f'# {title}', '', report.layout.about, '', *_table(report, first)])
+    said = ['', *report.layout.sentences] if report.layout.sentences else []
+    return '\n'.join([f'# {title}', '', report.layout.about, '', *_table(report, first), *said])
 
 
 def shown(value: float | None, decimals: int = 2) -> str:

@@ -1,4 +1,4 @@
-"""The result of an evaluation, which is what results.json holds: numbers, their tables, and where they come from.
+"""Result of an evaluation, as results.json holds it: numbers, tables, provenance.
 
 ``results`` are the numbers by name, as scripts read them: ``results['mPC']``, ``results['corruptions']['fog']``. A
 :class:`Table` says which of them belong together and what they are called, so a renderer needs no other knowledge.
@@ -35,7 +35,7 @@ class Number(NamedTuple):
 
 @dataclass(frozen=True)
 class Column:
-    """What a number is.
+    """Meaning of a number.
 
     Args:
         key: its name in the results, of the headline with ``/`` between the sections it lies in.
@@ -152,9 +152,9 @@ class Layout:
         return next((table for table in self.tables if table.role == role), None)
 
 
-@dataclass
+@dataclass(repr=False)
 class Report:
-    """What a model did on a benchmark.
+    """Result of a model on a benchmark.
 
     Args:
         layout: how it is shown.
@@ -173,10 +173,29 @@ class Report:
     palette: Sequence[Sequence[int]] = ()
     worst: Sequence[Mapping[str, Any]] | None = None
 
+    def __repr__(self) -> str:
+        """One line."""
+        numbers = ', '.join(f'{title} {value}' for title, value in self._shown_headline().items())
+        return f'<Report of {self.name} on {self.layout.benchmark}: {numbers}>'
+
+    def _repr_markdown_(self) -> str:
+        """Shown by a notebook for the value of a cell."""
+        shown = self._shown_headline()
+        rows = (shown, ['---:'] * len(shown), shown.values())
+        return '\n'.join([f'{self.name} on {self.layout.title}', '', *(f'| {" | ".join(row)} |' for row in rows)])
+
+    def _shown_headline(self) -> dict[str, str]:
+        """Title of each headline number to its text."""
+        numbers = {column: self.number(self.headline, '', column) for column in self.headline.columns}
+        return {
+            column.title: '-' if number.value is None else f'{number.value:.{column.decimals}f}'
+            for column, number in numbers.items()
+        }
+
     @property
     def name(self) -> str:
-        """What the model is called: its config."""
-        return Path(str(self.provenance.get('config'))).stem
+        """Name of the run; of older results, that of its config."""
+        return str(self.provenance.get('name') or Path(str(self.provenance.get('config'))).stem)
 
     @property
     def headline(self) -> Table:
@@ -214,17 +233,16 @@ class Report:
         """The same, with those that come before and after."""
         return [name for name, _ in table.before] + self.own_rows(table) + [name for name, _ in table.after]
 
-    def draws(self, table: Table, row: str, column: Column) -> tuple[str | None, list[float | None]]:
-        """Bootstrap samples of a number, and what says of which images they are."""
+    def draws(self, table: Table, row: str, column: Column) -> tuple[str | None, int, list[float | None]]:
+        """Hash of the images of the bootstrap samples of a number, how many units were drawn, and the samples."""
         holder, key = self._place(table, row, column)
-        own = at(holder, 'bootstrap')
-        if own is not None:
-            return at(own, 'images_sha256'), finite_items(own, key)
-        shared = self.results.get('bootstrap')
-        return at(shared, 'images_sha256'), finite_items(shared, table.section, row)
+        own, shared = at(holder, 'bootstrap'), self.results.get('bootstrap')
+        found, path = (shared, (table.section, row)) if own is None else (own, (key,))
+        units = finite(at(found, 'units')) or 10**9  # older files do not say; then percentiles alone
+        return at(found, 'images_sha256'), int(units), finite_items(found, *path)
 
     def setting(self, name: str, default: Any = None) -> Any:
-        """What is recorded under a name, in the provenance or in the results."""
+        """Value recorded under a name, in provenance or results."""
         return {**self.results, **self.provenance}.get(name, default)
 
     def to_json(self) -> str:
@@ -292,7 +310,7 @@ class Report:
         return dataclasses.replace(self, worst=worst)
 
     def _place(self, table: Table, row: str, column: Column) -> tuple[Any, str]:
-        """What holds a number, and its name there; or the number itself, where a row is one."""
+        """Container of a number and its name there; or the number itself, where a row is one."""
         linked = dict([*table.before, *table.after]).get(row)
         if table.section and linked is None:
             return at(self.results, table.section, row), column.key
@@ -312,7 +330,7 @@ def finite(value: Any) -> float | None:
 
 
 def at(values: Any, *path: str) -> Any:
-    """What nested mappings hold at a path, None if it is absent."""
+    """Value of nested mappings at a path, None if absent."""
     for name in path:
         values = values.get(name) if isinstance(values, Mapping) else None
     return values

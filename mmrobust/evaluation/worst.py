@@ -1,4 +1,4 @@
-"""The images on which a segmentation model fails most, to be looked at: which they are, and their files."""
+"""The worst images of a segmentation model: selection and files."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ from mmrobust.files import write_whole
 
 MAX_WIDTH = 512  # pixels of a panel: enough to see, and small enough for a page
 JPEG_QUALITY = 85
+ERROR_COLORS = ((235, 235, 235), (213, 94, 0), (0, 0, 0))  # RGB of right, wrong, and ignored pixels
 
 # end of a file's name to the title of its panel; ACDC has an image, and no clean and corrupted one
 PANELS = {
@@ -23,6 +24,7 @@ PANELS = {
     'image.jpg': 'image',
     'truth.png': 'ground truth',
     'prediction.png': 'prediction',
+    'errors.png': 'errors',
 }
 _MAGIC = {b'\xff\xd8\xff': 'image/jpeg', b'\x89PNG\r\n\x1a\n': 'image/png'}  # first bytes of a file
 
@@ -47,11 +49,12 @@ def find_worst(counts: Mapping[Cell, Confusion], count: int) -> list[WorstImage]
     Every image is shown once, and no corruption has more than its share of the places: otherwise the hardest
     corruption at severity 5 would take them all.
     """
-    scored = []
-    for cell, found in counts.items():
-        for name, areas in found.images.items():
-            if areas[2].any():  # there is a label
-                scored.append(WorstImage(cell, name, float(np.nanmean(iou_of_areas(*areas)))))
+    scored = [
+        _scored(cell, name, areas)
+        for cell, found in counts.items()
+        for name, areas in found.images.items()
+        if areas[2].any()  # there is a label
+    ]
     share = math.ceil(count / len({cell.name for cell in counts})) if counts else 0
     worst: list[WorstImage] = []
     for one in sorted(scored, key=lambda one: (one.miou, one.cell.key, one.image)):
@@ -63,6 +66,32 @@ def find_worst(counts: Mapping[Cell, Confusion], count: int) -> list[WorstImage]
     return worst
 
 
+def those_of(cases: Sequence[Mapping[str, Any]], counts: Mapping[Cell, Confusion]) -> list[WorstImage]:
+    """The worst images of another report that are here too, with the mIoU that they have here."""
+    found = []
+    for case in cases:
+        cell, name = Cell.of_key(str(case['cell'])), str(case['image'])
+        if cell in counts and name in counts[cell].images:
+            found.append(_scored(cell, name, counts[cell].images[name]))
+    return found
+
+
+def _scored(cell: Cell, name: str, areas: np.ndarray) -> WorstImage:
+    return WorstImage(cell, name, float(np.nanmean(iou_of_areas(*areas))))
+
+
+def error_map(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
+    """Where a prediction is right, wrong, or not judged: ``(H, W, 3)`` uint8, RGB, in ``ERROR_COLORS``.
+
+    Args:
+        truth: ``(H, W)`` classes; what is no class is not judged.
+        prediction: ``(H, W)`` classes.
+        num_classes: how many classes there are.
+    """
+    judged = truth < num_classes
+    return np.asarray(ERROR_COLORS, np.uint8)[np.where(judged, truth != prediction, 2).astype(int)]
+
+
 def write_panels(
     folder: Path,
     index: int,
@@ -70,13 +99,13 @@ def write_panels(
     label_maps: Mapping[str, np.ndarray],
     palette: Sequence[Sequence[int]],
 ) -> None:
-    """Write ``<index>_<panel>.jpg`` for images and ``.png`` for label maps, in colour and small.
+    """Write ``<index>_<panel>.jpg`` for images and ``.png`` for label maps, in colour and small, and the errors.
 
     Args:
         folder: made if need be.
         index: place of the image among the worst.
         images: panel to ``(H, W, 3)`` uint8, BGR.
-        label_maps: panel to ``(H, W)`` classes; what is no class becomes black.
+        label_maps: ``truth`` and ``prediction``, ``(H, W)`` classes; what is no class becomes black.
         palette: RGB of each class.
 
     Raises:
@@ -87,9 +116,11 @@ def write_panels(
     for panel, image in images.items():
         content = cv2.imencode('.jpg', _small(image, cv2.INTER_AREA), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
         write_whole(folder / f'{index}_{panel}.jpg', content.tobytes())
-    for panel, label_map in label_maps.items():
-        small = _small(label_map.astype(np.uint8), cv2.INTER_NEAREST)
-        write_whole(folder / f'{index}_{panel}.png', cv2.imencode('.png', colors[small])[1].tobytes())
+    small = {panel: _small(of.astype(np.uint8), cv2.INTER_NEAREST) for panel, of in label_maps.items()}
+    drawn = {panel: colors[of] for panel, of in small.items()}
+    drawn['errors'] = error_map(small['truth'], small['prediction'], len(palette))[..., ::-1]
+    for panel, image in drawn.items():
+        write_whole(folder / f'{index}_{panel}.png', cv2.imencode('.png', image)[1].tobytes())
 
 
 def read_panels(folder: str | Path, worst: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

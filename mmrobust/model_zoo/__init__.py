@@ -1,4 +1,4 @@
-"""The systems of the paper's tables: what builds them, what is published on them, what was measured."""
+"""The systems of the paper's tables: configs, published numbers, measured numbers."""
 
 from mmrobust.model_zoo.entries import Figure, ZooEntry, sources, zoo
 from mmrobust.model_zoo.sizes import TOLERANCE, Comparison, Size, compare, size_of

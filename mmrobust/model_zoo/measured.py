@@ -1,4 +1,4 @@
-"""Numbers of finished runs that may stand beside the paper's: those of its protocol, on all images.
+"""Measured numbers that may stand beside the paper's: same protocol, all images.
 
 Measures, in percent: ``imagenet``, ``imagenet-a``, ``imagenet-r`` and ``pgd`` (top-1 accuracy); ``mce`` and
 ``ce/<corruption>``; ``mfr``; ``cityscapes``, ``cityscapes-c`` and ``cityscapes-c/<corruption>`` (mIoU). The paper's

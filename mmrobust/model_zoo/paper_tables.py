@@ -80,7 +80,7 @@ def paper_tables() -> dict[str, PaperTable]:
 
 
 def paper_models(table: str, prefix: str, overall: dict[str, str]) -> dict[str, dict[str, float | None]]:
-    """What a table prints for the paper's own models.
+    """Rows of a table for the paper's own models.
 
     Args:
         table: its number.

@@ -15,7 +15,7 @@ TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class Size:
-    """What a config builds.
+    """Model that a config builds.
 
     Attributes:
         parameters: in millions.

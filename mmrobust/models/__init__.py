@@ -1,4 +1,4 @@
-"""Models: bricks, backbones, losses, and the task models in which they meet."""
+"""Layers, backbones, losses and task models."""
 
 from mmrobust.models.backbones import FAN, RVT, AttentionBackbone, DeiT, Swin, TimmViT
 from mmrobust.models.classifiers import RobustImageClassifier

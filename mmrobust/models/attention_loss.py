@@ -1,4 +1,4 @@
-"""What every task model with a loss on attention needs."""
+"""Shared by the task models with a loss on attention."""
 
 import inspect
 

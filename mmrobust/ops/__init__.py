@@ -1,4 +1,4 @@
-"""Arithmetic on tensors: each function has a plain reference, and forms that keep nothing they can compute again."""
+"""Functions on tensors. Each has a plain reference and faster forms that recompute instead of keeping."""
 
 from mmrobust.ops.attention import Attention, attention_output, attention_probs
 from mmrobust.ops.attention_diversification import (

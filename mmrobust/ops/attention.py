@@ -1,4 +1,4 @@
-"""Attention itself: what it is made of, its probabilities and its output."""
+"""Attention as query, key, gate, bias and regions; its probabilities and output."""
 
 # B batch, H heads, Nq query tokens, Nk key tokens, D channels per head, S regions
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class Attention(NamedTuple):
-    """What ``softmax(query @ key^T * gate + bias)`` is made of; nothing of it is computed yet.
+    """Operands of ``softmax(query @ key^T * gate + bias)``, not yet computed.
 
     Attributes:
         query: ``(B, H, Nq, D)``, already scaled by ``D ** -0.5``.

@@ -78,7 +78,7 @@ def attention_diversification_reference(
 
 
 def _row_similarities(attn: Tensor, tau: float, mode: str, per_head: bool) -> Tensor:
-    """What is averaged over rows, ``(B, G, Nq)``: the cosines of Eq. (2), or a row's mean cosine with all others."""
+    """Values averaged over rows, ``(B, G, Nq)``: cosines of Eq. (2), or a row's mean cosine with all others."""
     maps = attn if per_head else attn.mean(1, keepdim=True)
     threshold = tau / attn.size(-1)
     kept = maps * (maps > threshold if mode == 'official' else maps >= threshold)

@@ -1,4 +1,4 @@
-"""What ADL needs to know of attention, as an operator: two sums over rows, and the attention output beside them.
+"""Two sums over attention rows, which is all that ADL needs, as an operator; optionally with the attention output.
 
 Of ``A``, the probabilities of one layer (averaged over heads, or of each head), let ``Â_i`` be row i without the
 entries below its threshold, and ``n_i = |Â_i|``. The operator returns ``sum_i Â_i`` (or ``sum_i A_i``), ``sum_i Â_i /
@@ -25,7 +25,7 @@ _MAX_HEAD_DIM = 128  # of the kernels
 
 
 class Sums(NamedTuple):
-    """What is left of an attention map."""
+    """Sums kept of an attention map."""
 
     of_rows: Tensor  # (B, G, Nk), float32 at least, as the others
     of_directions: Tensor  # (B, G, Nk), of the kept rows, each divided by its norm

@@ -39,7 +39,7 @@ _LOG2_E = tl.constexpr(1.4426950408889634)
 
 
 class _Tile(NamedTuple):
-    """What a program takes at a time of the map, and what Triton is told."""
+    """Block sizes of a program, and Triton's launch options."""
 
     rows: int
     columns: int
@@ -65,7 +65,7 @@ _GRAD_MAPS = _Tile(2, 2048, 4, 2)
 
 
 class _Form(NamedTuple):
-    """What is averaged over heads, and what the kernels are compiled for."""
+    """Settings that the kernels are compiled for."""
 
     groups: int
     heads: int  # of a group

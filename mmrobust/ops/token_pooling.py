@@ -108,7 +108,7 @@ def _form() -> ModuleType:
 
 
 def _shares(weights: Tensor, windows: Sequence[Window]) -> list[Tensor]:
-    """What each branch's sum is multiplied with: ``(B, H, W, 1)`` per branch, float32 at least."""
+    """Factor of each branch's sum: ``(B, H, W, 1)`` per branch, float32 at least."""
     weights = weights.to(torch.promote_types(weights.dtype, torch.float32))
     return [share / len(window) ** 2 for share, window in zip(weights.split(1, dim=-1), windows, strict=True)]
 

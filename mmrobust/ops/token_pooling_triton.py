@@ -153,7 +153,7 @@ def _neighbour(x, weights, image, row, column, channel, size, k, NUM_WEIGHTS: tl
 
 @triton.jit
 def _place(size, ROWS: tl.constexpr, TOKENS: tl.constexpr, CHANNELS: tl.constexpr):
-    """What this program takes: image and first row, columns ``(TOKENS,)``, channels ``(1, CHANNELS)``."""
+    """Block of this program: image and first row, columns ``(TOKENS,)``, channels ``(1, CHANNELS)``."""
     height, width, channels = size
     program, block = _divmod(tl.program_id(0), tl.cdiv(channels, CHANNELS))
     program, tile = _divmod(program, tl.cdiv(width, TOKENS))

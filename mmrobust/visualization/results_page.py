@@ -22,6 +22,7 @@ __all__ = ['to_html']
 
 _TOP = 3  # worst images at the top
 _WIDE = 3  # columns of a table by class that are not shown as a map of colours
+_OF_MODEL = ('prediction', 'errors')  # panels that differ from model to model
 _ARROWS = {'higher': '\N{UPWARDS ARROW}', 'lower': '\N{DOWNWARDS ARROW}', '': ''}
 
 # name of a run to its report
@@ -95,7 +96,7 @@ def _template():
 
 
 class _Section:
-    """What the page says of one benchmark.
+    """Section of the page for one benchmark.
 
     Args:
         runs: its runs.
@@ -312,14 +313,16 @@ class _Section:
         return _part('Published, not measured here', about, [(None, {'head': head, 'rows': rows})])
 
     def _cases(self) -> tuple[list[dict], list[tuple[dict, list[dict]]]]:
-        """The worst images of the worst conditions, and all others by run."""
+        """The worst images of the worst conditions, and all others: those of all runs together, or by run."""
         cases = {name: [_case(case, self.keys[name]) for case in run.worst or ()] for name, run in self.runs.items()}
-        imaged = [case for of in cases.values() for case in of if case['panels']]
+        together, cases = _together(cases) if len(cases) > 1 else ([], cases)
+        imaged = [case for of in (together, *cases.values()) for case in of if case['panels']]
         worst = self._rows(self.conditions, linked=False) if self.conditions else []
         first = [next((case for case in imaged if case['condition'] == row), None) for row in worst]
         top = [case for case in first if case is not None][:_TOP] or imaged[:_TOP]
-        left = {name: [case for case in of if not any(case is one for one in top)] for name, of in cases.items()}
-        return top, [(self.keys[name], of) for name, of in left.items() if of]
+        groups = [(None, together), *((self.keys[name], of) for name, of in cases.items())]
+        left = [(key, [case for case in of if not any(case is one for one in top)]) for key, of in groups]
+        return top, [(key, of) for key, of in left if of]
 
     def _colors(self) -> list[tuple[str, str]]:
         """Class and colour of the panels.
@@ -327,14 +330,14 @@ class _Section:
         Raises:
             ValueError: a colour is none.
         """
-        run = next((run for run in self.runs.values() if run.palette), None)
+        pairs = [pair for run in self.runs.values() for pair in zip(run.classes, run.palette, strict=False)]
         colors = []
-        for name, color in zip(run.classes, run.palette, strict=False) if run else ():
+        for name, color in pairs:
             values = list(color) if isinstance(color, Sequence) else []
             if len(values) != 3 or not all(type(value) is int and 0 <= value <= 255 for value in values):
                 raise ValueError(f'the colour of {name} must be three numbers from 0 to 255, got {str(color)[:80]}')
             colors.append((name, 'background:rgb({},{},{})'.format(*values)))
-        return colors
+        return list(dict.fromkeys(colors))  # each once, where runs have the same
 
     def _provenance(self) -> list[tuple[str, list[tuple[str | None, str]]]]:
         found = [dict(_flat(run.provenance)) for run in self.runs.values()]
@@ -434,9 +437,30 @@ def _case(case: Mapping[str, Any], run: dict) -> dict:
         'cell': cell,
         'condition': Cell.of_key(cell).name,
         'image': str(case.get('image')),
-        'miou': shown(finite(case.get('mIoU'))),
+        'scores': [(run, shown(finite(case.get('mIoU'))))],
         'panels': panels,
     }
+
+
+def _together(cases: Mapping[str, list[dict]]) -> tuple[list[dict], dict[str, list[dict]]]:
+    """Cases that all runs show, each with the predictions of all of them; and those that are left of each run."""
+    places = [{(case['cell'], case['image']): case for case in of if case['panels']} for of in cases.values()]
+    shared = [place for place in places[0] if all(place in of for of in places)]
+    merged = []
+    for place in shared:
+        own, *others = (of[place] for of in places)
+        common = [panel for panel in own['panels'] if panel['title'] not in _OF_MODEL]
+        by_run = [
+            {**panel, 'run': case['run']}
+            for title in _OF_MODEL
+            for case in (own, *others)
+            for panel in case['panels']
+            if panel['title'] == title
+        ]
+        scores = [score for case in (own, *others) for score in case['scores']]
+        merged.append({**own, 'run': None, 'scores': scores, 'panels': common + by_run})
+    left = {name: [case for case in of if (case['cell'], case['image']) not in shared] for name, of in cases.items()}
+    return merged, left
 
 
 def _flat(values: Mapping, prefix: str = '') -> Iterator[tuple[str, tuple[str | None, str]]]:

@@ -1,4 +1,4 @@
-"""What a page of results says first, in words: what was run, how far below clean, what is worst, what differs."""
+"""Verdict of a results page in words: what was run, the drop from clean, the worst conditions, what differs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -16,7 +16,7 @@ Runs = Mapping[str, Report]
 
 
 def facts(runs: Runs, levels: Sequence[int]) -> Iterator[str]:
-    """What was run: images, conditions, severities, and the settings that all runs share."""
+    """Line on what was run: images, conditions, severities, settings shared by all runs."""
     layout = next(iter(runs.values())).layout
     numbers = {_num_images(run) for run in runs.values()}
     if len(numbers) == 1 and None not in numbers:
@@ -54,7 +54,7 @@ def verdict(runs: Runs, reference: str | None) -> Iterator[str]:
 
 
 def warning(runs: Runs) -> str:
-    """What the intervals do not cover, and whether there are too few images."""
+    """Remarks on what the intervals do not cover, and on too few images."""
     numbers = [number for run in runs.values() if (number := _num_images(run)) is not None]
     unit = next(iter(runs.values())).layout.unit
     few = f'{_counted(min(numbers), unit)} only: too few for a verdict. ' if min(numbers, default=FEW) < FEW else ''

@@ -105,6 +105,39 @@ def test_loss_rises_step_by_step(net, batch):
     assert (losses.diff(dim=0) > 0).all()
 
 
+@pytest.mark.parametrize('attack', [fgsm, lambda *args, **kwargs: pgd(*args, seeds=range(6), **kwargs)])
+def test_a_network_that_is_too_sure_is_attacked_by_its_margin(net, batch, attack):
+    """Multiplied logits predict the same, but their cross-entropy has no gradient where they are right."""
+    images, _ = batch
+    with torch.no_grad():
+        labels = net(images).argmax(1)
+        labels[0] = (labels[0] + 1) % CLASSES  # one is wrong: there is a gradient
+
+    def margin(logits):
+        others = logits.masked_fill(F.one_hot(labels, CLASSES).bool(), -torch.inf)
+        return others.amax(1) - logits.gather(1, labels[:, None]).squeeze(1)
+
+    told = []
+    attacked = attack(
+        lambda pixels: 1e6 * net(pixels), images, labels, 0.01, tell_gradients=lambda *of: told.append(of)
+    )
+    [(by_margin, blind)] = told
+    assert by_margin.tolist() == [False] + [True] * 5 and not blind.any()
+    with torch.no_grad():
+        assert (margin(net(attacked)) > margin(net(images)))[1:].all()
+    attack(net, images, labels, 0.01, tell_gradients=lambda *of: told.append(of))
+    assert not torch.stack(told[1]).any()
+
+
+def test_without_any_gradient_it_says_so(net, batch):
+    images, labels = batch
+    told = []
+    steps = lambda pixels: net(pixels + (pixels * 4).round() - 1 * pixels)  # noqa: E731
+    attacked = pgd(steps, images, labels, random_start=False, tell_gradients=lambda *of: told.append(of))
+    assert torch.equal(attacked, images)
+    assert told[0][1].all()
+
+
 @pytest.mark.parametrize('eps', [0.0, EPS, 0.1])
 def test_stays_in_the_ball_and_in_the_valid_range(net, batch, eps):
     images, labels = batch

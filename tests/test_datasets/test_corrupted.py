@@ -3,6 +3,8 @@
 import copy
 import json
 import re
+import threading
+import time
 
 import cv2
 import numpy as np
@@ -51,6 +53,25 @@ def minicity(tmp_path_factory):
 def on_disk(minicity, tmp_path_factory):
     images = sorted(minicity.glob('leftImg8bit/val/*/*.png'))
     return write_copy(tmp_path_factory.mktemp('copy'), minicity, images, **NOISE)
+
+
+def test_of_two_copies_that_start_at_once_one_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr('os.fsync', lambda _: time.sleep(0.001))  # so that the two meet
+    barrier, refused = threading.Barrier(2), []
+
+    def start(folder, seed):
+        barrier.wait()
+        try:
+            start_copy(str(folder), seed, 'rgb')
+        except ValueError:
+            refused.append(folder)
+
+    folders = [tmp_path / str(index) for index in range(30)]
+    for folder in folders:
+        threads = [threading.Thread(target=start, args=(folder, seed)) for seed in (0, 1)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+    assert refused == folders
 
 
 def test_on_the_fly_is_the_corruption_of_the_loaded_image(minicity):

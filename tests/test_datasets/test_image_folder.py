@@ -34,6 +34,33 @@ def test_classes_are_the_sorted_folders(root):
     assert ImageFolder(root, metainfo=dict(classes=('a', 'c', 'd'))).CLASSES == ('a', 'c', 'd')
 
 
+def _labels(dataset):
+    infos = [dataset.get_data_info(index) for index in range(len(dataset))]
+    return {Path(info['img_path']).stem: info['gt_label'] for info in infos}
+
+
+def test_labels_follow_the_classes_that_are_given(root):
+    """Not the order of the folders under names in another order."""
+    dataset = ImageFolder(str(root), metainfo=dict(classes=['dog', 'ant', 'cat']))
+    assert dataset.CLASSES == ('dog', 'ant', 'cat') and _labels(dataset) == {'y': 0, 'x': 1, 'a': 2, 'b': 2}
+    declared = ImageFolder(str(root), metainfo=dict(subset=[9, 7, 8]))
+    assert declared.CLASSES == ('ant', 'cat', 'dog') and _labels(declared) == {'x': 9, 'a': 7, 'b': 7, 'y': 8}
+
+
+@pytest.mark.parametrize(
+    ('metainfo', 'sentence'),
+    [
+        (dict(classes=['ant', 'cat']), r'metainfo\.classes must be one for each of the 3 class folders .* got 2 \(2 '),
+        (dict(classes=['ant', 'cat', 'cat']), r'got 3 \(2 different\)'),
+        (dict(classes=['ant', 'cat', 'wolf']), r'any order, or all be other names, got wolf, for which there is no'),
+        (dict(subset=[1, 2]), r'metainfo\.subset must be one for each of the 3 class folders .* got 2 '),
+    ],
+)
+def test_classes_that_are_not_the_folders(root, metainfo, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        ImageFolder(str(root), metainfo=metainfo)
+
+
 def test_samples_depend_on_their_seed_only(root):
     pipeline = [
         dict(type='mmrobust.LoadImageFromFile'),

@@ -172,7 +172,7 @@ def test_images_are_stored_as_rgb(dataset):
 def test_acdc_layout(dataset):
     for split in SPLITS:
         original = next((dataset / 'gtFine' / split).rglob('*_000000_000019_gtFine_labelTrainIds.png'))
-        for sequence, condition in zip(('GOPR0101', 'GOPR0201', 'GOPR0301', 'GOPR0401'), CONDITIONS, strict=True):
+        for sequence, condition in zip(('GOPR1001', 'GOPR2001', 'GOPR3001', 'GOPR4001'), CONDITIONS, strict=True):
             images = sorted((dataset / 'acdc/rgb_anon' / condition / split).rglob('*.png'))
             assert [path.name for path in images] == [f'{sequence}_frame_000001_rgb_anon.png']
             assert images[0].parent.name == sequence

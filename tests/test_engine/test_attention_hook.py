@@ -100,7 +100,7 @@ def test_training_does_not_notice_it(runner):
     assert all(parameter.grad is None for parameter in runner.model.parameters())
 
 
-@pytest.mark.parametrize(('iteration', 'entries', 'pictures'), [(1, 0, 0), (2, 1, 0), (4, 1, 1)])
+@pytest.mark.parametrize(('iteration', 'entries', 'images'), [(1, 0, 0), (2, 1, 0), (4, 1, 1)])
 def test_intervals(runner, tmp_path, iteration, entries, images):
     runner.iter = iteration - 1
     AttentionLogHook(interval=2, image_interval=4).after_train_iter(runner, 0, batch())

@@ -1,8 +1,13 @@
 """Weights of another model are refused by name."""
 
+import copy
+
 import pytest
 import torch
+from mmengine.config import Config
 from tiny_run import Net, make_runner
+
+from mmrobust.engine.strict_load import StrictLoadHook, require_fit
 
 
 @pytest.fixture
@@ -43,3 +48,26 @@ def test_weights_of_a_wrapped_model_fit(tmp_path, wrap):
     path = tmp_path / 'own.pth'
     torch.save(wrap({f'module.{key}': value + 1 for key, value in Net().state_dict().items()}), path)
     load(tmp_path, str(path))
+
+
+def test_none_of_it_fits_is_an_error_strict_or_not(tmp_path):
+    torch.save({'blocks.0.attn.qkv.weight': torch.zeros(3, 3)}, tmp_path / 'vit.pth')
+    with pytest.raises(ValueError, match='4 missing, 1 unexpected, 0 of another shape, of 4'):
+        load(tmp_path, str(tmp_path / 'vit.pth'), strict=False)
+
+
+def test_every_config_gets_the_hook():
+    ours, strict = {'type': 'mmrobust.StrictLoadHook'}, {'type': 'mmrobust.StrictLoadHook', 'strict': True}
+    lenient = {'type': StrictLoadHook, 'strict': False}
+    other = {'type': 'mmrobust.SeedIterationHook'}
+    for hooks, testing, expected in (
+        (None, True, [strict]),
+        ([other], True, [other, strict]),
+        ([ours, other], True, [strict, other]),
+        ([lenient], True, [{**lenient, 'strict': True}]),
+        ([lenient], False, [lenient]),
+        (None, False, [{**ours, 'strict': False}]),
+    ):
+        config = Config({'custom_hooks': copy.deepcopy(hooks)} if hooks else {})
+        require_fit(config, strict=testing)
+        assert config.custom_hooks == expected

@@ -1,4 +1,4 @@
-"""Images that other ones took the place of are counted, and their files named."""
+"""Skipped images are counted, and their files named."""
 
 from mmengine.structures import BaseDataElement
 

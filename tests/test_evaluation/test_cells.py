@@ -1,3 +1,6 @@
+import threading
+import time
+
 import numpy as np
 import pytest
 
@@ -5,12 +8,13 @@ from mmrobust.corruptions import CORRUPTIONS
 from mmrobust.evaluation.benchmarks.presets import select_cells
 from mmrobust.evaluation.cells import CLEAN, Cell, CellStore, shard
 from mmrobust.evaluation.counts import Confusion, Flips, Predictions
+from mmrobust.evaluation.images import require_names
 
 FOG = Cell('fog', 3)
 
 
 def _result(names=('a.png', 'b.png')):
-    return Confusion(np.arange(9).reshape(3, 3), {name: np.arange(9).reshape(3, 3) + len(name) for name in names})
+    return Confusion.of_matrices({name: np.arange(9).reshape(3, 3) + len(name) for name in names})
 
 
 def test_round_trip_does_not_depend_on_the_order_of_images(tmp_path):
@@ -30,6 +34,77 @@ def test_another_identity_is_refused(tmp_path):
     CellStore(tmp_path, Confusion, {'checkpoint_sha256': 'aa', 'seed': 0})
     with pytest.raises(ValueError, match=r"checkpoint_sha256 'aa' there and 'bb' here.*another folder"):
         CellStore(tmp_path, Confusion, {'checkpoint_sha256': 'bb', 'seed': 0})
+
+
+def test_what_differs_is_named_where_it_lies_deep(tmp_path):
+    """And where the images lie is said beside it, but is no difference by itself."""
+    here = {'merged_config': {'model': {'layers': [dict(kernel=3), dict(kernel=5)]}}, 'data_root': '/a', 'size': [1, 2]}
+    CellStore(tmp_path, Confusion, here)
+    CellStore(tmp_path, Confusion, here | {'data_root': '/b'})
+    other = {
+        'merged_config': {'model': {'layers': [dict(kernel=3), dict(kernel=7)]}},
+        'data_root': '/b',
+        'size': [1, 3],
+    }
+    with pytest.raises(ValueError, match='of another run') as error:
+        CellStore(tmp_path, Confusion, other)
+    assert (
+        '(merged_config.model.layers.1.kernel 5 there and 7 here; size [1, 2] there and [1, 3] here; '
+        "data_root '/a' there and '/b' here)" in str(error.value)
+    )
+
+
+def test_of_images_those_cells_count_that_both_have(tmp_path):
+    CellStore(tmp_path, Confusion, {'images_sha256': {'clean': 'a', 'fog_1': 'b'}})
+    CellStore(tmp_path, Confusion, {'images_sha256': {'clean': 'a', 'fog_2': 'c'}})
+    with pytest.raises(ValueError, match=r"images_sha256\.fog_1 'b' there and 'c' here"):
+        CellStore(tmp_path, Confusion, {'images_sha256': {'clean': 'a', 'fog_1': 'c'}})
+
+
+def test_cells_without_an_identity_or_with_that_of_an_earlier_version_are_refused(tmp_path):
+    store = CellStore(tmp_path, Confusion, {'seed': 0})
+    store.write(FOG, _result())
+    (tmp_path / 'identity.json').write_text('{"seed": 0}')
+    with pytest.raises(ValueError, match=r'holds results of another version of mmrobust.*give another folder'):
+        CellStore(tmp_path, Confusion, {'seed': 0})
+    (tmp_path / 'identity.json').unlink()
+    with pytest.raises(ValueError, match=r'has finished cells but no identity\.json.*give another folder'):
+        CellStore(tmp_path, Confusion, {'seed': 0})
+    assert not (tmp_path / 'identity.json').exists()
+
+
+@pytest.mark.parametrize('links', [True, False])
+def test_of_two_that_start_at_once_one_is_refused(tmp_path, monkeypatch, links):
+    """Both see an empty folder, as both processes do that start at the same moment."""
+    if not links:
+        monkeypatch.setattr('os.link', lambda *_: (_ for _ in ()).throw(PermissionError(1, 'no links here')))
+    barrier, refused = threading.Barrier(2), []
+
+    def start(folder, seed):
+        barrier.wait()
+        try:
+            CellStore(folder, Confusion, {'seed': seed})
+        except ValueError:
+            refused.append(folder)
+
+    monkeypatch.setattr('os.fsync', lambda _: time.sleep(0.001))  # so that the two meet
+    folders = [tmp_path / str(index) for index in range(30)]
+    for folder in folders:
+        threads = [threading.Thread(target=start, args=(folder, seed)) for seed in (0, 1)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        assert [path.name for path in folder.iterdir()] == ['identity.json']
+    assert refused == folders
+
+
+def test_a_cell_that_is_not_of_the_data(tmp_path):
+    def check(cell, counts):
+        require_names(counts.images, ['a.png', 'c.png'])
+
+    store = CellStore(tmp_path, Confusion, {}, check)
+    store.write(FOG, _result())
+    with pytest.raises(ValueError, match=r"fog_3\.json is damaged \(it is of 2 images .* 'b\.png' is only in the file"):
+        store.read(FOG)
 
 
 def test_damaged_cell_is_named(tmp_path):
@@ -69,9 +144,20 @@ def test_a_damaged_identity_is_named(tmp_path, content):
         (Confusion, '{"confusion": [[1, 2]], "images": {}}'),
         (Confusion, '{"confusion": [[1]], "images": {"a.png": [[1], [1]]}}'),
         (Confusion, '{"confusion": [[1000000000000000000000]], "images": {}}'),
-        (Predictions, '{"images": {"a.png": [1, Infinity]}}'),
+        (Confusion, '{"confusion": [[9223372036854775807]], "images": {"a.png": [[9223372036854775807]]}}'),
+        (Confusion, '{"confusion": [[-1]], "images": {"a.png": [[-1], [-1], [-1]]}}'),
+        (Confusion, '{"confusion": [[1.5]], "images": {"a.png": [[1.5], [1.5], [1.5]]}}'),
+        (Confusion, '{"confusion": [[2]], "images": {"a.png": [[1], [1], [1]]}}'),  # not their sum
+        (Confusion, '{"confusion": [[0, 1], [0, 0]], "images": {"a.png": [[0, 0], [0, 1], [0, 1]]}}'),
+        (Confusion, '{"confusion": [[2]], "images": {"a.png": [[2], [1], [1]], "b.png": [[0], [1], [1]]}}'),
+        (Predictions, '{"pictures": {"a.png": [1, Infinity]}}'),
+        (Predictions, '{"pictures": {"a.png": [1, 1.5]}}'),
+        (Predictions, '{"pictures": {"a.png": [-1, 0]}}'),
+        (Predictions, '{"pictures": {"a.png": [true, true]}}'),
         (Predictions, '[' * 100_000),
         (Flips, '{"videos": {"a.mp4": [0, 0, 0]}}'),
+        (Flips, '{"videos": {"a.mp4": [5, 0, 4]}}'),
+        (Flips, '{"videos": {"a.mp4": [1, 61, 4]}}'),
         (Flips, '{"videos": ' * 100_000),
     ],
 )

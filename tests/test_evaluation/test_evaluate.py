@@ -120,6 +120,11 @@ def test_a_segmentor_in_memory(files, tmp_path, capsys):  # noqa: F811
     )
     assert report.results == written.results and report.worst == written.worst
     assert report.provenance['config'] == 'EncoderDecoder' and report.palette == written.palette
+    mmrobust.evaluate(model, data=dataset, out=tmp_path / 'memory', quiet=True, **common)
+    model.test_cfg.mode = 'slide'
+    with pytest.raises(ValueError, match='another run \\(module_sha256 '):
+        mmrobust.evaluate(model, data=dataset, out=tmp_path / 'memory', quiet=True, **common)
+    model.test_cfg.mode = 'whole'
     model.cfg = config  # as mmseg.apis.init_model leaves it
     assert mmrobust.evaluate(model, quiet=True, **common).results == report.results
 
@@ -130,7 +135,16 @@ def test_classifiers_in_memory(classification_files, tmp_path):  # noqa: F811
     common = dict(data=config.test_dataloader.dataset, num_workers=0, device='cpu', quiet=True, attacks=['fgsm'])
     network = timm.create_model('test_vit', num_classes=3, img_size=32)
     report = mmrobust.evaluate(network, 'adversarial', **common)
-    assert report.name == 'test_vit' and set(report.results['cells']) == {'clean', 'fgsm'}
+    assert report.name == 'test_vit' and report.provenance['mean'] == [255 * value for value in (0.5, 0.5, 0.5)]
+    out = dict(out=tmp_path / 'out')
+    mmrobust.evaluate(network, 'adversarial', **common, **out)
+    network.pretrained_cfg['mean'] = (0.4, 0.5, 0.5)  # the same weights, another preprocessing
+    with pytest.raises(
+        ValueError, match=r'another run \(mean \[127.5, 127.5, 127.5\] there and \[102.0, 127.5, 127.5\]'
+    ):
+        mmrobust.evaluate(network, 'adversarial', **common, **out)
+    network.pretrained_cfg['mean'] = (0.5, 0.5, 0.5)
+    assert set(report.results['cells']) == {'clean', 'fgsm'}
     mean = [255 * value for value in network.pretrained_cfg['mean']]
     std = [255 * value for value in network.pretrained_cfg['std']]
     path = tmp_path / 'timm.py'

@@ -1,12 +1,15 @@
 """Images of both tasks, taken out of a config that may be thinned out already."""
 
+import shutil
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 from mmengine.registry import DATASETS, DefaultScope
 
 from mmrobust.datasets.minicity import MiniCityParams, write_minicity
-from mmrobust.evaluation.images import LabelledImages, LabelMapImages, evenly
+from mmrobust.evaluation.images import LabelledImages, LabelMapImages, evenly, fingerprint
 
 
 @pytest.fixture(scope='module')
@@ -61,6 +64,48 @@ def test_names_are_below_the_data_root(configs, kind):
     pictures = kind(configs[kind], 'mmengine')
     path = _paths(configs[kind])[0]
     assert pictures.name(path) == path.removeprefix(f'{configs[kind]["data_root"]}/')
+
+
+@pytest.mark.parametrize('kind', [LabelMapImages, LabelledImages])
+def test_a_fingerprint_is_of_names_files_and_labels(configs, kind, tmp_path):
+    """And not of the place."""
+    root = configs[kind]['data_root']
+    given = dict(configs[kind], data_root=str(tmp_path / 'copy'))
+    expected = kind(configs[kind], 'mmengine').fingerprint
+    assert kind(configs[kind], 'mmengine', 3).fingerprint != expected
+    label = sorted(Path(root).rglob('val/*/*labelTrainIds.png' if kind is LabelMapImages else '1.png'))[0]
+    changes = [
+        lambda: None,
+        lambda: place.write_bytes(place.read_bytes()[:-1] + b'?'),  # as long as before
+        lambda: place.write_bytes(place.read_bytes() + b'?'),
+        lambda: place.unlink(),
+    ]
+    for change in changes:
+        shutil.copytree(root, tmp_path / 'copy')
+        place = tmp_path / 'copy' / label.relative_to(root)
+        change()
+        assert (kind(given, 'mmengine').fingerprint == expected) is (change is changes[0])
+        shutil.rmtree(tmp_path / 'copy')
+
+
+def test_a_fingerprint_is_of_classes(configs, tmp_path):
+    found = []
+    for label in (0, 1):
+        (tmp_path / 'labels.txt').write_text(f'class_0/0.png {label}\nclass_1/1.png 1\n')
+        given = dict(configs[LabelledImages], ann_file=str(tmp_path / 'labels.txt'), classes=['a', 'b'])
+        found.append(LabelledImages(given, 'mmengine').fingerprint)
+    assert found[0] != found[1]
+
+
+def test_large_files_are_sampled(tmp_path):
+    path, found = tmp_path / 'a.bmp', set()
+    for place in (0, 50_000, 99_999, None):
+        content = bytearray(100_000)
+        if place is not None:
+            content[place] = 1
+        path.write_bytes(content)
+        found.add(fingerprint([('a', [str(path)])]))
+    assert len(found) == 4
 
 
 def test_evenly():

@@ -39,6 +39,16 @@ def test_round_trip():
     assert json.loads(odd.to_json())['provenance'] == odd.provenance
 
 
+def test_in_a_notebook():
+    report = _report()
+    clean, mean = (report.results[key] for key in ('clean_mIoU', 'mPC'))
+    text = f'{clean:.2f}', f'{mean:.2f}'
+    assert repr(report).startswith('<Report of net on cityscapes-c: ') and len(repr(report)) < 200
+    title, _, head, ends, row = report._repr_markdown_().splitlines()
+    assert title == 'net on Cityscapes-C' and ends.count('---:') == head.count('|') - 1
+    assert all(number in row and number in repr(report) for number in text)
+
+
 def test_numbers_have_an_interval_and_a_count():
     report = _report()
     clean = report.first('clean_mIoU')

@@ -4,7 +4,7 @@ import pytest
 
 from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.counts import Confusion
-from mmrobust.evaluation.worst import find_worst, read_panels, write_panels
+from mmrobust.evaluation.worst import error_map, find_worst, read_panels, those_of, write_panels
 
 JPEG, PNG = b'\xff\xd8\xff\xe0 and so on', b'\x89PNG\r\n\x1a\n and so on'
 PALETTE = [(128, 64, 128), (10, 200, 30)]
@@ -33,6 +33,22 @@ def test_worst_first_each_image_once_and_no_corruption_takes_all():
     assert find_worst(results, 0) == [] and find_worst({}, 3) == []
 
 
+def test_those_of_another_report_have_the_numbers_of_this_one():
+    counts = {Cell('fog', 1): _result(a=90, b=80), Cell('snow', 3): _result(a=20)}
+    cases = [
+        {'cell': 'snow_3', 'image': 'a', 'mIoU': 99.0},
+        {'cell': 'fog_1', 'image': 'c'},
+        {'cell': 'rain', 'image': 'a'},
+    ]
+    [one] = those_of(cases, counts)
+    assert (one.cell, one.image, one.miou) == (Cell('snow', 3), 'a', pytest.approx(20 / 2))
+
+
+def test_error_map():
+    truth, prediction = np.array([[0, 1, 255]]), np.array([[0, 0, 0]])
+    assert error_map(truth, prediction, 2).tolist() == [[[235, 235, 235], [213, 94, 0], [0, 0, 0]]]
+
+
 def test_what_has_no_label_is_not_ranked():
     result = Confusion(np.zeros((2, 2), np.int64), {'a': np.zeros((3, 2), np.int64)})
     assert find_worst({Cell('fog'): result}, 3) == []
@@ -43,11 +59,13 @@ def test_panels(tmp_path):
     classes = np.zeros((300, 1024), np.int64)
     classes[:, 512:] = 1
     classes[:, 768:] = 255
-    write_panels(tmp_path / 'worst', 3, {'clean': picture}, {'truth': classes}, PALETTE)
+    write_panels(tmp_path / 'worst', 3, {'clean': picture}, {'truth': classes, 'prediction': 0 * classes}, PALETTE)
     photo = cv2.imread(str(tmp_path / 'worst/3_clean.jpg'))
     assert photo.shape == (150, 512, 3) and np.abs(photo.mean((0, 1)) - (200, 100, 0)).max() < 3
     truth = cv2.imread(str(tmp_path / 'worst/3_truth.png'))[..., ::-1]
     assert {tuple(color) for color in truth[0].tolist()} == {*PALETTE, (0, 0, 0)}
+    errors = cv2.imread(str(tmp_path / 'worst/3_errors.png'))[..., ::-1]
+    assert errors[0, [0, 300, 500]].tolist() == [[235, 235, 235], [213, 94, 0], [0, 0, 0]]
     assert truth[0, 0].tolist() == list(PALETTE[0]) and truth[0, 300].tolist() == list(PALETTE[1])
 
 

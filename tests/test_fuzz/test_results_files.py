@@ -268,7 +268,7 @@ def test_cells(tmp_path, kind, data):
 
 
 @examples(20, 500)
-@given(content=texts('{"seed": 0}'))
+@given(content=texts('{"seed": 0, "format": 2}'))
 def test_identity_of_cells(tmp_path, content):
     (tmp_path / 'identity.json').write_bytes(content)
     try:
@@ -276,4 +276,4 @@ def test_identity_of_cells(tmp_path, content):
     except ValueError as error:
         assert str(tmp_path) in str(error)
     else:
-        assert json.loads(content) == {'seed': 0}
+        assert json.loads(content) == {'seed': 0, 'format': 2}

@@ -447,8 +447,27 @@ def test_worst_images():
     assert f'snow_5, mIoU {DASH}: c.png' in page.shown
     swatches = [attrs['style'] for _, attrs in page.tags if attrs.get('class') == 'swatch']
     assert swatches == ['background:rgb(128,64,128)', 'background:rgb(0,0,142)']
+    other = dataclasses.replace(cityscapes_c(palette=[(1, 2, 3), (0, 0, 142)]), classes=['way', 'car'])
+    both = page_of(ours=dataclasses.replace(cityscapes_c(palette=palette), worst=cases), theirs=other)
+    swatches = [attrs['style'] for _, attrs in both.tags if attrs.get('class') == 'swatch']
+    assert swatches == ['background:rgb(128,64,128)', 'background:rgb(0,0,142)', 'background:rgb(1,2,3)']
     bare = dataclasses.replace(cityscapes_c(palette=palette), worst=[case()])
     assert 'swatch' not in [attrs.get('class') for _, attrs in page_of(ours=bare).tags]
+
+
+def test_images_that_all_runs_show_are_shown_once():
+    """Image and truth once, then the prediction and the errors of each; others stay with their run."""
+    panels = dict(clean=JPEG, corrupted=JPEG, **{'ground truth': PNG}, prediction=PNG, errors=PNG)
+    ours = [case('fog_1', **panels), case('snow_2', clean=JPEG)]
+    theirs = [{**case('fog_1', **panels), 'mIoU': 50.0}, case('frost_2', clean=JPEG)]
+    page = page_of(
+        A=dataclasses.replace(cityscapes_c(), worst=ours), B=dataclasses.replace(cityscapes_c(), worst=theirs)
+    )
+    alts = [attrs['alt'].partition(':')[0] for tag, attrs in page.tags if tag == 'img']
+    assert sorted(alts) == sorted(
+        ['clean', 'corrupted', 'ground truth', 'prediction', 'prediction', 'errors', 'errors', 'clean', 'clean']
+    )
+    assert 'fog_1, mIoU A 3.21, B 50.00: leftImg8bit/val/a/b.png' in ' '.join(page.shown.split())
 
 
 @pytest.mark.parametrize('content', [b'', b'GIF89a', b'<svg onload="alert(1)">', 'text'])

@@ -1,4 +1,4 @@
-"""What TAP and ADL cost: beside the forms in which they were released, beside the network without them, and at scale.
+"""Time and memory of TAP and ADL: beside the released forms, beside the network without them, and at scale.
 
 python tools/analysis_tools/benchmark.py                      # everything but the 1024 crop
 python tools/analysis_tools/benchmark.py step --crops 1024    # some parts

@@ -49,7 +49,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def read_path(path: Path) -> tuple[str, list[Report]]:
-    """What a path is called, and its reports: of the file, of a folder, or of the benchmarks in the folders below.
+    """Name and reports of a path: of the file, of a folder, or of the benchmarks in the folders below.
 
     Raises:
         FileNotFoundError: there is none.

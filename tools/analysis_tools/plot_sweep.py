@@ -76,7 +76,7 @@ def read_number(path: str, metric: str) -> float:
 
 
 def direction(path: str, metric: str) -> str:
-    """What is better of a number, ``'higher'`` or ``'lower'``, as the report says; empty if it does not."""
+    """Direction of a number, ``'higher'`` or ``'lower'`` is better, as the report says; empty if it does not."""
     try:
         columns = Report.read(file_of(path)).headline.columns
     except ValueError:  # of tools/test.py

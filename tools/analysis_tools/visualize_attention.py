@@ -65,7 +65,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 class Seen(NamedTuple):
-    """What is seen of a model on one image; K is 2, clean and corrupted, or 1.
+    """Attention of a model on one image; K is 2, clean and corrupted, or 1.
 
     Attributes:
         images: K images ``(h, w, 3)`` uint8, RGB.

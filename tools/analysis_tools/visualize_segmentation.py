@@ -74,7 +74,7 @@ def predict(model: SegmentationModel, args: argparse.Namespace) -> tuple[LabelMa
 
 
 def weather(args: argparse.Namespace) -> str:
-    """What the images have gone through, in words."""
+    """Processing of the images, in words."""
     if args.acdc:
         return f'ACDC in {", ".join(args.conditions)}'
     return describe(args) if name_corruption(args) else 'clean'

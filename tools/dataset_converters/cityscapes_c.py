@@ -19,7 +19,7 @@ from mmengine import fileio
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmrobust.corruptions import PROFILES
-from mmrobust.datasets.corrupted_copy import start_copy, target_of, write_images
+from mmrobust.datasets.corrupted_copy import check_pixels, start_copy, target_of, write_images
 from mmrobust.datasets.transforms import Corrupt, LoadImageFromFile
 from mmrobust.evaluation.benchmarks.presets import PRESETS, select_cells
 
@@ -101,7 +101,9 @@ def main(argv: list[str] | None = None) -> None:
             for cell in cells
             for image in images
         ]
-        todo = [job for job in jobs if not Path(target_of(args.out, *job)).exists()]
+        there = {job for job in jobs if Path(target_of(args.out, *job)).exists()}
+        todo = [job for job in jobs if job not in there]
+        check_pixels(args.out, [job for job in jobs if job in there])
         announce(args.out, len(todo), len(jobs), images[0])
         try:
             write_all(args.out, todo, args.num_workers)

@@ -1,4 +1,4 @@
-"""What the converters of released weights share: command line, reading and writing."""
+"""Shared by the converters of released weights: command line, reading, writing."""
 
 import argparse
 import io

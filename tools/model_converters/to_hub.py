@@ -37,7 +37,7 @@ _CARD = """---
 
 {parameters:.1f} million parameters, trained with mmrobust. `config.py` is the whole recipe.
 
-    pip install "mmrobust[onedl]"
+    pip install -e '.[onedl]'    # in a checkout of mmrobust; it is not on PyPI
 
 ```python
 from mmrobust import cli  # it prepares MMEngine to read both files

@@ -21,7 +21,7 @@ _AWNING = ((150, 38, 36), (34, 84, 58), (38, 58, 110), (196, 150, 60), (90, 88, 
 
 @dataclass(frozen=True)
 class House:
-    """What makes one house look different from its neighbour; lengths in metres."""
+    """Style of one house; lengths in metres."""
 
     style: str
     wall: tuple[int, int, int]

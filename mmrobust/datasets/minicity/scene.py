@@ -76,7 +76,7 @@ def _draw_thing(canvas: Canvas, street: Street, thing: Thing) -> None:
 
 
 def _bodies(street: Street) -> list[tuple[np.ndarray, float, float]]:
-    """What casts shadows: footprint (N, 2) in world (x, z), lowest and highest point."""
+    """Shadow caster: footprint (N, 2) in world (x, z), lowest and highest point."""
     bodies = []
     for thing in street.things:
         _, _, width, length, low, high = _KINDS[thing.kind]

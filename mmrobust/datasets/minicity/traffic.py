@@ -1,4 +1,4 @@
-"""What moves, parks, stands and grows in a street: placed so that nothing stands in, or hides, what it should not."""
+"""Places cars, people, poles and trees in a street so that they neither overlap nor hide each other wrongly."""
 
 import numpy as np
 

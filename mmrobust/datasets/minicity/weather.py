@@ -201,7 +201,7 @@ def _night(view: _View) -> np.ndarray:
 
 
 def _mirrored(view: _View, image: np.ndarray) -> np.ndarray:
-    """What a mirror lying on the ground would show: every upright pixel falls below its foot."""
+    """Reflection on wet ground: every upright pixel is mirrored below its foot."""
     height, width = view.depth.shape
     upright = ~np.isin(view.label, [TRAIN_ID[name] for name in ('road', 'sidewalk', 'terrain')]) & (view.depth > 2)
     rows, columns = np.nonzero(upright)

@@ -34,7 +34,7 @@ _MIN_SIZE = (64, 32)
 
 @dataclass(frozen=True)
 class MiniCityParams:
-    """What decides every byte of a MiniCity folder.
+    """Parameters that determine every byte of a MiniCity folder.
 
     Attributes:
         num_train: streets of the training split.
@@ -66,7 +66,7 @@ class MiniCityParams:
             raise ValueError(f'seed must be 0 or more, got {self.seed}')
 
     def as_json(self) -> dict:
-        """What `minicity.json` holds."""
+        """Content of `minicity.json`."""
         return {'version': VERSION, **asdict(self), 'size': list(self.size)}
 
 
@@ -140,8 +140,8 @@ def _write_street(root: Path, params: MiniCityParams, split: str, index: int) ->
     if index >= params.num_acdc:
         return
     for number, condition in enumerate(CONDITIONS, start=1):
-        sequence = f'GOPR{100 * number + index // 10 + 1:04d}'  # as in ACDC, a sequence is of one condition
-        name = f'{sequence}/{sequence}_frame_{index % 10 + 1:06d}'
+        sequence = f'GOPR{1000 * number + index + 1:04d}'  # each street is another drive
+        name = f'{sequence}/{sequence}_frame_000001'
         _save(root / f'acdc/rgb_anon/{condition}/{split}/{name}_rgb_anon.png', render(canvas, street, condition))
         _save(root / f'acdc/rgb_anon/{condition}/{split}_ref/{name}_rgb_ref_anon.png', clear)
         _save(root / f'acdc/gt/{condition}/{split}/{name}_gt_labelTrainIds.png', labels)

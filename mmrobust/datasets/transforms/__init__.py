@@ -3,6 +3,7 @@
 from mmrobust.datasets.transforms.corrupt import Corrupt
 from mmrobust.datasets.transforms.load_corrupted import LoadCorruptedImageFromFile
 from mmrobust.datasets.transforms.loading import BrokenImageError, LoadAnnotations, LoadImageFromFile
+from mmrobust.datasets.transforms.of_timm import ResizeAndCropOfTimm
 from mmrobust.datasets.transforms.random_corrupt import RandomCorrupt
 
 __all__ = [
@@ -12,4 +13,5 @@ __all__ = [
     'LoadCorruptedImageFromFile',
     'LoadImageFromFile',
     'RandomCorrupt',
+    'ResizeAndCropOfTimm',
 ]

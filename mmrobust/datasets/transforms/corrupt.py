@@ -1,4 +1,4 @@
-"""Corrupted images whose pixels depend on nothing but the seed, the corruption and the name of the file."""
+"""A corruption in a pipeline; its pixels depend only on seed, corruption and file name."""
 
 import os.path as osp
 

@@ -1,4 +1,4 @@
-"""Loading from a copy of corrupted images on disk, and what such a copy looks like.
+"""Loads from a corrupted copy on disk; layout of such a copy.
 
 <corrupted_root>/corrupted.json                                            how the copy was made
 <corrupted_root>/<corruption>/<severity>/<name of the clean image below its data_root>.png

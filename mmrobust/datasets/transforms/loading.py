@@ -1,4 +1,4 @@
-"""Loading that refuses broken images and wrong labels, because OpenCV does not."""
+"""Loads images and labels, and refuses broken ones, which OpenCV does not."""
 
 import mmcv
 import numpy as np
@@ -74,8 +74,9 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
 class LoadAnnotations(MMSegLoadAnnotations):
     """Load ``results['seg_map_path']`` into ``results['gt_seg_map']``, (H, W) uint8, as MMSegmentation does.
 
-    The label must be as large as the image (``results['ori_shape']``). Where the dataset gives ``num_classes`` and
-    ``ignore_index``, as ``mmrobust.CityscapesDataset`` does, every value must be a class or the ignored one.
+    The label must be as large as the image (``results['ori_shape']``), of integers up to 255: others would become
+    another class. Where the dataset gives ``num_classes`` and ``ignore_index``, as ``mmrobust.CityscapesDataset`` does,
+    every value must be a class or the ignored one.
 
     Args:
         reduce_zero_label: Whether 0 is ignored and the classes start at 1; None takes the dataset's word.
@@ -94,14 +95,12 @@ class LoadAnnotations(MMSegLoadAnnotations):
         shape = tuple(results.get('ori_shape', label.shape[:2]))
         if label.shape != shape:
             raise ValueError(f'The label {path} must have the shape of its image, {shape}, but has {label.shape}.')
-        if label.dtype not in (np.uint8, np.uint16):  # 1-bit files are bool, and floats are no labels
-            label = label.astype(np.uint16)
+        label = _as_uint8(label, path)
         reduce_zero_label = self.reduce_zero_label
         if reduce_zero_label is None:
             reduce_zero_label = results.get('reduce_zero_label', False)
         if 'num_classes' in results:
             _check_values(label, results['num_classes'] + reduce_zero_label, results['ignore_index'], path)
-        label = label.astype(np.uint8)
         if reduce_zero_label or results.get('label_map'):
             label = _renumbering(reduce_zero_label, results.get('label_map'))[label]
         results['gt_seg_map'] = label
@@ -140,20 +139,43 @@ def _problem(content: bytes, flag: str, backend: str) -> str | None:
     return None
 
 
+def _as_uint8(label: np.ndarray, path: str) -> np.ndarray:
+    """The same label map as uint8, from 1-bit, 16-bit and other files.
+
+    Raises:
+        ValueError: Some values would become others.
+    """
+    if label.dtype == np.uint8:
+        return label
+    with np.errstate(invalid='ignore'):
+        narrow = label.astype(np.uint8)
+    wrong = np.unique(label[narrow != label])
+    if len(wrong):
+        raise ValueError(
+            f'The label {path} has the values {_listed(wrong)}, but only integers from 0 to 255 are allowed: probably '
+            'it holds instances or depths instead of classes.'
+        )
+    return narrow
+
+
+def _listed(values: np.ndarray) -> str:
+    return ', '.join(map(str, values[:10])) + (', ...' if len(values) > 10 else '')
+
+
 def _check_values(label: np.ndarray, num_classes: int, ignore_index: int, path: str) -> None:
     """Look every pixel up in a table: 4 ms for 2048 x 1024, a tenth of decoding the image.
 
     Raises:
         ValueError: Some values are neither a class nor ignored.
     """
-    allowed = np.zeros(2**16, dtype=bool)
+    allowed = np.zeros(256, dtype=bool)
     allowed[:num_classes] = True
-    allowed[ignore_index] = True
+    if 0 <= ignore_index < 256:
+        allowed[ignore_index] = True
     wrong = np.unique(label[~allowed[label]])
     if len(wrong):
-        values = ', '.join(map(str, wrong[:10])) + (', ...' if len(wrong) > 10 else '')
         raise ValueError(
-            f'The label {path} has the values {values}, but only 0 to {num_classes - 1} and {ignore_index} are '
+            f'The label {path} has the values {_listed(wrong)}, but only 0 to {num_classes - 1} and {ignore_index} are '
             'allowed: probably it holds labelIds instead of labelTrainIds (tools/dataset_converters/cityscapes.py '
             'converts them).'
         )

@@ -1,4 +1,4 @@
-"""Benchmarks: what is run, and what the numbers are. A file each; importing them registers them."""
+"""Benchmarks, a file each. Importing them registers them."""
 
 # in the order of the command line and of a page
 # isort: off

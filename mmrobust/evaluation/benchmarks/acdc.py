@@ -1,4 +1,4 @@
-"""ACDC: real fog, night, rain and snow, for a model that was trained on Cityscapes."""
+"""ACDC: real fog, night, rain and snow, for models trained on Cityscapes."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.images import LabelMapImages
 from mmrobust.evaluation.report import Column, Layout, Table
-from mmrobust.evaluation.statistics import INTERVAL_LEVEL, bootstrap_record, class_iou, interval, mean_iou
+from mmrobust.evaluation.statistics import INTERVAL_LEVEL, Bootstrap, class_iou, mean_iou
 from mmrobust.registry import BENCHMARKS
 
 __all__ = ['ACDC', 'summarize']
@@ -87,7 +87,7 @@ class ACDC(SegmentationBenchmark):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What of the benchmark decides the numbers."""
+        """Settings of the benchmark that determine the numbers."""
         num_images = sum(images.size for images in self._images.values())
         return {'benchmark': self.name, 'split': self.split, 'num_images': num_images}
 
@@ -156,7 +156,7 @@ class ACDC(SegmentationBenchmark):
         about = (
             'mIoU in percent. The mean is that of the conditions; pooled is the mIoU of all images together, which '
             'is another number, and the one that the ACDC server calls all. '
-            f'Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over images.'
+            f'Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over sequences, whose frames resemble each other.'
         )
         flat = ('These images were not told apart by condition.',) if names == ['all'] else ()
         protocol = ('split', 'num_images')
@@ -171,6 +171,11 @@ class ACDC(SegmentationBenchmark):
         return {}, [f"left out: it is ACDC's split {split}, and the paper's number is the test server's"]
 
 
+def sequence_of(image: str) -> str:
+    """Name of the drive that an image is a frame of: ``GOPR0475`` of ``.../GOPR0475_frame_000041_rgb_anon.png``."""
+    return Path(image).name.partition('_frame_')[0]
+
+
 def summarize(counts: Mapping[Cell, Confusion], class_names: Sequence[str]) -> dict[str, Any]:
     """All numbers of a finished run, in percent and unrounded.
 
@@ -180,24 +185,25 @@ def summarize(counts: Mapping[Cell, Confusion], class_names: Sequence[str]) -> d
 
     Returns:
         A dict for JSON: mIoU of each condition, the mean of these, the mIoU of all images pooled (what the ACDC
-        server calls all), bootstrap intervals over images, IoU of each class by condition and pooled, and samples.
+        server calls all), bootstrap intervals over sequences, IoU of each class by condition and pooled, and samples.
     """
     found = {cell.key: of for cell, of in counts.items()}
-    areas = {name: area_samples([of])[:, 0] for name, of in found.items()}
+    draws = {name: Bootstrap(of.images, sequence_of) for name, of in found.items()}
+    areas = {name: area_samples(draws[name], [of])[:, 0] for name, of in found.items()}
     samples = {name: mean_iou_of_areas(of) for name, of in areas.items()}
     pooled = sum(of.confusion for of in found.values())
     pooled_samples = mean_iou_of_areas(sum(areas.values()))
+    of_all = Bootstrap([name for of in found.values() for name in of.images], sequence_of)
     conditions = {
-        name: {'mIoU': mean_iou(of.confusion), 'mIoU_interval': interval(samples[name])} for name, of in found.items()
+        name: {'mIoU': mean_iou(of.confusion), 'mIoU_interval': draws[name].interval(samples[name])}
+        for name, of in found.items()
     }
     ious = {name: class_iou(of.confusion) for name, of in found.items()} | {POOLED: class_iou(pooled)}
     return {
         'conditions': conditions,
         'mean_mIoU': float(np.mean([row['mIoU'] for row in conditions.values()])),
         'pooled_mIoU': mean_iou(pooled),
-        'pooled_mIoU_interval': interval(pooled_samples),
+        'pooled_mIoU_interval': of_all.interval(pooled_samples),
         'classes': by_class(class_names, ious),
-        'bootstrap': bootstrap_record(
-            [name for of in found.values() for name in of.images], pooled_mIoU=pooled_samples, conditions=samples
-        ),
+        'bootstrap': of_all.record(pooled_mIoU=pooled_samples, conditions=samples),
     }

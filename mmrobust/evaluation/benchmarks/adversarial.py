@@ -1,4 +1,4 @@
-"""PGD and FGSM: error of a classifier on images that were changed against it."""
+"""PGD and FGSM: error of a classifier under attack."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,15 +9,17 @@ from torch import Tensor
 from mmrobust.attacks import fgsm, pgd
 from mmrobust.evaluation.benchmarks.classification_base import IMAGENET_IMAGES, ErrorTable, error_layout, too_few
 from mmrobust.evaluation.cells import CLEAN, Cell
+from mmrobust.evaluation.counts import Predictions
 from mmrobust.evaluation.images import LabelledImages
-from mmrobust.evaluation.models.classification import Attack
-from mmrobust.evaluation.report import Layout, finite
+from mmrobust.evaluation.models.classification import Attack, ClassificationModel
+from mmrobust.evaluation.report import Layout, at, finite
 from mmrobust.randomness import derive_seed
 from mmrobust.registry import BENCHMARKS
 
 __all__ = ['ATTACKS', 'Adversarial']
 
 ATTACKS = ('fgsm', 'pgd')
+BLIND_SHARE = 0.01  # of images, above which an error says nothing
 PGD_5 = {'eps': 1 / 255, 'step_size': 0.5 / 255, 'num_steps': 5}
 
 
@@ -75,12 +77,13 @@ class Adversarial(ErrorTable):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What of the benchmark decides the numbers."""
+        """Settings of the benchmark that determine the numbers."""
         return {
             'benchmark': self.name,
             'eps': self.eps,
             'step_size': self.step_size,
             'num_steps': self.num_steps,
+            'without_gradient': 'margin',  # as before there was this, an attack did nothing there
             'seed': self.seed,
             'num_images': self._images.size,
         }
@@ -90,15 +93,34 @@ class Adversarial(ErrorTable):
         return self._images
 
     def attack(self, cell: Cell) -> Attack | None:
-        """What changes the pixels on the way to the model."""
+        """The attack on the pixels."""
 
         def change(logits_of: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, paths: list[str]) -> Tensor:
             if cell.name == 'fgsm':
-                return fgsm(logits_of, images, labels, self.eps)
+                return fgsm(logits_of, images, labels, self.eps, tell_gradients=self._count)
             seeds = [derive_seed(self.seed, 'pgd', self._images.name(path)) for path in paths]
-            return pgd(logits_of, images, labels, self.eps, self.step_size, self.num_steps, seeds=seeds)
+            size = self.eps, self.step_size, self.num_steps
+            return pgd(logits_of, images, labels, *size, seeds=seeds, tell_gradients=self._count)
 
         return None if cell == CLEAN else change
+
+    def run(self, model: ClassificationModel, cell: Cell, on_image: Callable[[], None] = lambda: None) -> Predictions:
+        """As in the base class; after an attack, with the number of images that had no gradient."""
+        self._gradients = {'by_margin': 0, 'blind': 0}
+        found = super().run(model, cell, on_image)
+        return found if cell == CLEAN else Predictions(found.images, self._gradients)
+
+    def _count(self, by_margin: Tensor, blind: Tensor) -> None:
+        self._gradients['by_margin'] += int(by_margin.sum())
+        self._gradients['blind'] += int(blind.sum())
+
+    def summarize(self, counts: Mapping[Cell, Predictions]) -> dict[str, Any]:
+        """As in the base class, and of each attack the images without a gradient."""
+        results = super().summarize(counts)
+        for cell, of in counts.items():
+            if of.gradients is not None:
+                results['cells'][cell.key] |= {f'num_{name}': number for name, number in of.gradients.items()}
+        return results
 
     @classmethod
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
@@ -107,6 +129,7 @@ class Adversarial(ErrorTable):
         said = ()
         if None not in (eps, step, steps):
             said = (f'A pixel changes by {255 * eps:g}/255 at most; PGD takes {steps:g} steps of {255 * step:g}/255.',)
+        said += tuple(filter(None, (_blind(name, row) for name, row in results['cells'].items())))
         return error_layout(cls.name, 'Attacks', results, 'attack', 'pgd', (*PGD_5, 'seed', 'num_images'), said)
 
     @classmethod
@@ -119,3 +142,12 @@ class Adversarial(ErrorTable):
         if 'pgd' not in results['cells'] or any(provenance[key] != value for key, value in PGD_5.items()):
             return values, ['PGD left out: it is not the one with 5 steps of 0.5/255 up to 1/255']
         return values | {'pgd': 100 - results['cells']['pgd']['error']}, []
+
+
+def _blind(attack: str, row: Any) -> str:
+    """A warning where an attack had no gradient to follow; empty where it had."""
+    blind, number = (finite(at(row, name)) or 0 for name in ('num_blind', 'num_images'))
+    if not blind:
+        return ''
+    said = f'{attack} had no gradient for {blind:g} of {number:g} images, and left them as they were'
+    return f'{said}: its error is not evidence of robustness.' if blind > BLIND_SHARE * number else f'{said}.'

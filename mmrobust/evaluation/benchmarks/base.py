@@ -1,4 +1,4 @@
-"""What a benchmark is: a class in a file; registered, the command line, the page and comparisons know it."""
+"""Base class of a benchmark. A registered one appears on the command line, in the page and in comparisons."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ __all__ = ['Benchmark', 'Counts', 'benchmark_types']
 
 
 class Counts(Protocol):
-    """What is kept of a finished cell: counts, never rounded numbers."""
+    """Counts of a finished cell."""
 
     def to_json(self) -> str: ...
 
@@ -67,7 +67,7 @@ class Benchmark:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides the numbers besides the model, ``benchmark`` among it; for JSON."""
+        """Settings besides the model that determine the numbers, ``benchmark`` among them; for JSON."""
         raise NotImplementedError
 
     def size(self, cell: Cell) -> int:
@@ -95,13 +95,32 @@ class Benchmark:
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """What else to say beside the results; for JSON."""
+        """Further provenance, for JSON."""
         return {'cells': [cell.key for cell in self.cells]}
 
     @property
     def scored(self) -> bool:
         """Whether there are labels, and so numbers."""
         return True
+
+    def label_set(self, cell: Cell) -> tuple[Sequence[str], Sequence[int] | None]:
+        """Names of a cell's classes in the order of its labels, and ``metainfo['subset']`` of its data, mostly None.
+
+        The model is checked against them. No names stand for data whose labels do not matter.
+        """
+        return self.class_names, None
+
+    @property
+    def images_sha256(self) -> dict[str, str]:
+        """Hashes of all images, see :func:`mmrobust.evaluation.images.fingerprint`, by the first cell that has them."""
+        return {}
+
+    def check(self, cell: Cell, counts: Any) -> None:
+        """Look whether counts that were kept can be those of a cell.
+
+        Raises:
+            ValueError: they are of other images or classes.
+        """
 
     def begin(self, out: Path) -> None:
         """Be told the results folder, before anything is run."""
@@ -121,8 +140,17 @@ class Benchmark:
         """Write what a whole run leaves besides its numbers; sentences to tell the user."""
         return []
 
-    def show_worst(self, model: Any, counts: Mapping[Cell, Any], count: int, out: Path) -> list[dict] | None:
+    def show_worst(
+        self, model: Any, counts: Mapping[Cell, Any], count: int, out: Path, of: Sequence[Mapping] | None = None
+    ) -> list[dict] | None:
         """Write the ``count`` images on which the model fails most, see :mod:`mmrobust.evaluation.worst`.
+
+        Args:
+            model: predicts them again.
+            counts: of all cells.
+            count: how many.
+            out: results folder.
+            of: cases of another report to show instead.
 
         Returns:
             ``image``, ``cell`` and ``mIoU`` of each; None from a benchmark that shows none.

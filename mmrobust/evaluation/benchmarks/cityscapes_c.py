@@ -2,11 +2,14 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmengine.config import Config
 
+from mmrobust.datasets.corrupted_copy import check_pixels
+from mmrobust.datasets.transforms import Corrupt
 from mmrobust.evaluation.benchmarks.presets import PRESETS, preset_groups, select_cells
 from mmrobust.evaluation.benchmarks.segmentation_base import (
     SegmentationBenchmark,
@@ -20,9 +23,8 @@ from mmrobust.evaluation.images import LabelMapImages
 from mmrobust.evaluation.report import Column, Layout, Published, Table
 from mmrobust.evaluation.statistics import (
     INTERVAL_LEVEL,
-    bootstrap_record,
+    Bootstrap,
     class_iou,
-    interval,
     mean_iou,
     mean_over_corruptions,
     mean_over_severities,
@@ -95,13 +97,13 @@ class CityscapesC(SegmentationBenchmark):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What of the benchmark decides the numbers."""
+        """Settings of the benchmark that determine the numbers."""
         num_images = self._images.size
         return {'benchmark': self.name, 'seed': self.seed, 'profile': self.profile, 'num_images': num_images}
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """What else to say of it beside the results."""
+        """Further provenance."""
         source = self.corrupted_root or 'on the fly'
         cells = [cell.key for cell in self.cells if cell != CLEAN]
         return {'preset': self.preset, 'corrupted': source, 'cells': cells}
@@ -123,6 +125,18 @@ class CityscapesC(SegmentationBenchmark):
             profile=self.profile,
             corrupted_root=self.corrupted_root,
         )
+
+    def require(self, cells: Sequence[Cell]) -> None:
+        """Look whether a copy is of these images.
+
+        Raises:
+            ValueError: it is of others.
+        """
+        if self.corrupted_root is not None:
+            how = dict(data_root=self.data_root, seed=self.seed, profile=self.profile)
+            paths = [str(Path(self.data_root or '', name)) for name in self._images.names]
+            corrupts = [Corrupt(cell.name, cell.severity, **how) for cell in cells if cell != CLEAN]
+            check_pixels(self.corrupted_root, [(corrupt, path) for corrupt in corrupts for path in paths])
 
     def summarize(self, counts: Mapping[Cell, Confusion]) -> dict[str, Any]:
         """Numbers of all finished cells, for JSON."""
@@ -228,7 +242,9 @@ def summarize(
     """
     clean, corrupted = counts[CLEAN], {cell: of for cell, of in counts.items() if cell != CLEAN}
     miou = {cell: mean_iou(of.confusion) for cell, of in corrupted.items()}
-    clean_samples, *drawn = mean_iou_of_areas(area_samples([clean, *corrupted.values()])).T
+    bootstrap = Bootstrap(clean.images)
+    interval = bootstrap.interval
+    clean_samples, *drawn = mean_iou_of_areas(area_samples(bootstrap, [clean, *corrupted.values()])).T
     samples = dict(zip(corrupted, drawn, strict=True))
     by_corruption, sampled = mean_over_severities(miou), mean_over_severities(samples)
     clean_miou, mpc = mean_iou(clean.confusion), mean_over_corruptions(by_corruption)
@@ -255,7 +271,7 @@ def summarize(
         },
         'cells': {cell.key: {'mIoU': miou[cell], 'mIoU_interval': interval(samples[cell])} for cell in corrupted},
         'classes': by_class(class_names, {'clean': class_iou(clean.confusion), 'corrupted': mean_class_iou}),
-        'bootstrap': bootstrap_record(clean.images, **draws, corruptions=sampled),
+        'bootstrap': bootstrap.record(**draws, corruptions=sampled),
     }
 
 

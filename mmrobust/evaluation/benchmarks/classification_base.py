@@ -1,17 +1,18 @@
-"""What the benchmarks of classifiers share: cells are run, and errors that stand side by side become numbers."""
+"""Shared by the benchmarks of classifiers: running cells, error tables."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from mmrobust.classes import check_classes
 from mmrobust.evaluation.benchmarks.base import Benchmark
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Predictions
-from mmrobust.evaluation.images import LabelledImages
+from mmrobust.evaluation.images import LabelledImages, fingerprints, require_names
 from mmrobust.evaluation.models.classification import Attack, ClassificationModel
 from mmrobust.evaluation.report import Column, Layout, Table
-from mmrobust.evaluation.statistics import INTERVAL_LEVEL, bootstrap_record, interval, resampled_sums
+from mmrobust.evaluation.statistics import INTERVAL_LEVEL, Bootstrap
 
 IMAGENET_IMAGES = 50_000
 
@@ -32,13 +33,32 @@ class ClassificationBenchmark(Benchmark):
         return dataset
 
     def attack(self, cell: Cell) -> Attack | None:
-        """What changes the pixels on the way to the model, see ``ClassificationModel.predict``; None for nothing."""
+        """Attack on the pixels, see ``ClassificationModel.predict``; None for none."""
         return None
 
     @property
     def class_names(self) -> Sequence[str]:
         """Those of the clean images."""
         return self.images(CLEAN).class_names
+
+    def label_set(self, cell: Cell) -> tuple[Sequence[str], Sequence[int] | None]:
+        """Those of the data."""
+        return self.images(cell).class_names, self.images(cell).subset
+
+    @property
+    def images_sha256(self) -> dict[str, str]:
+        """As in the base class."""
+        return fingerprints({cell.key: self.images(cell) for cell in self.cells})
+
+    def check(self, cell: Cell, counts: Predictions) -> None:
+        """As in the base class."""
+        images = self.images(cell)
+        require_names(counts.images, images.labels)
+        wrong = [name for name, (label, _) in counts.images.items() if label != images.labels[name]]
+        if wrong:
+            found, expected = counts.images[wrong[0]][0], images.labels[wrong[0]]
+            raise ValueError(f'the label of {wrong[0]} is {found}, and in the data {expected}')
+        require_classes(counts, range(len(images.class_names)) if images.subset is None else images.subset)
 
     def size(self, cell: Cell) -> int:
         """Number of images of a cell."""
@@ -48,14 +68,20 @@ class ClassificationBenchmark(Benchmark):
         """Predict all images of a cell, among the classes that it has.
 
         Raises:
-            ValueError: an image is broken, or the model has too few classes.
+            ValueError: an image is broken, the model's outputs are not the classes, or its scores cannot be compared.
         """
         images = self.images(cell)
         subset = np.arange(len(images.class_names)) if images.subset is None else np.asarray(images.subset)
         found = {}
         for path, label, scores in model.predict(self.corrupted(cell, images.dataset), self.attack(cell)):
-            if len(scores) <= subset.max():
-                raise ValueError(f'the model has {len(scores)} classes, but {cell.key} needs {subset.max() + 1}')
+            if not found:  # a model that does not say how many outputs it has
+                check_classes(len(scores), images.class_names, subset=images.subset)
+            if label not in subset:
+                raise ValueError(f'the label of {path} must be one of the declared subset of classes, got {label}')
+            if not scores[subset].max() > 0:  # softmax has rounded all of a subset to 0
+                raise ValueError(
+                    f'the scores of {path} must not all be 0 among {len(subset)} classes: too large logits'
+                )
             found[images.name(path)] = (label, int(subset[scores[subset].argmax()]))
             on_image()
         assert len(found) == images.size, 'every image must be counted once'
@@ -68,15 +94,16 @@ class ErrorTable(ClassificationBenchmark):
     sections = ('cells',)
 
     def summarize(self, counts: Mapping[Cell, Predictions]) -> dict[str, Any]:
-        """Top-1 error of each cell in percent, unrounded, with its bootstrap interval over images, for JSON."""
+        """Top-1 error of each cell in percent, unrounded, with Wilson's interval and bootstrap samples, for JSON."""
         rows = {}
         for cell, of in counts.items():
-            (samples,) = error_samples([of])
+            draws = Bootstrap(of.images)
+            (samples,) = error_samples(draws, [of])
             rows[cell.key] = {
                 'error': of.score,
-                'error_interval': interval(samples),
+                'error_interval': of.interval,
                 'num_images': len(of.images),
-                'bootstrap': bootstrap_record(of.images, error=samples),
+                'bootstrap': draws.record(error=samples),
             }
         return {'cells': rows}
 
@@ -111,7 +138,7 @@ def error_layout(
         benchmark,
         title,
         'classification',
-        f'Top-1 error and accuracy in percent. Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over images.',
+        f'Top-1 error and accuracy in percent. Intervals: {INTERVAL_LEVEL:.0%}, Wilson, over images.',
         (
             Table('', 'run', tuple(Column(f'cells/{name}/error', name, 'lower') for name in names), markdown=False),
             Table('cells', what, (error, *columns), role='conditions', csv_row=('cell',), heading='pictures'),
@@ -123,10 +150,17 @@ def error_layout(
     )
 
 
-def error_samples(counts: Sequence[Predictions]) -> np.ndarray:
+def error_samples(draws: Bootstrap, counts: Sequence[Predictions]) -> np.ndarray:
     """Bootstrap samples of the top-1 error in percent of several cells on the same images, ``(R, S)``."""
     wrong = np.stack([of.wrong for of in counts], axis=1)
-    return 100 * resampled_sums(wrong).T / len(wrong)
+    return 100 * draws.sums(wrong).T / len(wrong)
+
+
+def require_classes(counts: Predictions, allowed: Sequence[int]) -> None:
+    """Raise ValueError if a label or a prediction is none of these classes."""
+    strangers = {one for of in counts.images.values() for one in of} - set(allowed)
+    if strangers:
+        raise ValueError(f'it has class {min(strangers)}, and the data {len(allowed)} classes')
 
 
 def too_few(found: int, expected: int, what: str = '') -> list[str]:

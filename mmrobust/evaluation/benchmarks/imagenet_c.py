@@ -6,25 +6,27 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
+from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 
 from mmrobust.corruptions import EXTRA, GROUPS, SEVERITIES
+from mmrobust.datasets.imagenet_subsets import WNIDS
 from mmrobust.datasets.imagenet_variants import check_imagenet_c
 from mmrobust.evaluation.benchmarks.classification_base import (
     IMAGENET_IMAGES,
     ClassificationBenchmark,
     error_samples,
+    require_classes,
     too_few,
 )
 from mmrobust.evaluation.benchmarks.presets import select_cells
-from mmrobust.evaluation.cells import CLEAN, Cell
+from mmrobust.evaluation.cells import CLEAN, Cell, differences
 from mmrobust.evaluation.counts import Predictions
-from mmrobust.evaluation.images import LabelledImages
-from mmrobust.evaluation.report import Column, Layout, Published, Table, at
+from mmrobust.evaluation.images import LabelledImages, fingerprint
+from mmrobust.evaluation.report import Column, Layout, Published, Table, at, finite
 from mmrobust.evaluation.statistics import (
     INTERVAL_LEVEL,
-    bootstrap_record,
+    Bootstrap,
     corruption_errors,
-    interval,
     mean_corruption_error,
     mean_over_severities,
     relative_corruption_errors,
@@ -60,8 +62,8 @@ class ImageNetC(ClassificationBenchmark):
         severities: some of 1 to 5; None takes all. mCE needs all 15 and all 5.
         extras: take the 4 extra corruptions too; they stay out of every mean over the 15.
         seed: of corruptions on the fly.
-        reference: ``results.json`` of the network that CE is relative to, on the same images; None takes AlexNet,
-            which was measured on ImageNet only.
+        reference: ``results.json`` of the network that CE is relative to, on the same images; None takes AlexNet for
+            all 50,000 validation images of ImageNet, of which its errors were published, and gives no CE for others.
         max_images: take this many images, spread evenly; None takes all.
         expected_images: how many images each folder must have; None means 50000.
 
@@ -109,15 +111,40 @@ class ImageNetC(ClassificationBenchmark):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What of the benchmark decides the numbers."""
+        """Settings of the benchmark that determine the numbers."""
         source = ON_THE_FLY if self.corrupted_root is None else OFFICIAL
         return {'benchmark': self.name, 'corrupted': source, 'seed': self.seed, 'num_images': self._clean.size}
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """What else to say of it beside the results."""
+        """Further provenance."""
         cells = [cell.key for cell in self.cells if cell != CLEAN]
         return {'data_root': self.corrupted_root, 'normalised_by': self._normalised_by(), 'cells': cells}
+
+    def label_set(self, cell: Cell) -> tuple[Sequence[str], Sequence[int] | None]:
+        """Those of the data, without looking at the disk."""
+        if cell == CLEAN or self.corrupted_root is None:
+            return self._clean.class_names, self._clean.subset
+        return IMAGENET_CATEGORIES, None
+
+    @property
+    def images_sha256(self) -> dict[str, str]:
+        """Of the clean images; of each folder of the official ones that is there, of one class: there are 4 million."""
+        found = {CLEAN.key: self._clean.fingerprint}
+        for cell in select_cells('michaelis', [*FIFTEEN, *EXTRA]) if self.corrupted_root is not None else ():
+            folder = Path(self.corrupted_root, cell.name, str(cell.severity), WNIDS[0])
+            if folder.is_dir():
+                found[cell.key] = fingerprint((path.name, [str(path)]) for path in sorted(folder.iterdir()))
+        return found
+
+    def check(self, cell: Cell, counts: Predictions) -> None:
+        """As in the base class; official images are only counted, because listing them takes long."""
+        if cell == CLEAN or self.corrupted_root is None:
+            super().check(cell, counts)
+            return
+        if len(counts.images) != self._clean.size:
+            raise ValueError(f'it is of {len(counts.images)} images, and the clean ones are {self._clean.size}')
+        require_classes(counts, range(len(WNIDS)))
 
     def images(self, cell: Cell) -> LabelledImages:
         """The images of a cell: for corruptions on the fly, the clean ones."""
@@ -163,7 +190,10 @@ class ImageNetC(ClassificationBenchmark):
 
     def summarize(self, counts: Mapping[Cell, Predictions]) -> dict[str, Any]:
         """Numbers of all finished cells, for JSON."""
-        return summarize(counts, self._normalised_by(), self.reference)
+        results = summarize(counts, self._normalised_by(), self.reference)
+        if self.reference is not None:  # its config may be that of other weights too
+            results['reference_sha256'] = self.reference['provenance'].get('checkpoint_sha256')
+        return results
 
     @classmethod
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
@@ -208,14 +238,14 @@ class ImageNetC(ClassificationBenchmark):
         about = (
             'Top-1 error in percent. CE is the error over that of a reference network, both summed over severities; '
             f'mCE is its mean over the 15 corruptions. Here the reference is {network}. '
-            f'Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over images.'
+            f'Intervals: {INTERVAL_LEVEL:.0%}, Wilson for an error, bootstrap over images for means.'
         )
         sentences = (
             SOURCES.get(source, 'It is not recorded whether the corrupted images are the official JPEGs.'),
-            f'CE is relative to {by}.' if by else 'There is no network that CE could be relative to.',
+            f'CE is relative to {by}.' if by else _why_no_network(provenance),
             *_why_no_number(results),
         )
-        protocol = ('corrupted', 'normalised_by', 'num_images', 'seed')
+        protocol = ('corrupted', 'normalised_by', 'reference_sha256', 'num_images', 'seed')
         return Layout(
             cls.name,
             'ImageNet-C',
@@ -247,25 +277,38 @@ class ImageNetC(ClassificationBenchmark):
     def _normalised_by(self) -> str | None:
         if self.reference is not None:
             return self.reference['provenance']['config']
-        return 'AlexNet' if len(self._clean.class_names) == 1000 else None
+        of_imagenet = self._clean.class_names in (tuple(IMAGENET_CATEGORIES), tuple(WNIDS))
+        return 'AlexNet' if of_imagenet and self._clean.size == IMAGENET_IMAGES else None
 
     def _read_reference(self, path: str) -> dict:
         if not Path(path).is_file():
             raise FileNotFoundError(f'There is no reference {path!r}: it is the results.json of a run of imagenet-c.')
         try:
             content = read_json(path)
-            found = {key: content['provenance'][key] for key in self.identity}
-            content['results']['cells'], content['results']['clean_error']
+            found = content['provenance']
+            content['results']['cells'], content['results']['clean_error'], found['config']
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f'{path} is not the results.json of a run of imagenet-c: {error!r}') from error
-        wrong = [f'{key} {found[key]!r}, here {value!r}' for key, value in self.identity.items() if found[key] != value]
+        if 'images_sha256' not in found:
+            raise ValueError(f'the reference {path} does not say which images it is of: run it again with this version')
+        own = {**self.identity, 'images_sha256': self.images_sha256}
+        wrong = differences({key: found.get(key) for key in own}, own, '{} {}, here {}')
         if wrong:
             raise ValueError(f'the reference {path} is of another protocol ({"; ".join(wrong)})')
         return content
 
 
+def _why_no_network(provenance: Mapping) -> str:
+    count = finite(provenance.get('num_images'))
+    these = 'others' if count is None else f'{count:,.0f} others' if count >= IMAGENET_IMAGES else f'{count:,.0f}'
+    return (
+        f"There is no CE: AlexNet's published errors are of all {IMAGENET_IMAGES:,} validation images of ImageNet, "
+        f'and these are {these}; --reference takes the results.json of a network of your own on the same images.'
+    )
+
+
 def _why_no_number(results: Mapping) -> list[str]:
-    """What a dash in the headline means."""
+    """Explains a dash in the headline."""
     reasons = []
     if results['mCE'] is None:
         reasons.append(
@@ -316,7 +359,8 @@ def summarize(
     clean, corrupted = counts[CLEAN], {cell: of for cell, of in counts.items() if cell != CLEAN}
     cells = list(corrupted)
     errors = {cell: of.score for cell, of in corrupted.items()}
-    clean_samples, *drawn = error_samples([clean, *corrupted.values()])
+    draws = Bootstrap(clean.images)
+    clean_samples, *drawn = error_samples(draws, [clean, *corrupted.values()])
     samples = dict(zip(cells, drawn, strict=True))
     by_corruption, sampled = mean_over_severities(errors), mean_over_severities(samples)
     benchmark = [name for name in by_corruption if name not in EXTRA]
@@ -335,7 +379,7 @@ def summarize(
         )
     summary: dict[str, Any] = {
         'clean_error': clean.score,
-        'clean_error_interval': interval(clean_samples),
+        'clean_error_interval': clean.interval,
         'mean_error': None,
         'mCE': None,
         'relative_mCE': None,
@@ -345,13 +389,13 @@ def summarize(
     if benchmark:
         bootstrap['mean_error'] = np.mean([sampled[name] for name in benchmark], axis=0)
         summary['mean_error'] = float(np.mean([by_corruption[name] for name in benchmark]))
-        summary['mean_error_interval'] = interval(bootstrap['mean_error'])
+        summary['mean_error_interval'] = draws.interval(bootstrap['mean_error'])
     for key, values, of_values in (('mCE', ce, ce_samples), ('relative_mCE', relative, relative_samples)):
         of_benchmark = {name: value for name, value in values.items() if name not in EXTRA}
         if len(of_benchmark) == 15:
             summary[key] = float(mean_corruption_error(of_benchmark))
             bootstrap[key] = mean_corruption_error({name: of_values[name] for name in of_benchmark})
-            summary[f'{key}_interval'] = interval(bootstrap[key])
+            summary[f'{key}_interval'] = draws.interval(bootstrap[key])
     return summary | {
         'corruptions': {
             name: {
@@ -362,8 +406,8 @@ def summarize(
             }
             for name, value in by_corruption.items()
         },
-        'cells': {cell.key: {'error': errors[cell], 'error_interval': interval(samples[cell])} for cell in cells},
-        'bootstrap': bootstrap_record(clean.images, **bootstrap, corruptions=sampled),
+        'cells': {cell.key: {'error': errors[cell], 'error_interval': corrupted[cell].interval} for cell in cells},
+        'bootstrap': draws.record(**bootstrap, corruptions=sampled),
     }
 
 

@@ -1,4 +1,4 @@
-"""ImageNet-P: how steady a classifier is while an image changes gradually."""
+"""ImageNet-P: stability of a classifier over gradual perturbations."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,17 +11,15 @@ from mmrobust.datasets.transforms.corrupt import name_below
 from mmrobust.evaluation.benchmarks.base import Benchmark
 from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.counts import Flips, Stability
-from mmrobust.evaluation.images import evenly
+from mmrobust.evaluation.images import evenly, fingerprint, require_names
 from mmrobust.evaluation.models.classification import ClassificationModel
 from mmrobust.evaluation.report import Column, Layout, Table
 from mmrobust.evaluation.statistics import (
     INTERVAL_LEVEL,
-    bootstrap_record,
+    Bootstrap,
     flip_probability,
     flip_rates,
-    interval,
     mean_flip_rate,
-    resampled_sums,
     top5,
     top5_distance,
 )
@@ -83,9 +81,22 @@ class ImageNetP(Benchmark):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What of the benchmark decides the numbers."""
+        """Settings of the benchmark that determine the numbers."""
         sizes = {cell.key: self.size(cell) for cell in self.cells}
         return {'benchmark': self.name, 'difficulty': self.difficulty, 'num_images': sizes}
+
+    def label_set(self, cell: Cell) -> tuple[Sequence[str], Sequence[int] | None]:
+        """ImageNet's: flips of other classes have nothing to do with AlexNet's."""
+        return self._videos[cell].metainfo['classes'], None
+
+    @property
+    def images_sha256(self) -> dict[str, str]:
+        """As in the base class."""
+        return {cell.key: fingerprint((name, [path]) for name, path in self._paths(cell)) for cell in self.cells}
+
+    def check(self, cell: Cell, counts: Flips) -> None:
+        """As in the base class."""
+        require_names(counts.videos, [name for name, _ in self._paths(cell)])
 
     def size(self, cell: Cell) -> int:
         """Number of videos of a cell."""
@@ -106,11 +117,19 @@ class ImageNetP(Benchmark):
             pairs = len(frame_pairs(len(scores), cell.name, self.difficulty)[1])
             flips = flip_probability(scores.argmax(1), cell.name, self.difficulty) * pairs
             distance = top5_distance(top5(scores), cell.name, self.difficulty) * pairs
-            name = name_below(str(self.data_root), sample['video_path'])
-            found[name] = Stability(round(float(flips)), round(float(distance)), pairs)
+            found[self._name(sample['video_path'])] = Stability(round(float(flips)), round(float(distance)), pairs)
             on_image()
         assert len(found) == self.size(cell), 'every video must be counted once'
         return Flips(found)
+
+    def _paths(self, cell: Cell) -> list[tuple[str, str]]:
+        """Name and file of each video."""
+        videos = self._videos[cell]
+        paths = [videos.get_data_info(index)['video_path'] for index in range(len(videos))]
+        return [(self._name(path), path) for path in paths]
+
+    def _name(self, path: str) -> str:
+        return name_below(str(self.data_root), path)
 
     def summarize(self, counts: Mapping[Cell, Flips]) -> dict[str, Any]:
         """Numbers of all finished perturbations, for JSON."""
@@ -157,6 +176,11 @@ class ImageNetP(Benchmark):
         return {'mfr': results['mFR']}, [f'mFR is of {videos} videos of each perturbation']
 
 
+def _video_of(name: str) -> str:
+    """The same for all perturbations of an image, so that they are drawn together: the name below the first folder."""
+    return name.partition('/')[2]
+
+
 def summarize(counts: Mapping[Cell, Flips], difficulty: int) -> dict[str, Any]:
     """All numbers of a finished run, unrounded, for JSON.
 
@@ -168,15 +192,16 @@ def summarize(counts: Mapping[Cell, Flips], difficulty: int) -> dict[str, Any]:
     rows, probabilities, samples = {}, {}, {}
     for name, result in results.items():
         flips = result.flip_probabilities
-        drawn = resampled_sums(flips) / len(flips)
+        draws = Bootstrap(result.videos, _video_of)
+        drawn = draws.sums(flips) / len(flips)
         probabilities[name], samples[name] = flips.mean(), drawn
         rows[name] = {
             'flip_probability': 100 * float(flips.mean()),
-            'flip_probability_interval': interval(100 * drawn),
+            'flip_probability_interval': draws.interval(100 * drawn),
             'uT5D': float(result.distances.mean()),
             'FR': None,
             'num_videos': len(flips),
-            'bootstrap': bootstrap_record(result.videos, flip_probability=100 * drawn),
+            'bootstrap': draws.record(flip_probability=100 * drawn),
         }
     summary: dict[str, Any] = {'perturbations': rows, 'mFR': None}
     if difficulty == 1:
@@ -186,7 +211,7 @@ def summarize(counts: Mapping[Cell, Flips], difficulty: int) -> dict[str, Any]:
         if all(name in rates for name in PERTURBATIONS):
             summary['mFR'] = float(mean_flip_rate({name: rates[name] for name in PERTURBATIONS}))
             drawn = mean_flip_rate({name: drawn_rates[name] for name in PERTURBATIONS})
-            summary['mFR_interval'] = interval(drawn)
-            videos = [video for name in PERTURBATIONS for video in results[name].videos]
-            summary['bootstrap'] = bootstrap_record(videos, mFR=drawn)
+            draws = Bootstrap([video for name in PERTURBATIONS for video in results[name].videos], _video_of)
+            summary['mFR_interval'] = draws.interval(drawn)
+            summary['bootstrap'] = draws.record(mFR=drawn)
     return summary

@@ -1,4 +1,4 @@
-"""ImageNet-A, -R, -Sketch and -V2: a classifier on images of another kind."""
+"""ImageNet-A, -R, -Sketch and -V2: a classifier under distribution shift."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -68,7 +68,7 @@ class ImageNetVariants(ErrorTable):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What of the benchmark decides the numbers."""
+        """Settings of the benchmark that determine the numbers."""
         return {'benchmark': self.name, 'num_images': {cell.key: self.size(cell) for cell in self.cells}}
 
     def images(self, cell: Cell) -> LabelledImages:

@@ -1,4 +1,4 @@
-"""Which corruptions at which severities, and how they are grouped: several benchmarks are called Cityscapes-C."""
+"""Presets of corruptions and severities; several benchmarks are called Cityscapes-C."""
 
 from collections.abc import Sequence
 

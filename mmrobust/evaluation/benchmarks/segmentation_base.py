@@ -1,4 +1,4 @@
-"""What the benchmarks of segmentation models share: running cells, bootstrap samples, the worst images."""
+"""Shared by the benchmarks of segmentation models: running cells, bootstrap samples, the worst images."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,10 +10,10 @@ from mmrobust.datasets.corrupted import position_of_loading
 from mmrobust.evaluation.benchmarks.base import Benchmark
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Confusion
-from mmrobust.evaluation.images import LabelMapImages
+from mmrobust.evaluation.images import LabelMapImages, fingerprints, require_names
 from mmrobust.evaluation.models.segmentation import SegmentationModel
-from mmrobust.evaluation.statistics import confusion_matrix, iou_of_areas, resampled_sums
-from mmrobust.evaluation.worst import find_worst, write_panels
+from mmrobust.evaluation.statistics import Bootstrap, confusion_matrix, iou_of_areas
+from mmrobust.evaluation.worst import find_worst, those_of, write_panels
 from mmrobust.files import write_whole
 
 
@@ -52,6 +52,22 @@ class SegmentationBenchmark(Benchmark):
         """Folder of the images as they lie on the disk."""
         return self.images(self.cells[0]).root
 
+    def label_set(self, cell: Cell) -> tuple[Sequence[str], Sequence[int] | None]:
+        """Those of the data."""
+        return self.images(cell).class_names, None
+
+    @property
+    def images_sha256(self) -> dict[str, str]:
+        """As in the base class."""
+        return fingerprints({cell.key: self.images(cell) for cell in self.cells})
+
+    def check(self, cell: Cell, counts: Confusion) -> None:
+        """As in the base class."""
+        images = self.images(cell)
+        if len(counts.confusion) != len(images.class_names):
+            raise ValueError(f'it has {len(counts.confusion)} classes, and the data {len(images.class_names)}')
+        require_names(counts.images, images.names)
+
     def size(self, cell: Cell) -> int:
         """Number of images of a cell."""
         return self.images(cell).size
@@ -84,9 +100,17 @@ class SegmentationBenchmark(Benchmark):
         names = self.images(cell).names if self.predictions is not None else ()
         return all((self.predictions / Path(name).name).is_file() for name in names)
 
-    def show_worst(self, model: SegmentationModel, counts: Mapping[Cell, Confusion], count: int, out: Path) -> list:
+    def show_worst(
+        self,
+        model: SegmentationModel,
+        counts: Mapping[Cell, Confusion],
+        count: int,
+        out: Path,
+        of: Sequence[Mapping] | None = None,
+    ) -> list:
         """As in the base class; the clean images are not ranked."""
-        found = find_worst({cell: of for cell, of in counts.items() if cell != CLEAN}, count)
+        ranked = {cell: found for cell, found in counts.items() if cell != CLEAN}
+        found = find_worst(ranked, count) if of is None else those_of(of[:count], ranked)
         for index, one in enumerate(found):
             images, label_maps = self.panels(model, one.cell, one.image)
             write_panels(out / 'worst', index, images, label_maps, self.palette)
@@ -95,7 +119,7 @@ class SegmentationBenchmark(Benchmark):
     def panels(
         self, model: SegmentationModel, cell: Cell, image: str
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """What is shown of one image.
+        """Panels of one image.
 
         Returns:
             Images ``(H, W, 3)`` uint8, BGR: ``clean`` and ``corrupted``, or ``image`` where nothing was added to
@@ -110,13 +134,12 @@ class SegmentationBenchmark(Benchmark):
         return images, {'truth': label, 'prediction': classes}
 
 
-def area_samples(counts: Sequence[Confusion]) -> np.ndarray:
+def area_samples(draws: Bootstrap, counts: Sequence[Confusion]) -> np.ndarray:
     """Bootstrap samples of the areas of several cells on the same images, ``(S, R, 3, K)``.
 
     All of them at once, because the draws are what takes time; sample s holds the same images for each.
     """
-    names = sorted(counts[0].images)
-    return resampled_sums(np.stack([[of.images[name] for of in counts] for name in names]))
+    return draws.sums(np.stack([[of.images[name] for of in counts] for name in draws.names]))
 
 
 def mean_iou_of_areas(areas: np.ndarray) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""Models that are evaluated: loaded once, ready to predict."""
+"""Models under evaluation, loaded once."""

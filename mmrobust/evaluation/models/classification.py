@@ -1,4 +1,4 @@
-"""Any classifier of MMPretrain, timm's among them, ready to predict, and what it says about an image."""
+"""A classifier of MMPretrain or timm under evaluation, and its predictions."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -16,7 +16,7 @@ Attack = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor, list[str]], Tenso
 
 
 class Scores(NamedTuple):
-    """What a classifier says about one image.
+    """Prediction of a classifier for one image.
 
     Attributes:
         path: the image's file.

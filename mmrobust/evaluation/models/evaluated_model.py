@@ -1,11 +1,13 @@
-"""A model with its weights, loaded once; only the images change."""
+"""A model under evaluation: loading, device, precision."""
 
 import copy
 import functools
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -17,6 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 from mmrobust.acceleration import compile_forward, low_precision
 from mmrobust.checkpoint import check_state_dict
 from mmrobust.sigterm import outlive_sigterm
+
+_PLAIN = bool | int | float | str | list | tuple | None
 
 
 class EvaluatedModel:
@@ -34,6 +38,9 @@ class EvaluatedModel:
             the identity.
         compiled: compile backbone and heads, see :func:`mmrobust.acceleration.compile_forward`.
         module: the model itself, with its weights; None builds it from the config. It is put into evaluation mode.
+
+    Attributes:
+        meta: ``meta`` of the checkpoint; of a model in memory, what it keeps of it.
 
     Raises:
         TypeError: there is nothing to compile.
@@ -54,6 +61,8 @@ class EvaluatedModel:
         compiled: bool = False,
         module: nn.Module | None = None,
     ) -> None:
+        if 'data_preprocessor' in config:  # as the runner does, which MMPretrain's own configs rely on
+            config.model.setdefault('data_preprocessor', config.data_preprocessor)
         self.config = config
         self.checkpoint = checkpoint
         self.scope = config.get('default_scope') or self.scope
@@ -65,18 +74,35 @@ class EvaluatedModel:
             sampler=dict(type='DefaultSampler', shuffle=False),
         )
         self.precision = low_precision(device) if amp else torch.float32
+        # as init_model of MMSegmentation and get_model of MMPretrain leave it
+        of_data = getattr(module, 'dataset_meta', None) or getattr(module, '_dataset_meta', None)
+        self.meta: dict[str, Any] = {'dataset_meta': of_data}
+        self.in_memory = module is not None
         self.model = (self._load() if module is None else module).to(device).eval()
         if compiled:
             compile_forward(self.model)
 
     @functools.cached_property  # it reads all weights
-    def identity(self) -> dict[str, str]:
-        """What of the model decides the numbers."""
-        pipeline = self.config.test_dataloader.dataset.pipeline
+    def identity(self) -> dict[str, Any]:
+        """Settings of the model that determine the numbers, and the config of its clean images; for JSON."""
+        config = self.config.to_dict()
+        preprocessor = getattr(self.model, 'data_preprocessor', None)
+        mean, std = (getattr(preprocessor, name, None) for name in ('mean', 'std'))
         identity = {
             'checkpoint_sha256': self._hash_of_weights(),
-            'config_sha256': _sha256(repr((self.config.model.to_dict(), pipeline)).encode()),
+            'model': _name_of(config['model']),
+            'mean': None if mean is None else mean.flatten().tolist(),
+            'std': None if std is None else std.flatten().tolist(),
+            'merged_config': {
+                'default_scope': self.scope,
+                'model': config['model'],
+                'test_dataloader': {'dataset': config['test_dataloader']['dataset']},
+            },
         }
+        if self.in_memory:  # its config may say little of it
+            plain = {name: of for name, of in getattr(preprocessor, '__dict__', {}).items() if isinstance(of, _PLAIN)}
+            text = f'{self.model} {getattr(self.model, "test_cfg", None)} {sorted(plain.items())}'
+            identity['module_sha256'] = _sha256(re.sub(' at 0x[0-9a-f]+', '', text).encode())
         if self.precision != torch.float32:  # which a folder that does not name it was made with
             identity['precision'] = str(self.precision).removeprefix('torch.')
         return identity
@@ -114,6 +140,7 @@ class EvaluatedModel:
                 )
             return model
         weights = CheckpointLoader.load_checkpoint(self.checkpoint, map_location='cpu')
+        self.meta = weights.get('meta') or {}
         state_dict = weights.get('state_dict', weights)
         check_state_dict(model.state_dict(), state_dict, self.checkpoint)
         model.load_state_dict(state_dict)
@@ -134,12 +161,19 @@ class EvaluatedModel:
 
 
 def _checkpoint_of(model: nn.Module) -> str | None:
-    """What ``init_cfg`` names for the whole model; MMPretrain's ``pretrained=PATH`` becomes that."""
+    """Checkpoint that ``init_cfg`` names for the whole model; MMPretrain's ``pretrained=PATH`` becomes that."""
     init_cfg = getattr(model, 'init_cfg', None)
     if not isinstance(init_cfg, dict) or init_cfg.get('type') != 'Pretrained' or init_cfg.get('prefix'):
         return None
     checkpoint = init_cfg['checkpoint']
     return checkpoint if isinstance(checkpoint, str) else None
+
+
+def _name_of(model: dict) -> str:
+    """Name of a model: timm's, else its backbone, else its type."""
+    part = model if 'model_name' in model else model.get('backbone') or model
+    arch = part.get('arch')
+    return str(part.get('model_name') or part['type']) + (f' {arch}' if isinstance(arch, str) else '')
 
 
 def _sha256(content: bytes) -> str:

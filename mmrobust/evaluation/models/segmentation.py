@@ -1,4 +1,4 @@
-"""Any MMSegmentation model, ready to predict, and what it says about an image."""
+"""An MMSegmentation model under evaluation, and its predictions."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from mmrobust.evaluation.models.sliding_windows import batch_windows
 
 
 class Prediction(NamedTuple):
-    """What a model says about one image, in the image's own size.
+    """Prediction of a segmentation model for one image, in the image's own size.
 
     Attributes:
         path: the image's file.

@@ -1,4 +1,4 @@
-"""Sliding windows of an image predicted several at a time, where MMSegmentation predicts one after another."""
+"""Sliding-window prediction in batches; MMSegmentation predicts one window at a time."""
 
 import functools
 from itertools import product

@@ -1,6 +1,6 @@
-"""Numbers from counts: numpy only, no model and no file."""
+"""Metrics from counts; numpy and scipy only."""
 
-from mmrobust.evaluation.statistics.bootstrap import INTERVAL_LEVEL, bootstrap_record, interval, resampled_sums
+from mmrobust.evaluation.statistics.bootstrap import INTERVAL_LEVEL, Bootstrap, interval, rate_interval
 from mmrobust.evaluation.statistics.corruption_error import (
     ALEXNET_CLEAN_ERROR,
     ALEXNET_ERRORS,
@@ -32,7 +32,7 @@ __all__ = [
     'ALEXNET_EXTRA_ERRORS',
     'ALEXNET_FLIP_PROBABILITIES',
     'INTERVAL_LEVEL',
-    'bootstrap_record',
+    'Bootstrap',
     'class_iou',
     'confusion_matrix',
     'corruption_degradation',
@@ -46,9 +46,9 @@ __all__ = [
     'mean_iou',
     'mean_over_corruptions',
     'mean_over_severities',
+    'rate_interval',
     'raw_corruption_errors',
     'relative_corruption_errors',
-    'resampled_sums',
     'retention',
     'top5',
     'top5_distance',

@@ -1,4 +1,4 @@
-"""From the mIoU of each corruption and severity to one number for a benchmark."""
+"""mPC, retention and CD from the mIoU of each corruption and severity."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""ImageNet-P: how often a prediction changes while an image changes gradually.
+"""Flip rates of ImageNet-P: how often a prediction changes along a sequence.
 
 Hendrycks and Dietterich, ICLR 2019, section 4.3, and their ImageNet-P/test.py, which adds the difficulties.
 """

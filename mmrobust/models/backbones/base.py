@@ -1,4 +1,4 @@
-"""The contract of every backbone here: attention can be observed, and leaves a block already reduced."""
+"""Base class of the backbones: attention can be observed, and leaves a block already reduced."""
 
 # B batch, N tokens, C channels, L layers
 

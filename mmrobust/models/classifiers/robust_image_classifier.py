@@ -1,4 +1,4 @@
-"""Where attention meets its loss in classification."""
+"""ImageClassifier with a loss on attention."""
 
 from typing import Any
 

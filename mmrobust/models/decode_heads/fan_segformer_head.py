@@ -110,7 +110,7 @@ def add_resized(total: Tensor, part: Tensor, align_corners: bool) -> Tensor:
 
 
 def _interpolation(old: int, new: int, align_corners: bool, like: Tensor) -> Tensor:
-    """What each of ``new`` places takes of each of ``old`` ones: ``(new, old)``."""
+    """Interpolation weights of ``new`` places from ``old`` ones: ``(new, old)``."""
     dtype = torch.promote_types(like.dtype, torch.float32)
     places = torch.eye(old, dtype=dtype, device=like.device).unsqueeze(0)
     return F.interpolate(places, size=new, mode='linear', align_corners=align_corners)[0].t().to(like.dtype)

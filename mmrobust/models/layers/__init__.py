@@ -1,4 +1,4 @@
-"""Bricks: one idea per file."""
+"""Layers, one idea per file."""
 
 from mmrobust.models.layers.attention import AttentionView, Observe, SelfAttention, attend
 from mmrobust.models.layers.channel_attention import ChannelAttention

@@ -1,4 +1,4 @@
-"""Self-attention that can be looked at without ever holding its map."""
+"""Self-attention that can be observed without holding its map."""
 
 # B batch, H heads, N = P + Hp * Wp tokens, P prefix tokens, Nq queries, Nk keys, C channels, D = C / H
 
@@ -11,7 +11,7 @@ from mmrobust.ops import Attention, attention_output, attention_probs
 
 
 class AttentionView(NamedTuple):
-    """What one layer attends to, not yet computed, and where its tokens lie.
+    """Attention of one layer, not yet computed, and the grid of its tokens.
 
     It is handed to an ``observe`` function while the layer runs; what that function returns leaves the block in place
     of the map. At a 1024 x 1024 crop the maps of FAN-B-Hybrid would be 8 GiB per image, so no map ever travels.

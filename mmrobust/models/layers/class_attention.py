@@ -34,7 +34,7 @@ class ClassAttention(nn.Module):
 
 
 class PatchTokenPath(nn.Module):
-    """What a class-attention block does to the patch tokens: it neither mixes them nor lets the class token in.
+    """Patch-token path of a class-attention block, which neither mixes tokens nor lets the class token in.
 
     A dense model needs only this part of the block. The released segmentation code runs all of it and drops the class
     token, which leaves 27 tensors without a gradient.

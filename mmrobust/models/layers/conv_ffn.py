@@ -1,4 +1,4 @@
-"""RVT's feed-forward layers: with a depthwise convolution between two pointwise ones, and the plain one."""
+"""RVT's feed-forward layers, with and without a depthwise convolution."""
 
 # B batch, N = H * W tokens, C channels
 

@@ -1,4 +1,4 @@
-"""TAP's rivals of Table 1 that treat every token alike: a fixed average, and a learned convolution."""
+"""TAP's rivals of Table 1 that treat all tokens alike: average pooling and a convolution."""
 
 # B batch, N = H * W tokens, C channels
 

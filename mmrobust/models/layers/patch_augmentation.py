@@ -1,4 +1,4 @@
-"""RVT's patch-wise augmentation: each patch of an image is zoomed, mirrored and made noisy by itself."""
+"""RVT's patch-wise augmentation: each patch is zoomed, mirrored and made noisy independently."""
 
 # B batch, P = B * h * w patches of p x p pixels
 

@@ -1,4 +1,4 @@
-"""From pixels to tokens: the stems of FAN, RVT and Swin, and the steps between their token grids."""
+"""Patch embeddings of FAN, RVT and Swin, and the downsampling between their stages."""
 
 # B batch, C channels; images and feature maps are (B, C, H, W), tokens (B, N, C)
 

@@ -1,4 +1,4 @@
-"""RVT's position-aware attention scaling: how much a score counts depends on where its two tokens are."""
+"""RVT's position-aware attention scaling: scores are scaled by the positions of their two tokens."""
 
 # H heads, h w token grid of the weights, Nq = Nk = N tokens
 

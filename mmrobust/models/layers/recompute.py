@@ -1,4 +1,4 @@
-"""Activations that the backward pass computes again instead of keeping them."""
+"""Recomputes activations in the backward pass instead of keeping them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext

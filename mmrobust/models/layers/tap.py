@@ -87,7 +87,7 @@ class MultiKernelTokenAwareAvgPool(TokenAwareAvgPool):
 
 
 def pool_tokens(tap: nn.Module | None, x: Tensor, hw_shape: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
-    """What attention sees of the tokens ``(B, N, C)`` of a block: the same shape, and TAP's weights to look at.
+    """Tokens that attention sees, ``(B, N, C)``, and TAP's weights.
 
     Args:
         tap: TAP, one of its rivals, or None for the tokens as they are.

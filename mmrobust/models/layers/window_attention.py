@@ -1,4 +1,4 @@
-"""Swin's self-attention in windows, which are shifted in every other layer."""
+"""Swin's shifted-window self-attention."""
 
 # B batch, N = height * width tokens, C channels, H heads, D = C / H,
 # w side of a window, n = w * w tokens of a window, W windows of an image, S regions of a window

@@ -1,4 +1,4 @@
-"""ADL, the attention diversification loss: tokens shall not all attend to the same few tokens."""
+"""ADL, the attention diversification loss, as a loss of a config."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -152,6 +152,25 @@ def test_16_bit_labels_do_not_wrap_around(tmp_path):
         load_label(save(tmp_path / 'a.png', instances))
 
 
+@pytest.mark.parametrize(
+    ('name', 'dtype', 'values', 'listed'),
+    [
+        ('a.png', np.uint16, (0, 1, 2, 259, 65535), '259, 65535'),
+        ('a.tiff', np.int32, (0, 1, -1, 65537), '-1, 65537'),
+        ('a.tiff', np.float32, (0, 1, 2.5, np.nan), '2.5, nan'),
+    ],
+)
+def test_no_value_becomes_another_class(tmp_path, name, dtype, values, listed):
+    """Of a data set that does not say how many classes it has."""
+    label = np.resize(np.array(values, dtype), (40, 64))
+    sample = {'seg_map_path': save(tmp_path / name, label), 'seg_fields': []}
+    with pytest.raises(ValueError, match=f'{name} has the values {listed}, but only integers from 0 to 255'):
+        LoadAnnotations()(dict(sample, seg_fields=[]))
+    save(tmp_path / name, np.resize(np.array([0, 1, 2, 255], dtype), (40, 64)))
+    found = LoadAnnotations()(dict(sample, seg_fields=[]))['gt_seg_map']
+    assert found.dtype == np.uint8 and set(np.unique(found)) == {0, 1, 2, 255}
+
+
 def test_label_of_another_size(tmp_path):
     with pytest.raises(ValueError, match=r'shape of its image, \(40, 64\), but has \(20, 64\)'):
         load_label(save(tmp_path / 'a.png', labels(0)[:20]))

@@ -109,6 +109,41 @@ def test_predicts_images_of_any_size(tiny_hybrid, height, width, mode):
     assert [tuple(sample.pred_sem_seg.data.shape) for sample in predictions] == [(1, height, width)] * 2
 
 
+@pytest.mark.parametrize(
+    ('height', 'width', 'seen'),
+    [(40, 61, (40, 61)), (20, 61, (32, 61)), (45, 21, (45, 32)), (17, 30, (32, 32)), (32, 32, (32, 32))],
+)
+def test_sliding_windows_hold_padding_only_where_the_image_is_smaller(tiny_hybrid, height, width, seen):
+    """A side of 61 pixels would become 64, and the last window 32 to 64 instead of 29 to 61."""
+    model = _build(_config(tiny_hybrid, test_cfg=dict(mode='slide', crop_size=(32, 32), stride=(24, 24)))).eval()
+    batch = _batch(height, width)
+    images = torch.stack(batch['inputs']).float()
+    padded = torch.nn.functional.pad(images, (0, seen[1] - width, 0, seen[0] - height))
+    with torch.no_grad():
+        expected = model.slide_inference(padded, [{}, {}])[..., :height, :width]
+        found = model.test_step(batch)
+    for sample, logits in zip(found, expected, strict=True):
+        assert torch.equal(sample.seg_logits.data, logits)
+
+
+def test_acdc_at_full_size_slides_as_released(tiny_hybrid):
+    """1820 x 1024 pixels, windows of 1024 and steps of 768: the last ends with the image."""
+    test_cfg = dict(mode='slide', crop_size=(1024, 1024), stride=(768, 768))
+    model = _build(_config(tiny_hybrid, test_cfg=test_cfg)).eval()
+    windows = []
+    rows, columns = torch.arange(1024.0)[:, None].expand(-1, 1820), torch.arange(1820.0).expand(1024, -1)
+    batch = _batch(1024, 1820)
+    batch = dict(inputs=[torch.stack([rows, columns, columns])], data_samples=batch['data_samples'][:1])
+
+    def encode_decode(inputs, metas):
+        windows.append([int(inputs[0, channel, row, row]) for channel in (0, 1) for row in (0, -1)])
+        return inputs.new_zeros((1, 5, *inputs.shape[2:]))
+
+    model.encode_decode = encode_decode
+    model.test_step(batch)
+    assert windows == [[0, 1023, first, first + 1023] for first in (0, 768, 796)]
+
+
 def test_other_backbones_cannot_feed_adl(tiny_hybrid):
     resnet = dict(type='ResNet', depth=18)
     with pytest.raises(TypeError, match='ResNet has no `observe`'):

@@ -1,1 +1,1 @@
-"""What TAP and ADL cost beside the forms in which they were released: cases, measuring, and what follows for scale."""
+"""Time and memory of TAP and ADL: cases, measuring, targets, scaling."""

@@ -21,7 +21,7 @@ _CYCLES_PER_SECOND = 2e9  # of a GPU's clock, roughly: how long a kernel waits t
 
 
 class Measurement(NamedTuple):
-    """What one function took."""
+    """Time and memory of one function."""
 
     seconds: float  # median
     all_seconds: list[float]  # of each repeat, or of each round
@@ -46,7 +46,7 @@ def in_own_process(case: Callable[..., Any], *args: Any) -> Any:
 
 
 def in_turn(cases: Mapping[str, tuple[Any, ...]], rounds: int) -> dict[str, list[Any]]:
-    """What :func:`in_own_process` finds for each case, ``rounds`` times.
+    """Results of :func:`in_own_process` for each case, ``rounds`` times.
 
     One case after the other and then all of them again: a machine that is slower for some minutes, as shared ones are,
     slows all of them, and their ratios are those of one moment.
@@ -131,7 +131,7 @@ def profiler_sees_kernels() -> bool:
 
 
 class Kernel(NamedTuple):
-    """What a profile says about all launches of one kernel, or of one operator on a CPU."""
+    """Profile of all launches of one kernel, or of one operator on a CPU."""
 
     name: str
     calls: int

@@ -1,4 +1,4 @@
-"""What GPUs would take, computed from counted operations and stated assumptions: nothing here is measured."""
+"""Training time and memory on GPUs, computed from counted operations and stated assumptions, not measured."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ SECONDS_PER_DAY = 86400
 
 @dataclass(frozen=True)
 class Cluster:
-    """What is assumed of the machines.
+    """Assumptions on the machines.
 
     Attributes:
         name: of the GPU.
@@ -30,7 +30,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Workload:
-    """What is trained.
+    """The training that is extrapolated.
 
     Attributes:
         macs: multiply-accumulate operations of one image's forward pass.
@@ -58,7 +58,7 @@ class Estimate:
 
 
 def estimate(workload: Workload, cluster: Cluster, gpus: int) -> Estimate:
-    """What a training would take.
+    """Estimated cost of a training.
 
     A step is forward, forward again for activation checkpointing, and backward: four times the forward pass; then a
     ring all-reduce of float32 gradients, which is not overlapped. A GPU holds parameters, gradients and AdamW's two

@@ -1,4 +1,4 @@
-"""What the project promises about its own cost, and whether a run of the benchmark held it."""
+"""Targets of speed and memory, and whether a run held them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple

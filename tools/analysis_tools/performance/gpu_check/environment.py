@@ -1,4 +1,4 @@
-"""What the check runs on."""
+"""Device, driver and versions of a check."""
 
 import platform
 import subprocess

@@ -45,7 +45,7 @@ def gpu_tests(work: Work) -> None:
     try:
         import pytest
     except ImportError:
-        raise RuntimeError('pytest is not installed: pip install "mmrobust[dev]"') from None
+        raise RuntimeError('pytest is not installed: pip install pytest') from None
     files = [
         path
         for path in sorted((work.root / 'tests').rglob('test_*.py'))

@@ -174,7 +174,7 @@ def _resume(work: Work, data: Path) -> dict[str, Any]:
 
 
 def scalars(work_dir: Path) -> list[dict[str, Any]]:
-    """What a training run's log has of losses, of all runs in the folder, in the order of iterations."""
+    """Logged losses of all runs in the folder, in the order of iterations."""
     entries = {}
     for file in sorted(work_dir.glob('*/vis_data/scalars.json')):
         for line in file.read_text().splitlines():

@@ -182,7 +182,7 @@ def _run(function: Callable[[Work], None], work: Work, log: Path) -> None:
 
 
 def _messages(receiver: Connection) -> Iterator[Any]:
-    """What has come from a process and was not read yet."""
+    """Unread messages of a process."""
     with suppress(EOFError, OSError):
         while receiver.poll():
             yield json.loads(receiver.recv())
@@ -205,7 +205,7 @@ def _death(exit_code: int | None) -> str:
 
 
 def _tail_of(log: Path) -> str:
-    """What is worth reading of a log: the top of a stack that faulthandler wrote, else the last lines."""
+    """Last useful lines of a log: the top of a stack of faulthandler, else the end."""
     text = log.read_text(errors='replace') if log.is_file() else ''
     fatal = text.rfind(_FATAL)
     return _tail(text) if fatal < 0 else '\n'.join(text[fatal:].splitlines()[:_LINES])

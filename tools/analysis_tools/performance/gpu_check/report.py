@@ -1,4 +1,4 @@
-"""What the parts have found, as one JSON file and one Markdown file, written anew after every finding."""
+"""Report of a check: one JSON and one Markdown file, rewritten after every finding."""
 
 import json
 import math
@@ -68,7 +68,7 @@ class Report:
         return judge(ON_GPU_CHECK, found, missing=True)
 
     def markdown(self) -> str:
-        """What a person reads first."""
+        """The report as Markdown, targets first."""
         title = 'Dry run of the check on a GPU: tiny sizes, no figures' if self.run['dry_run'] else 'Check on a GPU'
         found = {name: part.found for name, part in self.parts.items()}
         listed = ', '.join(f'{name} {value}' for name, value in found.get('environment', {}).items())

@@ -20,7 +20,7 @@ _LINES = 12
 
 
 class ToolRun(NamedTuple):
-    """What became of a command."""
+    """Outcome of a command."""
 
     exit_code: int
     seconds: float

@@ -1,0 +1,121 @@
+"""What a model is shown: what its config says, and of a network of timm, where it says nothing, what timm says."""
+
+import contextlib
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+
+__all__ = ['RESIZE_AND_CROP', 'settle_preprocessing']
+
+RESIZE_AND_CROP = 'mmrobust.ResizeAndCropOfTimm'  # a step of a pipeline that stands for those of the network
+GEOMETRY = ('Resize', 'ResizeEdge', 'CenterCrop')
+
+
+def settle_preprocessing(config: Config, pretrained_cfg: Mapping[str, Any] | None = None) -> None:
+    """Write the preprocessing of a model into its config, which is changed in place.
+
+    A ``data_preprocessor`` beside the model, as in MMPretrain's configs, becomes the model's own, as in MMEngine's
+    runner. The rest is for networks of timm. What the config says stays: mean and std, and the steps of a pipeline.
+    If these are not the network's, a warning says which are; of a backbone with ``pretrained``, mean and std only. What
+    is left out, or ``'timm'``, becomes the network's in a ``TimmClassifier``: mean and std, RGB, and the step
+    ``mmrobust.ResizeAndCropOfTimm`` of the pipelines that validate and test.
+
+    Args:
+        config: of any model; of a network that timm does not know nothing changes.
+        pretrained_cfg: the settings of a network in memory; None takes those of the config's ``model_name``.
+
+    Raises:
+        ValueError: the network's resize and crop are wanted, and MMPretrain has no such step.
+    """
+    model = config.get('model') or {}
+    if config.get('data_preprocessor') and model:
+        model.setdefault('data_preprocessor', config.data_preprocessor)
+    kind = model.get('type')
+    is_classifier = getattr(kind, '__name__', str(kind)).rpartition('.')[2] == 'TimmClassifier'
+    backbone = model.get('backbone') or {}
+    network = model if is_classifier else backbone if backbone.get('pretrained') else {}
+    wanted = _settings(network, pretrained_cfg) if 'model_name' in network else None
+    if wanted is None:
+        return
+    scales = {name: [round(255 * value, 4) for value in wanted[name]] for name in ('mean', 'std')}
+    given = model.get('data_preprocessor') or {}
+    differ = [
+        f'model.data_preprocessor.{name}="{scale}"'.replace(' ', '')
+        for name, scale in scales.items()
+        if given.get(name) not in (None, 'timm') and not np.allclose(given[name], scale, atol=0.01)
+    ]
+    if is_classifier:
+        said = {name: given[name] for name in scales if given.get(name) not in (None, 'timm')}
+        model.data_preprocessor = {'to_rgb': True, **given, **scales, **said}
+        differ += _settle_pipelines(config, wanted)
+    if differ:
+        warnings.warn(
+            f'The network {network["model_name"]} was trained with other preprocessing than the config gives: timm '
+            f'says {" ".join(differ)}',
+            stacklevel=2,
+        )
+
+
+def _settings(network: Mapping[str, Any], pretrained_cfg: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """timm's settings of a network by its config; None if timm has none."""
+    from timm.data import resolve_data_config
+    from timm.models import get_pretrained_cfg
+
+    if pretrained_cfg is None:
+        try:
+            found = get_pretrained_cfg(network['model_name'])
+        except RuntimeError:  # no such tag, which timm says when the network is built
+            found = None
+        if found is None:
+            return None
+        pretrained_cfg = {**found.to_dict(), **(network.get('pretrained_cfg_overlay') or {})}
+    size = network.get('img_size')
+    return resolve_data_config({'img_size': size if isinstance(size, int) else None}, pretrained_cfg)
+
+
+def _resize_and_crop(wanted: Mapping[str, Any]) -> list[dict]:
+    """timm's transform for evaluation in MMPretrain's steps.
+
+    Raises:
+        ValueError: it has none of the kind.
+    """
+    height, width = wanted['input_size'][1:]
+    scale = [math.floor(side / wanted['crop_pct']) for side in (height, width)]
+    how = dict(backend='pillow', interpolation=wanted['interpolation'])
+    if wanted['crop_mode'] == 'squash':
+        resize = dict(type='Resize', scale=(scale[1], scale[0]), **how)
+    elif wanted['crop_mode'] == 'center' and height == width:
+        resize = dict(type='ResizeEdge', scale=scale[0], edge='short', **how)
+    else:
+        raise ValueError(
+            f"{RESIZE_AND_CROP} must be of a square crop, or of crop_mode 'squash', got {height} x {width} and "
+            f'{wanted["crop_mode"]!r}: give the steps themselves in the pipeline'
+        )
+    return [resize, dict(type='CenterCrop', crop_size=height if height == width else (height, width))]
+
+
+def _settle_pipelines(config: Config, wanted: Mapping[str, Any]) -> list[str]:
+    """Put the network's steps into pipelines that ask for them; what to write where the test pipeline has others."""
+
+    def seen(steps: list[Mapping[str, Any]]) -> list[tuple]:
+        keys = ('scale', 'crop_size', 'interpolation')
+        return [tuple(str(step.get(key)) for key in keys) for step in steps if str(step['type']) in GEOMETRY]
+
+    differ = []
+    for loader in ('val_dataloader', 'test_dataloader'):
+        dataset = (config.get(loader) or {}).get('dataset') or {}
+        pipeline = dataset.get('pipeline') or []
+        if any(step['type'] == RESIZE_AND_CROP for step in pipeline):
+            steps = _resize_and_crop(wanted)
+            dataset['pipeline'] = [
+                new for step in pipeline for new in (steps if step['type'] == RESIZE_AND_CROP else [step])
+            ]
+        elif pipeline and loader == 'test_dataloader':
+            with contextlib.suppress(ValueError):
+                steps = _resize_and_crop(wanted)
+                differ = [] if seen(pipeline) == seen(steps) else [f'{steps} (dict(type={RESIZE_AND_CROP!r}))']
+    return differ
