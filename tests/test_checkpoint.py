@@ -159,3 +159,21 @@ def test_a_checkpoint_that_is_no_dict(tmp_path):
     torch.save([1, 2], tmp_path / 'list.pth')
     with pytest.raises(ValueError, match='must hold a dict of weights, but holds a list'):
         load_checkpoint_file(tmp_path / 'list.pth')
+
+
+def test_a_hole_in_the_weights_is_found(tmp_path):
+    """torch.load reads the zeros as weights."""
+    path = tmp_path / 'a.pth'
+    torch.save({'state_dict': {'weight': torch.ones(4096)}}, path)
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(content[:middle] + bytes(4096) + content[middle + 4096 :])
+    assert (torch.load(path, weights_only=True)['state_dict']['weight'] == 0).any()
+    with pytest.raises(ValueError, match=r'a\.pth is damaged: not everything in it has the checksum noted there'):
+        load_checkpoint_file(path)
+
+
+def test_the_config_of_a_checkpoint_is_not_run(tmp_path):
+    """MMEngine's runner gives meta['config'] to Config.fromstring, which runs Python."""
+    torch.save({'meta': {'config': 'raise SystemExit', 'iter': 4}, 'state_dict': {}}, tmp_path / 'a.pth')
+    assert load_checkpoint_file(tmp_path / 'a.pth')['meta'] == {'iter': 4}
