@@ -26,6 +26,7 @@ __all__ = [
     'ALLOWED_GLOBALS',
     'check_state_dict',
     'compare_state_dicts',
+    'is_whole',
     'load_checkpoint_file',
     'refuse_strangers',
     'register_safe_loader',
@@ -77,7 +78,7 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is truncated, no checkpoint, or holds an object that is not allowed; that object is named
+        ValueError: The file is damaged, no checkpoint, or holds an object that is not allowed; that object is named
             and never made.
     """
     path = osp.abspath(osp.expanduser(path))
@@ -85,6 +86,8 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
         raise FileNotFoundError(f'There is no checkpoint {path}.')
     if path.endswith('.safetensors'):
         return _load_safetensors(path, map_location)
+    if zipfile.is_zipfile(path) and not is_whole(path):  # torch.load reads the wrong bytes and says nothing
+        raise ValueError(f'The checkpoint {path} is damaged: not everything in it has the checksum noted there.')
     try:
         with torch.serialization.safe_globals(ALLOWED_GLOBALS) if TAKES_ALLOW_LIST else nullcontext():
             checkpoint = torch.load(path, map_location=map_location, weights_only=True)
@@ -107,7 +110,18 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
         ) from None
     if not isinstance(checkpoint, Mapping):
         raise ValueError(f'The checkpoint {path} must hold a dict of weights, but holds a {type(checkpoint).__name__}.')
+    if isinstance(checkpoint.get('meta'), dict):
+        checkpoint['meta'].pop('config', None)  # MMEngine would run this text as Python when it resumes
     return checkpoint
+
+
+def is_whole(path: str | os.PathLike) -> bool:
+    """Whether a file is what ``torch.save`` wrote, a zip archive, with all of its checksums."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except Exception:  # a damaged file can raise anything
+        return False
 
 
 def _load_safetensors(path: str, map_location: Any) -> dict[str, Any]:

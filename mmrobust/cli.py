@@ -4,6 +4,7 @@ import argparse
 import errno
 import os
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -18,12 +19,15 @@ from torch.distributed import DistError
 
 from mmrobust.compat import import_quietly
 from mmrobust.preprocessing import settle_preprocessing
+from mmrobust.processes import NO_SHARED_MEMORY, end_loaders_that_cannot_hand_over
 
 # nearly every tool needs them, and would print what they print
 for module in ('mmseg.datasets', 'mmpretrain.datasets'):
     import_quietly(module)
 # MMCV's, on the first import of a model: it misses compiled operators, of which none is used
 warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
+
+end_loaders_that_cannot_hand_over()
 
 # what a wrong path, a wrong value or a wrong name in a configuration raises
 # (OpenMMLab's own modules check their arguments with assert)
@@ -55,7 +59,13 @@ def one_sentence(kinds: tuple[type[Exception], ...] = USER_ERRORS, writes_to: st
         message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
         if message.startswith('Caught '):  # by a DataLoader worker, with its traceback: the error itself is last
             message = re.split(rf'\n(?:\w+\.)*{type(error).__name__}: ', message.rstrip())[-1]
-        if dead_loader:
+        if dead_loader and _lacks_shared_memory(dead_loader):
+            message = (
+                'Loading processes hand images over in shared memory, and /dev/shm is full: give the container more '
+                f'than {_size_of("/dev/shm")}, as docker run --shm-size=8g does, or take fewer num_workers, of which 0 '
+                'needs none.'
+            )
+        elif dead_loader:
             message = (
                 f'A process that loads images has died ({str(dead_loader).strip().rstrip(".")}): mostly memory was '
                 'short, of which fewer num_workers need less.'
@@ -89,6 +99,19 @@ def _of_dead_loader(error: BaseException | None) -> BaseException | None:
             return error
         error = error.__cause__ or error.__context__
     return None
+
+
+def _lacks_shared_memory(error: BaseException | None) -> bool:
+    said = f'exit code {NO_SHARED_MEMORY}', 'out of shared memory'
+    while error is not None:
+        if getattr(error, 'errno', None) == errno.ENOSPC or any(text in str(error) for text in said):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _size_of(disk: str) -> str:
+    return f'{shutil.disk_usage(disk).total / 2**20:.3g} MiB' if os.path.isdir(disk) else 'it has'
 
 
 def _of_lost_rank(error: Exception) -> str | None:
@@ -187,3 +210,37 @@ def require_file(path: str, kind: str) -> None:
     """
     if '://' not in path and not Path(path).is_file():
         raise FileNotFoundError(f'There is no {kind} {path!r}.')
+
+
+def output_file(path: str) -> str:
+    """``type`` of an option that names a file to write: checked before the work whose result it takes.
+
+    Raises:
+        SystemExit: with code 2 and one sentence; it is a folder, or it cannot be written.
+    """
+    with one_sentence():
+        if os.path.isdir(path):
+            raise ValueError(f'The output must be a file, got the folder {path!r}.')
+        if not os.path.exists(path) or os.path.isfile(path):  # and no device or pipe
+            _require_folder(path, Path(path).absolute().parents)
+    return path
+
+
+def output_folder(path: str) -> str:
+    """``type`` of an option that names a folder to write to, which need not be there yet.
+
+    Raises:
+        SystemExit: with code 2 and one sentence; it is a file, or it cannot be written.
+    """
+    place = Path(path).absolute()
+    with one_sentence():
+        _require_folder(path, (place, *place.parents))
+    return path
+
+
+def _require_folder(path: str, places: Sequence[Path]) -> None:
+    place = next(place for place in places if os.path.lexists(place))
+    if not place.is_dir():
+        raise ValueError(f'The output must lie in a folder, got {path!r}: {place} is none.')
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ValueError(f'The output must lie where one can write, got {path!r}: {place} refuses it.')

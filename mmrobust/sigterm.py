@@ -5,20 +5,46 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from torch.utils.data import DataLoader
 
-__all__ = ['EXIT_CODE', 'outlive_sigterm', 'stopped_by_sigterm']
+from mmrobust.processes import end_loaders_that_cannot_hand_over
+
+__all__ = ['EXIT_CODE', 'noted_sigterm', 'outlive_sigterm', 'stopped_by_sigterm']
 
 EXIT_CODE = 128 + signal.SIGTERM  # 143, what a shell says of a process that SIGTERM has ended
 
 
+GRACE = 1  # second: torchrun passes on what the whole group of processes has received already
+
+
+@contextmanager
+def noted_sigterm() -> Iterator[list[float]]:
+    """Give a list that grows with each SIGTERM, in the main thread; one after the time of grace ends the process."""
+    received: list[float] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(time.monotonic())
+        if received[-1] - received[0] > GRACE:  # the good moment does not come: something hangs
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    previous = signal.signal(signal.SIGTERM, note) or signal.SIG_DFL
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
 @contextmanager
 def stopped_by_sigterm(advice: str) -> Iterator[Callable[[], None]]:
-    """Give a function to call at every moment that is good for leaving: after a SIGTERM it does so.
+    """Give a function to call at every moment that is good for leaving: after a SIGTERM it does so. A second one ends
+    the process at once.
 
     A signal handler must not raise by itself: in the wrong place Python prints the exception and forgets it.
 
@@ -31,21 +57,18 @@ def stopped_by_sigterm(advice: str) -> Iterator[Callable[[], None]]:
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None  # only the main thread is told of signals
         return
-    received = []
-    previous = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number)) or signal.SIG_DFL
+    with noted_sigterm() as received:
 
-    def leave_if_told() -> None:
-        if received:
-            raise SystemExit(EXIT_CODE)
+        def leave_if_told() -> None:
+            if received:
+                raise SystemExit(EXIT_CODE)
 
-    try:
-        yield leave_if_told
-    except SystemExit:
-        if received:
-            print(f'{Path(sys.argv[0]).name}: stopped by SIGTERM: {advice}', file=sys.stderr)
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+        try:
+            yield leave_if_told
+        except SystemExit:
+            if received:
+                print(f'{Path(sys.argv[0]).name}: stopped by SIGTERM: {advice}', file=sys.stderr)
+            raise
 
 
 def outlive_sigterm(loader: DataLoader) -> None:
@@ -59,6 +82,7 @@ def outlive_sigterm(loader: DataLoader) -> None:
 
 
 def _init_worker(then: Callable[[int], None] | None, worker: int) -> None:
+    end_loaders_that_cannot_hand_over()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=_obey_parent, daemon=True).start()  # a handler would not learn who sent it
     if then is not None:

@@ -192,3 +192,21 @@ class Block(torch.nn.Module):
 def _without_prefix(module, state_dict, *args):
     for key in list(state_dict):
         state_dict[key.removeprefix('other.')] = state_dict.pop(key)
+
+
+def test_a_hole_in_the_weights_is_found(tmp_path):
+    """torch.load reads the zeros as weights."""
+    path = tmp_path / 'a.pth'
+    torch.save({'state_dict': {'weight': torch.ones(4096)}}, path)
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(content[:middle] + bytes(4096) + content[middle + 4096 :])
+    assert (torch.load(path, weights_only=True)['state_dict']['weight'] == 0).any()
+    with pytest.raises(ValueError, match=r'a\.pth is damaged: not everything in it has the checksum noted there'):
+        load_checkpoint_file(path)
+
+
+def test_the_config_of_a_checkpoint_is_not_run(tmp_path):
+    """MMEngine's runner gives meta['config'] to Config.fromstring, which runs Python."""
+    torch.save({'meta': {'config': 'raise SystemExit', 'iter': 4}, 'state_dict': {}}, tmp_path / 'a.pth')
+    assert load_checkpoint_file(tmp_path / 'a.pth')['meta'] == {'iter': 4}

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -154,6 +155,19 @@ def test_interrupted_and_continued(tool, tmp_path, stop):
     tool.main(arguments)
     assert {file: file.stat().st_mtime_ns for file in files} == before
     assert len(list(out.rglob('*.png'))) == 16 * num_images
+    assert not list(out.rglob('*.tmp'))
+
+
+def test_only_what_dead_processes_of_this_machine_have_left_is_removed(tool, minicity, tmp_path):
+    dead = subprocess.Popen(['true'])
+    dead.wait()
+    here = socket.gethostname()
+    for owner in (f'{here}.{dead.pid}', f'{here}.{os.getpid()}', f'other.{dead.pid}'):
+        (tmp_path / f'x.png.{owner}.tmp').touch()
+    tool.main([str(minicity), str(tmp_path), '--num-workers', '0', '--corruptions', 'fog', '--severities', '1'])
+    assert sorted(path.name for path in tmp_path.glob('*.tmp')) == sorted(
+        [f'x.png.{here}.{os.getpid()}.tmp', f'x.png.other.{dead.pid}.tmp']
+    )
 
 
 @pytest.mark.parametrize('num_workers', ['0', '1'])

@@ -1,5 +1,6 @@
 """SIGTERM is granted when it suits, and loading processes go on until then."""
 
+import multiprocessing
 import os
 import signal
 import time
@@ -7,7 +8,7 @@ import time
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
-from mmrobust.sigterm import outlive_sigterm, stopped_by_sigterm
+from mmrobust.sigterm import noted_sigterm, outlive_sigterm, stopped_by_sigterm
 
 
 def test_it_leaves_at_the_next_good_moment(capsys):
@@ -28,6 +29,30 @@ def test_other_exits_stay_what_they_are(capsys):
     with pytest.raises(SystemExit) as stopped, stopped_by_sigterm('start again.'):
         raise SystemExit(2)
     assert stopped.value.code == 2 and capsys.readouterr().err == ''
+
+
+def _hangs(ready) -> None:
+    with noted_sigterm():
+        ready.put(True)
+        while True:
+            time.sleep(0.1)
+
+
+def test_a_second_one_ends_what_hangs(monkeypatch):
+    monkeypatch.setattr('mmrobust.sigterm.GRACE', 0.5)
+    context = multiprocessing.get_context('fork')
+    ready = context.SimpleQueue()
+    process = context.Process(target=_hangs, args=(ready,), daemon=True)
+    process.start()
+    ready.get()
+    for _ in range(2):  # of the group, and passed on by torchrun
+        process.terminate()
+        process.join(0.3)
+        assert process.is_alive()
+    time.sleep(0.5)
+    process.terminate()
+    process.join(10)
+    assert process.exitcode == -signal.SIGTERM
 
 
 class Slow(Dataset):

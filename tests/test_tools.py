@@ -189,6 +189,10 @@ def test_resume_continues_or_starts(config, checkpoint, tmp_path):
     train.merge_args(fresh, train.parse_args([config, '--work-dir', str(tmp_path), '--resume']))
     assert not fresh.get('resume')
     assert fresh.load_from == checkpoint
+    # last_checkpoint is lost: the hook finds the other one
+    (tmp_path / 'iter_12.pth').touch()
+    train.merge_args(fresh, train.parse_args([config, '--work-dir', str(tmp_path), '--resume']))
+    assert fresh.resume and fresh.load_from is None
 
     work_dir = Path(checkpoint).parent
     train.main([config, '--work-dir', str(work_dir), '--resume', *options])

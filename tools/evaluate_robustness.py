@@ -50,6 +50,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--max-images', type=int, help='this many images per cell, spread evenly over the data set')
     parser.add_argument(
         '--out',
+        type=cli.output_folder,
         help='results folder (default: work_dirs/robustness/<config, and network of timm>/<benchmark>)',
     )
     parser.add_argument('--shard', metavar='I/N', help='run part I, from 0, of N (default: all)')

@@ -31,7 +31,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Write a model as an ONNX file.')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', nargs='?', help='checkpoint file (default: random weights, to try it out)')
-    parser.add_argument('--out', required=True, help='file to write, such as model.onnx')
+    parser.add_argument('--out', type=cli.output_file, required=True, help='file to write, such as model.onnx')
     parser.add_argument('--opset', type=int, help="version of ONNX's operators (default: what PyTorch prefers)")
     parser.add_argument(
         '--size',

@@ -25,7 +25,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('img', help='image, or folder of images')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--out-dir', default='work_dirs/image_demo', help='output folder (default: %(default)s)')
+    parser.add_argument(
+        '--out-dir', type=cli.output_folder, default='work_dirs/image_demo', help='output folder (default: %(default)s)'
+    )
     parser.add_argument('--device', help='such as cpu or cuda:0 (default: cuda if there is one)')
     parser.add_argument('--opacity', type=float, default=0.5, help='opacity of the classes, 0 to 1 (default: 0.5)')
     return parser.parse_args(argv)

@@ -69,7 +69,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='build the systems and compare parameters and MACs; exit code 1 if any is off',
     )
     parser.add_argument(
-        '--out', metavar='DIR', help='also write table_<TABLE>.md and .csv, and of --check sizes.md and .csv'
+        '--out',
+        type=cli.output_folder,
+        metavar='DIR',
+        help='also write table_<TABLE>.md and .csv, and of --check sizes.md and .csv',
     )
     return parser.parse_args(argv)
 

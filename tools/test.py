@@ -27,12 +27,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--work-dir', help='folder of the logs (default: work_dirs/<config name>)')
     parser.add_argument(
         '--out',
+        type=lambda out: (cli.output_folder if is_folder(out) else cli.output_file)(out),
         metavar='DIR|FILE',
         help="where to write: metrics to a .json file, raw predictions to a .pkl file, or a segmentation model's "
         'label maps as PNG files to a folder',
     )
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
-    parser.add_argument('--show-dir', metavar='DIR', help='write drawn predictions to this folder')
+    parser.add_argument(
+        '--show-dir', type=cli.output_folder, metavar='DIR', help='write drawn predictions to this folder'
+    )
     parser.add_argument('--wait-time', type=float, default=2, help='seconds between two windows (default: 2)')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     cli.add_cfg_options(parser)

@@ -15,9 +15,10 @@ from mmengine.config import Config
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmrobust.engine.any_device import enable_amp, init_cpu_group
+from mmrobust.engine.checkpoint_hook import saved_checkpoints
 from mmrobust.engine.compile import explained_compile_errors
 from mmrobust.engine.strict_load import require_fit
-from mmrobust.engine.work_dir_lock import lock_work_dir
+from mmrobust.folders import lock_folder
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -29,7 +30,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='auto|PATH',
-        help='continue from the latest checkpoint in the working directory, if there is one, or from PATH',
+        help='continue from the newest whole checkpoint in the working directory, if there is one, or from PATH',
     )
     parser.add_argument(
         '--amp',
@@ -81,7 +82,9 @@ def merge_args(config: Config, args: argparse.Namespace) -> None:
         config.auto_scale_lr.enable = True
     # a first start with --resume keeps the config's own load_from, such as pretrained weights
     if args.resume == 'auto':
-        if find_latest_checkpoint(config.work_dir) is not None:
+        saving = config.get('default_hooks', {}).get('checkpoint') or {}
+        names = {key: saving.get(key) for key in ('out_dir', 'filename_tmpl')}
+        if find_latest_checkpoint(config.work_dir) or saved_checkpoints(config.work_dir, **names):
             config.resume = True
             config.load_from = None  # the runner finds it again, and the checkpoint hook sees whether it is whole
     elif args.resume is not None:
@@ -113,7 +116,7 @@ def main(argv: list[str] | None = None) -> None:
             merge_args(config, args)
         with cli.one_sentence(writes_to=config.work_dir):
             if cli.is_first_process(args.launcher):
-                until_the_end.enter_context(lock_work_dir(config.work_dir))
+                until_the_end.enter_context(lock_folder(config.work_dir))
             init_cpu_group(config)
             runner = Runner.from_cfg(config)
         # data or weights that are not what the config says, a full disk, a loss that is not finite

@@ -1,7 +1,9 @@
 """Writes a corrupted copy of a data set, as ``LoadCorruptedImageFromFile`` reads it."""
 
 import json
+import os
 import signal
+import socket
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -13,6 +15,7 @@ from mmrobust.corruptions import CORRUPTIONS
 from mmrobust.datasets.transforms import Corrupt, LoadImageFromFile
 from mmrobust.datasets.transforms.load_corrupted import MANIFEST, check_manifest, manifest, path_in_copy
 from mmrobust.files import create_whole, write_whole
+from mmrobust.processes import end_with_parent, is_alive
 
 __all__ = ['check_pixels', 'start_copy', 'target_of', 'write_image', 'write_images']
 
@@ -66,7 +69,8 @@ def write_image(corrupted_root: str, corrupt: Corrupt, path: str) -> None:
         OSError: the disk is full or the folder cannot be written.
     """
     image = corrupt(LoadImageFromFile()({'img_path': path}))['img']
-    write_whole(target_of(corrupted_root, corrupt, path), cv2.imencode('.png', image)[1].tobytes())
+    target = target_of(corrupted_root, corrupt, path)
+    write_whole(target, cv2.imencode('.png', image)[1].tobytes(), f'{target}.{socket.gethostname()}.{os.getpid()}.tmp')
 
 
 def write_images(
@@ -75,7 +79,7 @@ def write_images(
     num_workers: int,
     written: Callable[[Corrupt], None] = lambda corrupt: None,
 ) -> None:
-    """Write the copies of many images.
+    """Write the copies of many images; what killed processes of this machine have left half written is removed.
 
     After an error or Ctrl-C the images in work are finished, and no other is begun.
 
@@ -89,6 +93,9 @@ def write_images(
         ValueError, TypeError, OSError: as :func:`write_image`.
         concurrent.futures.process.BrokenProcessPool: a process was killed, probably for lack of memory.
     """
+    for left in Path(corrupted_root).rglob(f'*.{socket.gethostname()}.*.tmp'):
+        if not is_alive(int(left.suffixes[-2][1:])):
+            left.unlink(missing_ok=True)
     if not num_workers:
         for corrupt, path in jobs:
             write_image(corrupted_root, corrupt, path)
@@ -108,5 +115,6 @@ def write_images(
 
 
 def _start_worker() -> None:
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the parent decides what it means
     cv2.setNumThreads(1)  # where processes are not forked

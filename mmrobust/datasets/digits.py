@@ -5,14 +5,13 @@
 """
 
 import json
-import shutil
 from pathlib import Path
-from tempfile import mkdtemp
 
 import cv2
 import numpy as np
 
 from mmrobust.files import read_json
+from mmrobust.folders import fill_folder, is_empty
 
 __all__ = ['load_digits', 'write_digits']
 
@@ -50,6 +49,7 @@ def write_digits(root: str | Path, size: int = 64, overwrite: bool = False) -> b
     Raises:
         ValueError: when ``size`` is too small, when ``root`` holds digits of another size and ``overwrite`` is False,
             or when it holds something else.
+        OSError: another process writes there, or it cannot be written.
         ImportError: scikit-learn is not installed.
     """
     if size < 8:
@@ -58,20 +58,12 @@ def write_digits(root: str | Path, size: int = 64, overwrite: bool = False) -> b
     if _is_there(root, params, overwrite):
         return False
     drawn, digits = load_digits()
-    root.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(mkdtemp(prefix=f'.{root.name}-partial-', dir=root.parent))
-    partial.chmod(0o755)
-    try:
+    with fill_folder(root, PARAMETER_FILE) as partial:
         for digit in range(10):
             for place, number in enumerate(np.flatnonzero(digits == digit)):
                 split = 'val' if place % VAL_EVERY == VAL_EVERY - 1 else 'train'
                 _save(partial / split / str(digit) / f'{number:04d}.png', enlarge(drawn[number], size))
         (partial / PARAMETER_FILE).write_text(json.dumps(params, indent=2) + '\n')
-        if root.exists():
-            shutil.rmtree(root)
-        partial.rename(root)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return True
 
 
@@ -82,7 +74,7 @@ def enlarge(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def _is_there(root: Path, params: dict, overwrite: bool) -> bool:
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+    if is_empty(root):
         return False
     file = root / PARAMETER_FILE
     if not file.is_file():

@@ -1,17 +1,19 @@
 """Saves a checkpoint and exits with 143 after SIGTERM, as clusters send it."""
 
-import signal
+import functools
 import threading
-from types import FrameType
+from collections.abc import Callable
 
 import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import nn
 
 from mmrobust.engine.checkpoint_hook import CheckpointHook
+from mmrobust.engine.resumed_run import gradients_are_used
 from mmrobust.registry import HOOKS
-from mmrobust.sigterm import EXIT_CODE, outlive_sigterm
+from mmrobust.sigterm import EXIT_CODE, noted_sigterm, outlive_sigterm
 
 __all__ = ['StopOnSigtermHook']
 
@@ -29,6 +31,8 @@ class StopOnSigtermHook(Hook):
     - A validation is given up at once where a checkpoint was written before it, and finished where not: its weights may
       be averaged ones. The resumed run does it again.
 
+    A second signal, more than a second after the first, ends the process at once: something hangs.
+
     Loading processes that got the signal too, as whole groups of processes do, go on until the checkpoint is there.
 
     Without ``mmrobust.CheckpointHook``, or in a thread, it does nothing, and a warning says so.
@@ -40,13 +44,13 @@ class StopOnSigtermHook(Hook):
     priority = 'LOWEST'  # after the checkpoint that is due anyway
 
     def __init__(self) -> None:
-        self.received = False
-        self.previous = None
+        self.received: list[float] = []
 
     def before_run(self, runner: Runner) -> None:
         self.checkpoints = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
         if self.checkpoints and threading.current_thread() is threading.main_thread():
-            self.previous = signal.signal(signal.SIGTERM, self._receive) or signal.SIG_DFL
+            loop = runner.train_loop
+            loop.run = functools.partial(self._run, loop.run)
         else:
             runner.logger.warning(
                 'SIGTERM will lose what comes after the last checkpoint: this needs mmrobust.CheckpointHook, and '
@@ -64,7 +68,7 @@ class StopOnSigtermHook(Hook):
         data_batch: dict | tuple | list | None = None,
         outputs: dict | None = None,
     ) -> None:
-        if not self._agreed() or not _gradients_are_used(runner):
+        if not self._agreed() or not gradients_are_used(runner):
             return
         by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
         batches = self.checkpoints.batches_of_epoch(runner) if by_epoch else 0
@@ -76,18 +80,16 @@ class StopOnSigtermHook(Hook):
             self._stop(runner, epoch=runner.epoch, iter=runner.iter)
 
     def after_val(self, runner: Runner) -> None:
-        if self._agreed():
+        if self._agreed() and gradients_are_used(runner):
             self._stop(runner, epoch=runner.epoch, iter=runner.iter)
 
-    def after_run(self, runner: Runner) -> None:
-        if self.previous is not None:
-            signal.signal(signal.SIGTERM, self.previous)
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        self.received = True
+    def _run(self, run: Callable[[], nn.Module]) -> nn.Module:
+        """Around the loop, because no hook is called where it ends with an error."""
+        with noted_sigterm() as self.received:
+            return run()
 
     def _agreed(self) -> bool:
-        received = torch.tensor(int(self.received))
+        received = torch.tensor(int(bool(self.received)))
         all_reduce(received, op='max')
         return bool(received)
 
@@ -98,10 +100,4 @@ class StopOnSigtermHook(Hook):
             + ('and saved: ' if saved else 'which cannot be saved in the middle of an epoch with this sampler: ')
             + '--resume continues.'
         )
-        signal.signal(signal.SIGTERM, self.previous)
         raise SystemExit(EXIT_CODE)
-
-
-def _gradients_are_used(runner: Runner) -> bool:
-    counts = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
-    return (runner.iter + 1) % counts == 0 or runner.iter + 1 == runner.max_iters

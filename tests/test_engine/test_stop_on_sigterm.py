@@ -11,7 +11,7 @@ import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.runner import find_latest_checkpoint
-from tiny_run import Record, make_runner, validation
+from tiny_run import Net, Record, make_runner, validation
 
 from mmrobust.checkpoint import load_checkpoint_file
 from mmrobust.engine import StopOnSigtermHook
@@ -133,6 +133,22 @@ def test_gradients_that_add_up_are_used_first(tmp_path):
     assert first.losses | second.losses == whole.losses
 
 
+@pytest.mark.parametrize('by_epoch', [False, True])
+def test_stopped_in_a_validation_within_an_optimizer_step(tmp_path, by_epoch):
+    """It goes on until the gradients are used."""
+    whole, first, second = Record(), Record(), Record()
+    interval, counts = (4, 3) if by_epoch else (3, 2)
+    run = validating(interval) | {'accumulative_counts': counts}
+    if by_epoch:
+        run |= BY_EPOCH | {'train_cfg': {'by_epoch': True, 'max_epochs': 3}}
+    make_runner(tmp_path / 'whole', whole, **run).train()
+    stop(tmp_path / 'part', first, Send('before_val_iter', interval), **run)
+    assert list(first.losses)[-1] == (5 if by_epoch else 3)
+    make_runner(tmp_path / 'part', second, resume=True, **run).train()
+    assert first.losses | second.losses == whole.losses
+    assert same(weights(tmp_path / 'part'), weights(tmp_path / 'whole'))
+
+
 @pytest.mark.parametrize('iteration', [5, 7], ids=['within an epoch', 'at its last batch'])
 @pytest.mark.parametrize('num_workers', [0, 2])
 def test_stopped_in_an_epoch_and_resumed(tmp_path, iteration, num_workers):
@@ -171,9 +187,18 @@ def test_stopped_in_a_validation_and_resumed(tmp_path, undisturbed, interval, en
     assert same(weights(tmp_path), undisturbed[1])
 
 
-def test_the_handler_before_comes_back(tmp_path):
+@pytest.mark.parametrize('end', ['reached', 'an error', 'an error before the first iteration'])
+def test_the_handler_before_comes_back(tmp_path, end):
     before = signal.getsignal(signal.SIGTERM)
-    make_runner(tmp_path, STOP, iters=1).train()
+    if end == 'reached':
+        make_runner(tmp_path, STOP, iters=1).train()
+    elif end == 'an error':
+        with pytest.raises(FloatingPointError):
+            make_runner(tmp_path, STOP, model=Net(nan_from=2)).train()
+    else:
+        (tmp_path / 'broken.pth').write_bytes(b'PK')
+        with pytest.raises(ValueError, match='broken'):
+            make_runner(tmp_path, STOP, resume=True, load_from=str(tmp_path / 'broken.pth')).train()
     assert signal.getsignal(signal.SIGTERM) == before
 
 

@@ -179,6 +179,30 @@ def test_a_loading_process_of_an_evaluation_is_killed(evaluate, evaluated, tmp_p
     assert evaluate.outcome(tmp_path / 'out') == evaluated
 
 
+@pytest.mark.parametrize('name', ['train', 'evaluate'])
+def test_shared_memory_of_a_small_container(request, files, undisturbed, tmp_path, name):
+    """Docker gives 64 MiB, which is for real images what 16 kB is for these."""
+    options = ['--cfg-options', 'train_dataloader.num_workers=2'] if name == 'train' else []
+    command = request.getfixturevalue(name).command(tmp_path / 'out', *options)
+    script = 'mount -t tmpfs -o size=16k tmpfs /dev/shm || exit 77; exec "$@"'
+    try:
+        result = subprocess.run(
+            ['unshare', '-m', 'sh', '-c', script, 'sh', *command],
+            cwd=REPO,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    except FileNotFoundError:
+        pytest.skip('there is no unshare')
+    if result.returncode in (1, 77) and 'error: ' not in result.stderr:
+        pytest.skip(f'mounting a tmpfs is not allowed here: {result.stderr.strip()}')
+    assert result.returncode == 2, result.stderr[-3000:]
+    last = result.stderr.splitlines()[-1]
+    assert '/dev/shm is full: give the container more than 0.0156 MiB, as docker run --shm-size=8g does' in last
+
+
 def test_second_run_in_a_folder(train, undisturbed, tmp_path, output):
     """It is refused before it touches anything; SIGKILL frees the folder, although loading processes are left over."""
     first = train.start(tmp_path / 'work', tmp_path / 'first.txt')
@@ -188,7 +212,7 @@ def test_second_run_in_a_folder(train, undisturbed, tmp_path, output):
     assert wait(train.start(tmp_path / 'work', output)) == 2
     assert one_error(output) == (
         f'The folder {tmp_path}/work belongs to a run of process {first} on {socket.gethostname()}: '
-        'give another --work-dir, or wait for it.'
+        'give another one, or wait for it.'
     )
     assert sorted((tmp_path / 'work').rglob('*')) == before
     os.kill(first, signal.SIGKILL)

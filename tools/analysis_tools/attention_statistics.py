@@ -54,7 +54,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--top-k', type=int, default=5, help='columns of top_share (default: %(default)s)')
     parser.add_argument('--batch-size', type=int, default=1, help='images at once (default: %(default)s)')
     parser.add_argument('--num-workers', type=int, default=2, help='loading processes (default: %(default)s)')
-    parser.add_argument('--out', default='work_dirs/attention', help='output folder (default: %(default)s)')
+    parser.add_argument(
+        '--out', type=cli.output_folder, default='work_dirs/attention', help='output folder (default: %(default)s)'
+    )
     parser.add_argument(
         '--check-memory',
         action='store_true',

@@ -73,7 +73,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--bf16', action='store_true', help='tap, adl and step in bfloat16 (default: float32)')
     parser.add_argument('--compile', action='store_true', help='also a compiled step, which takes minutes on a CPU')
     parser.add_argument('--forms', nargs='+', help='of step: only these rows, such as released and baseline')
-    parser.add_argument('--json', metavar='FILE', help='write all numbers there')
+    parser.add_argument('--json', type=cli.output_file, metavar='FILE', help='write all numbers there')
     args = parser.parse_args(argv)
     unknown = sorted({*args.parts} - {*PARTS})
     if unknown:

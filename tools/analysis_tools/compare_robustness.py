@@ -37,7 +37,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--reference', metavar='NAME', help='show differences, and CD of segmentation, against this run'
     )
     parser.add_argument('--title', help='heading (default: Segmentation robustness, or Classification robustness)')
-    parser.add_argument('--out', default='robustness.html', help='page to write (default: %(default)s)')
+    parser.add_argument(
+        '--out', type=cli.output_file, default='robustness.html', help='page to write (default: %(default)s)'
+    )
     parser.add_argument(
         '--allow-differences',
         action='store_true',

@@ -71,7 +71,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     names = [part.name for part in PARTS]
     parser.add_argument('--parts', nargs='+', choices=names, default=names, metavar='NAME',
                         help=f'some of {", ".join(names)} (default: all)')  # fmt: skip
-    parser.add_argument('--out', default='work_dirs/gpu_check', help='folder of the report (default: %(default)s)')
+    parser.add_argument(
+        '--out',
+        type=cli.output_folder,
+        default='work_dirs/gpu_check',
+        help='folder of the report (default: %(default)s)',
+    )
     parser.add_argument('--dry-run', action='store_true', help='tiny sizes, on a CPU: that everything runs, no figures')
     args = parser.parse_args(argv)
     if not args.minutes > 0:

@@ -41,8 +41,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--baseline', metavar='PATH', help='a run to draw as a line across, such as one without ADL')
     parser.add_argument('--log', action='store_true', help='logarithmic axis (default for lambda)')
-    parser.add_argument('--out', default='work_dirs/sweep', help='figure to write, without a suffix')
+    parser.add_argument('--out', type=figure_stem, default='work_dirs/sweep', help='figure to write, without a suffix')
     return parser.parse_args(argv)
+
+
+def figure_stem(path: str) -> str:
+    """``type`` of ``--out``: several files are written, which begin with it."""
+    cli.output_file(f'{path}.png')
+    return path
 
 
 def file_of(path: str) -> Path:

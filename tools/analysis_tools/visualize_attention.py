@@ -58,7 +58,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='place of the token in the image, each 0 to below 1 (default: the centre)',
     )
     parser.add_argument('--side', type=int, default=256, help='cells of a map along a side (default: %(default)s)')
-    parser.add_argument('--out', default='work_dirs/attention', help='output folder (default: %(default)s)')
+    parser.add_argument(
+        '--out', type=cli.output_folder, default='work_dirs/attention', help='output folder (default: %(default)s)'
+    )
     return parser.parse_args(argv)
 
 

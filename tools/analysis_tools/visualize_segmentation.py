@@ -34,7 +34,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--conditions', nargs='+', choices=CONDITIONS, default=CONDITIONS, help='of ACDC (default: all)'
     )
     parser.add_argument('--boxes', type=int, default=3, help='at most, of a model in each direction (default: 3)')
-    parser.add_argument('--out', default='work_dirs/attention', help='output folder (default: %(default)s)')
+    parser.add_argument(
+        '--out', type=cli.output_folder, default='work_dirs/attention', help='output folder (default: %(default)s)'
+    )
     return parser.parse_args(argv)
 
 

@@ -29,7 +29,7 @@ INTERRUPTED = 130  # exit code of a command that Ctrl-C has stopped
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('data_root', help='data_root of the config: the folder with leftImg8bit in it')
-    parser.add_argument('out', help='folder to write')
+    parser.add_argument('out', type=cli.output_folder, help='folder to write')
     parser.add_argument(
         '--images', '--pictures', default='leftImg8bit/val', help='folder below data_root (default: %(default)s)'
     )

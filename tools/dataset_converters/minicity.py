@@ -29,13 +29,15 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument('--seed', type=int, default=default.seed, help='another seed gives other streets')
     parser.add_argument('--overwrite', action='store_true', help='replace a MiniCity written with other parameters')
-    parser.add_argument('--preview', metavar='FILE.png', help='also write an overview image')
+    parser.add_argument('--preview', type=cli.output_file, metavar='FILE.png', help='also write an overview image')
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     with cli.one_sentence():
+        if args.preview and not cv2.haveImageWriter(args.preview):
+            raise ValueError(f'--preview must name an image file such as FILE.png, got {args.preview!r}')
         params = MiniCityParams(args.num_train, args.num_val, args.num_acdc, tuple(args.size), args.seed)
         written = write_minicity(args.out, params, overwrite=args.overwrite, track=track)
     print(f'MiniCity {"is written" if written else "was there already, nothing to do"}: {args.out}')
@@ -47,7 +49,7 @@ def main() -> None:
         preview.parent.mkdir(parents=True, exist_ok=True)
         with cli.one_sentence():
             if not cv2.imwrite(str(preview), overview(params.seed, params.size)[..., ::-1]):
-                raise ValueError(f'--preview must name an image file such as FILE.png, got {args.preview!r}')
+                raise OSError(f'{preview} could not be written')
         print(f'  overview:          {preview}')
 
 

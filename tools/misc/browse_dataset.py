@@ -18,7 +18,9 @@ from mmseg.visualization import SegLocalVisualizer
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Draw images of a segmentation dataset with their labels.')
     parser.add_argument('config', help='config file')
-    parser.add_argument('--output-dir', metavar='DIR', help='write the drawn images to this folder')
+    parser.add_argument(
+        '--output-dir', type=cli.output_folder, metavar='DIR', help='write the drawn images to this folder'
+    )
     parser.add_argument('--show', action='store_true', help='show them in a window')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds between two windows (default: 2)')
     parser.add_argument('--number', type=int, help='how many images (default: all)')

@@ -27,7 +27,7 @@ def run(family: str, convert: Callable[[str, str, bool], str], argv: Sequence[st
     """
     parser = argparse.ArgumentParser(description=f'Convert released {family} weights.')
     parser.add_argument('src', help='released checkpoint')
-    parser.add_argument('dst', help='converted checkpoint to write')
+    parser.add_argument('dst', type=cli.output_file, help='converted checkpoint to write')
     parser.add_argument(
         '--ema', action='store_true', help="take the classifier's averaged weights (state_dict_ema, model_ema)"
     )

@@ -55,7 +55,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Write a trained model as a folder for the Hugging Face Hub.')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('folder', help='folder to write; its name is that of the model')
+    parser.add_argument('folder', type=cli.output_folder, help='folder to write; its name is that of the model')
     parser.add_argument('--license', help="the Hub's identifier of the weights' licence, such as apache-2.0")
     cli.add_cfg_options(parser)
     return parser.parse_args(argv)

@@ -10,15 +10,16 @@
 
 import functools
 import json
-import shutil
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import mkdtemp
 
 import cv2
 import numpy as np
+
+from mmrobust.folders import fill_folder, is_empty
+from mmrobust.processes import end_with_parent
 
 from .labels import to_color, to_label_ids
 from .layout import SPLITS, lay_out
@@ -88,31 +89,26 @@ def write_minicity(
 
     Raises:
         ValueError: when ``root`` holds another MiniCity and ``overwrite`` is False, or holds something else.
+        OSError: when another process writes there, or it cannot be written.
     """
     root, params = Path(root), params or MiniCityParams()
     if _is_there(root, params, overwrite):
         return False
-    root.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(mkdtemp(prefix=f'.{root.name}-partial-', dir=root.parent))
-    partial.chmod(0o755)
-    pool = ProcessPoolExecutor()  # streets are independent of each other
-    try:
-        for split, count in zip(SPLITS, (params.num_train, params.num_val), strict=True):
-            streets = pool.map(functools.partial(_write_street, partial, params, split), range(count))
-            for _ in track(streets, total=count, description=split) if track else streets:
-                pass
+    with fill_folder(root, PARAMETER_FILE) as partial:
+        pool = ProcessPoolExecutor(initializer=end_with_parent)  # streets are independent of each other
+        try:
+            for split, count in zip(SPLITS, (params.num_train, params.num_val), strict=True):
+                streets = pool.map(functools.partial(_write_street, partial, params, split), range(count))
+                for _ in track(streets, total=count, description=split) if track else streets:
+                    pass
+        finally:
+            pool.shutdown(cancel_futures=True)
         (partial / PARAMETER_FILE).write_text(json.dumps(params.as_json(), indent=2) + '\n')
-        if root.exists():
-            shutil.rmtree(root)
-        partial.rename(root)
-    finally:
-        pool.shutdown(cancel_futures=True)
-        shutil.rmtree(partial, ignore_errors=True)
     return True
 
 
 def _is_there(root: Path, params: MiniCityParams, overwrite: bool) -> bool:
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+    if is_empty(root):
         return False
     file = root / PARAMETER_FILE
     if not file.is_file():

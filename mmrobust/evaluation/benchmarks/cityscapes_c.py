@@ -249,7 +249,11 @@ def summarize(
     by_corruption, sampled = mean_over_severities(miou), mean_over_severities(samples)
     clean_miou, mpc = mean_iou(clean.confusion), mean_over_corruptions(by_corruption)
     mpc_samples = mean_over_corruptions(sampled)
-    draws = {'clean_mIoU': clean_samples, 'mPC': mpc_samples, 'retention': 100 * mpc_samples / clean_samples}
+    draws = {
+        'clean_mIoU': clean_samples,
+        'mPC': mpc_samples,
+        'retention': 100 * mpc_samples / np.where(clean_samples, clean_samples, np.nan),
+    }
     shown_groups = {
         group: [by_corruption[name] for name in names if name in by_corruption] for group, names in groups.items()
     }
@@ -261,7 +265,7 @@ def summarize(
         'clean_mIoU_interval': interval(clean_samples),
         'mPC': mpc,
         'mPC_interval': interval(mpc_samples),
-        'retention': retention(mpc, clean_miou),
+        'retention': retention(mpc, clean_miou) if clean_miou else None,  # of nothing nothing can be left
         'retention_interval': interval(draws['retention']),
         'groups': {group: float(np.mean(values)) for group, values in shown_groups.items() if values},
         'corruptions': by_corruption,

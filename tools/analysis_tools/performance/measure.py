@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from mmrobust.processes import end_with_parent
+
 _STATUS = Path('/proc/self/status')
 _CLEAR_REFS = Path('/proc/self/clear_refs')
 _CYCLES_PER_SECOND = 2e9  # of a GPU's clock, roughly: how long a kernel waits that waits for cycles
@@ -39,7 +41,7 @@ def in_own_process(case: Callable[..., Any], *args: Any) -> Any:
         Exception: what the case raised.
         concurrent.futures.process.BrokenProcessPool: the process was killed, as for want of memory.
     """
-    with ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
+    with ProcessPoolExecutor(1, multiprocessing.get_context('spawn'), end_with_parent) as pool:
         return pool.submit(case, *args).result()
 
 

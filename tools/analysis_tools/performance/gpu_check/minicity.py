@@ -12,6 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from mmrobust.processes import end_with_parent
 from performance.gpu_check.processes import error_lines
 from performance.gpu_check.tools import ToolRun, require, run_tool
 from performance.gpu_check.work import Work
@@ -56,7 +57,9 @@ def minicity(work: Work) -> None:
         _try(work, 'train --amp --cuda-graphs', lambda: _train(work, data, ('--amp', '--cuda-graphs')))
     work.require_time(5, 'evaluation and resuming')
     # what is not timed, beside each other; the runs of tools are found by their folders
-    with ProcessPoolExecutor(3, mp_context=get_context('fork' if work.forked else 'spawn')) as pool:
+    with ProcessPoolExecutor(
+        3, mp_context=get_context('fork' if work.forked else 'spawn'), initializer=end_with_parent
+    ) as pool:
         silent = replace(work, connection=None)
         exact, quick, resumed = (
             pool.submit(function, silent, data, *options)
