@@ -61,7 +61,13 @@ class StrictLoadHook(Hook):
             self._check(runner, runner.val_loop.dataloader.dataset, _classes_of(data))
 
     def before_test(self, runner: Runner) -> None:
-        self._check(runner, runner.test_loop.dataloader.dataset, self.classes)
+        data = runner.test_loop.dataloader.dataset
+        self._check(runner, data, self.classes)
+        if getattr(data, 'metainfo', {}).get('subset') is not None:
+            runner.logger.warning(
+                'These images are of a subset of classes, but metrics here compare all outputs of the model: for '
+                'predictions among the subset, as published, use tools/evaluate_robustness.py.'
+            )
 
     def _check(self, runner: Runner, data: Dataset, trained: tuple[str, ...] | None) -> None:
         names, subset = _classes_of(data), getattr(data, 'metainfo', {}).get('subset')

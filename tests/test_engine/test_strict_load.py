@@ -1,6 +1,8 @@
 """Weights of another model are refused by name."""
 
 import copy
+import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -71,3 +73,13 @@ def test_every_config_gets_the_hook():
         config = Config({'custom_hooks': copy.deepcopy(hooks)} if hooks else {})
         require_fit(config, strict=testing)
         assert config.custom_hooks == expected
+
+
+def test_a_subset_of_classes_is_said(caplog):
+    """MMPretrain's metrics know nothing of the 200 classes of ImageNet-A."""
+    for subset, said in ((None, 0), ((0, 2), 1)):
+        data = SimpleNamespace(metainfo=dict(classes=('a', 'b', 'c'), subset=subset))
+        loop = SimpleNamespace(dataloader=SimpleNamespace(dataset=data))
+        runner = SimpleNamespace(test_loop=loop, model=Net(), cfg={}, logger=logging.getLogger('subset'))
+        StrictLoadHook().before_test(runner)
+        assert len([record for record in caplog.records if 'among the subset' in record.message]) == said
