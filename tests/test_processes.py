@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from torch.utils.data import DataLoader
+from torch.utils.data._utils import signal_handling
 
 from mmrobust.processes import is_alive
 from mmrobust.sigterm import outlive_sigterm
@@ -70,7 +71,8 @@ class Refuses:
         (TypeError('cannot pickle this'), 1, 'TypeError: cannot pickle this'),
     ],
 )
-def test_a_loading_process_that_cannot_hand_over_ends(error, code, printed, capfd):
+def test_a_loading_process_that_cannot_hand_over_ends(error, code, printed, capfd, monkeypatch):
+    monkeypatch.setattr(signal_handling, '_SIGCHLD_handler_set', False)  # an error of a tool has removed it
     loader = DataLoader([Refuses(error)], num_workers=1, collate_fn=list)
     outlive_sigterm(loader)
     with pytest.raises(RuntimeError) as died:
