@@ -1,6 +1,7 @@
 """Reads checkpoints without running code in them; a bad file is one sentence."""
 
 import argparse
+import functools
 import json
 import os
 import os.path as osp
@@ -19,7 +20,7 @@ from mmengine.dist import barrier, get_rank
 from mmengine.logging import HistoryBuffer
 from mmengine.utils import digit_version
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = [
     'ALLOWED_GLOBALS',
@@ -27,6 +28,7 @@ __all__ = [
     'compare_state_dicts',
     'is_whole',
     'load_checkpoint_file',
+    'refuse_strangers',
     'register_safe_loader',
 ]
 
@@ -165,6 +167,32 @@ def load_from_http(filename: str, map_location: Any = None) -> Any:
             torch.hub.download_url_to_file(filename, path, progress=turn)
         barrier()
     return load_checkpoint_file(path, map_location)
+
+
+def refuse_strangers() -> None:
+    """Make MMEngine refuse weights of which a model takes nothing, wherever it loads: it prints the keys and goes on.
+
+    That is init_cfg of any backbone, init_model, inferencers, and ``load_from`` without ``StrictLoadHook``. Weights of
+    which a part fits are MMEngine's business there. May be called repeatedly.
+    """
+    load = mmengine_checkpoint.load_state_dict
+    if hasattr(load, '__wrapped__'):
+        return
+
+    @functools.wraps(load)
+    def load_state_dict(module: nn.Module, state_dict: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+        held = [tensor for tensor in [*module.parameters(), *module.buffers()] if not tensor.is_inference()]
+        before = [tensor._version for tensor in held]  # hooks may rename keys, so what was written is what counts
+        result = load(module, state_dict, *args, **kwargs)
+        if held and before == [tensor._version for tensor in held]:
+            names = [', '.join(list(keys)[:3]) for keys in (state_dict, module.state_dict())]
+            raise ValueError(
+                f'Weights for {type(module).__name__} must fit some of its keys ({names[1]}, ...), got others '
+                f'({names[0]}, ...): they are of another model'
+            )
+        return result
+
+    mmengine_checkpoint.load_state_dict = load_state_dict
 
 
 def compare_state_dicts(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> str:

@@ -149,11 +149,13 @@ def read_checkpoints_safely() -> None:
     """Read checkpoints in one way on every stack and every torch.
 
     Official MMEngine 0.10.7 cannot read its own checkpoints with torch >= 2.6, which accepts an allow-list of types
-    only; the fork can, but runs whatever code a file holds when it meets a type that it does not know.
+    only; the fork can, but runs whatever code a file holds when it meets a type that it does not know. Both go on with
+    random weights where nothing of a file fits the model.
     """
-    from mmrobust.checkpoint import register_safe_loader
+    from mmrobust.checkpoint import refuse_strangers, register_safe_loader
 
     register_safe_loader()
+    refuse_strangers()
 
 
 def import_quietly(module: str) -> None:

@@ -10,17 +10,23 @@ from typing import Any
 __all__ = ['create_whole', 'read_json', 'write_whole']
 
 MAX_DEPTH = 50  # a file of ours has ten levels at most
+MAX_BYTES = 16 * 2**20  # and half a megabyte
 
 
 def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        ValueError: it is none, not UTF-8, or nested so deeply that whoever walks over it would run out of stack.
+        ValueError: it is none, not UTF-8, larger than 16 MiB, or nested so deeply that whoever walks over it would run
+            out of stack.
         OSError: it cannot be read.
     """
+    with Path(path).open('rb') as file:
+        text = file.read(MAX_BYTES + 1)
+    if len(text) > MAX_BYTES:
+        raise ValueError(f'{path} is larger than {MAX_BYTES // 2**20} MiB, which no file of mmrobust is')
     try:
-        content = json.loads(Path(path).read_text(encoding='utf-8'))
+        content = json.loads(text.decode('utf-8'))
         level, depth = [content], 0
         while level:
             depth += 1

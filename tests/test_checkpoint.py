@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.model.weight_init import PretrainedInit
+from mmengine.runner import load_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
@@ -159,6 +161,37 @@ def test_a_checkpoint_that_is_no_dict(tmp_path):
     torch.save([1, 2], tmp_path / 'list.pth')
     with pytest.raises(ValueError, match='must hold a dict of weights, but holds a list'):
         load_checkpoint_file(tmp_path / 'list.pth')
+
+
+def test_a_model_that_takes_nothing_of_its_weights_is_not_left_random(tmp_path):
+    """MMEngine's own loading: init_cfg of a backbone, and load_checkpoint as init_model and inferencers call it."""
+    torch.save({'blocks.0.attn.qkv.weight': torch.zeros(3)}, tmp_path / 'vit.pth')
+    model = Block()
+    for load in (
+        lambda: load_checkpoint(model, str(tmp_path / 'vit.pth')),
+        lambda: PretrainedInit(str(tmp_path / 'vit.pth'))(model),
+    ):
+        with pytest.raises(ValueError, match=r'Block must fit some of its keys \(conv.weight.*got others \(blocks\.0'):
+            load()
+    torch.save({'conv.weight': torch.zeros(1, 1, 1, 1)}, tmp_path / 'part.pth')
+    load_checkpoint(model, str(tmp_path / 'part.pth'))
+    assert model.conv.weight == 0
+    model.register_load_state_dict_pre_hook(_without_prefix)
+    torch.save({'other.conv.bias': torch.ones(1)}, tmp_path / 'renamed.pth')
+    load_checkpoint(model, str(tmp_path / 'renamed.pth'))
+    assert model.conv.bias == 1
+    load_checkpoint(torch.nn.Flatten(), str(tmp_path / 'vit.pth'))  # nothing to load
+
+
+class Block(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(1, 1, 1)
+
+
+def _without_prefix(module, state_dict, *args):
+    for key in list(state_dict):
+        state_dict[key.removeprefix('other.')] = state_dict.pop(key)
 
 
 def test_a_hole_in_the_weights_is_found(tmp_path):

@@ -376,6 +376,20 @@ def test_a_section_that_is_none(tool, write_classification, tmp_path, capsys, pa
     assert sentence in stopped(tool, capsys, file, '--out', tmp_path / 'page.html')
 
 
+@pytest.mark.parametrize('change', ['bytes', 'cells', 'worst'])
+def test_a_file_that_is_too_large_is_refused_at_once(tool, write, tmp_path, capsys, change):
+    file = Path(write('a'), 'results.json')
+    content, sentence = json.loads(file.read_text()), 'must have 10,000 entries at most, got 10,001'
+    if change == 'bytes':
+        content['provenance']['note'], sentence = ' ' * 2**24, 'results.json is larger than 16 MiB, which no file'
+    elif change == 'cells':
+        content['results']['cells'] = {f'a{index}': {'mIoU': 1.0} for index in range(10_001)}
+    else:
+        content['worst'] = [{'image': 'a.png', 'cell': 'fog_1', 'mIoU': 1.0}] * 10_001
+    file.write_text(json.dumps(content))
+    assert sentence in stopped(tool, capsys, file, '--out', tmp_path / 'page.html')
+
+
 @pytest.mark.parametrize('value', [10**400, 1e308, -1e308, 'many', [1], True, {}])
 def test_numbers_that_are_none_become_dashes(tool, write, tmp_path, value):
     """Also an interval that is no list of two."""

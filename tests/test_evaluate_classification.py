@@ -479,7 +479,8 @@ def test_timm_classifier(files, tool, tmp_path, capsys):
     content = json.loads((tmp_path / 'results.json').read_text())
     assert set(content['results']['cells']) == {'clean', 'fgsm'}
     provenance = content['provenance']
-    assert provenance['name'] == 'timm_test_vit' and provenance['model'] == 'test_vit' and provenance['mean'] is None
+    assert provenance['name'] == 'timm_test_vit' and provenance['model'] == 'test_vit'
+    assert provenance['mean'] == [127.5] * 3  # the network's, of which the config says nothing
     # and the same by the name of the config alone
     config.write_text(config.read_text() + f'\nload_from = {str(files / "timm.pth")!r}\n')
     options = ['--benchmark', 'adversarial', '--attacks', 'fgsm', '--out', str(tmp_path / 'named')]

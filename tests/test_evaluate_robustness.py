@@ -597,6 +597,22 @@ def _on(files, root, out, *options):
     return _arguments(files, out, '--cfg-options', f'test_dataloader.dataset.data_root={root}', *options)
 
 
+def test_a_model_that_is_never_right_has_results_but_no_retention(files, tool, street, tmp_path):
+    weights = torch.load(files / 'toy.pth', weights_only=True)
+    weights['state_dict']['decode_head.conv_seg.bias'][16] += 1e6
+    root, replace = street
+    replace('gtFine', lambda label: np.where(label == 16, 255, label).astype(np.uint8))
+    torch.save(weights, tmp_path / 'absent.pth')
+    arguments = _on(files, root, tmp_path / 'out', '--corruptions', 'contrast', '--severities', '5')
+    tool.main([arguments[0], str(tmp_path / 'absent.pth'), *arguments[2:]])
+    text = (tmp_path / 'out/results.json').read_text()
+    results = json.loads(text, parse_constant=lambda name: pytest.fail(f'{name} is no JSON'))['results']
+    assert results['clean_mIoU'] == results['mPC'] == 0
+    assert results['retention'] is None and results['retention_interval'] == [None, None]
+    assert results['bootstrap']['retention'] == [None] * 1000
+    assert '| 0.00 | 0.00 | - |' in (tmp_path / 'out/results.md').read_text()
+
+
 def test_small_image_is_named(files, tool, street, tmp_path, capsys):
     root, replace = street
     file = replace('leftImg8bit', lambda image: image[:20, :40])
@@ -626,6 +642,18 @@ def test_other_kinds_of_png_are_loaded_as_the_image_that_they_show(files, tool, 
         assert (tmp_path / f'plain/cells/{name}.json').read_text() == (
             tmp_path / f'other/cells/{name}.json'
         ).read_text()
+
+
+@pytest.mark.parametrize('options', [(), ('--shard', '1/2')])
+def test_images_without_any_label_are_refused_before_the_second_cell(files, tool, street, tmp_path, capsys, options):
+    root, replace = street
+    replace('gtFine', lambda label: np.full_like(label, 255))
+    with pytest.raises(SystemExit):
+        tool.main(_on(files, root, tmp_path / 'out', *options))
+    sentence = capsys.readouterr().err.strip().splitlines()[-1]
+    cell = 'gaussian_noise_2' if options else 'clean'
+    assert f'no pixel is labelled in the 1 images of {cell} in {root}: every label is 255' in sentence
+    assert not (tmp_path / 'out/cells').exists()
 
 
 def test_greyscale_is_loaded_as_grey_colours(files, tool, street, tmp_path):

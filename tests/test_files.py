@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from mmrobust.files import read_json, write_whole
+from mmrobust.files import create_whole, read_json, write_whole
 
 
 def test_text_and_bytes_in_a_new_folder(tmp_path):
@@ -11,6 +11,17 @@ def test_text_and_bytes_in_a_new_folder(tmp_path):
     write_whole(str(tmp_path / 'a/d'), b'\x00\xff')
     assert (tmp_path / 'a/b/c.txt').read_text() == 'neu' and (tmp_path / 'a/d').read_bytes() == b'\x00\xff'
     assert sorted(path.name for path in tmp_path.rglob('*')) == ['a', 'b', 'c.txt', 'd']
+
+
+@pytest.mark.parametrize('links', [True, False])
+def test_who_comes_second_finds_the_first_ones_file(tmp_path, monkeypatch, links):
+    if not links:
+        monkeypatch.setattr(os, 'link', lambda *_: (_ for _ in ()).throw(OSError(95, 'Operation not supported')))
+    path = tmp_path / 'a/identity.json'
+    create_whole(path, 'first')
+    monkeypatch.setattr('pathlib.Path.exists', lambda _: False)  # it looked a moment before
+    create_whole(path, 'second')
+    assert path.read_text() == 'first' and os.listdir(path.parent) == ['identity.json']
 
 
 @pytest.mark.parametrize('error', [OSError(28, 'No space left on device'), KeyboardInterrupt()])

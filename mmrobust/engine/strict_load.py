@@ -47,8 +47,7 @@ class StrictLoadHook(Hook):
         strict: Whether a difference of keys is an error, or a warning in the log.
 
     Raises:
-        ValueError: Some keys are missing, unexpected or of another shape, all are named; or none fits, strict or not;
-            or the classes do not fit.
+        ValueError: Some keys are missing, unexpected or of another shape, all are named; or the classes do not fit.
     """
 
     def __init__(self, strict: bool = True) -> None:
@@ -62,7 +61,13 @@ class StrictLoadHook(Hook):
             self._check(runner, runner.val_loop.dataloader.dataset, _classes_of(data))
 
     def before_test(self, runner: Runner) -> None:
-        self._check(runner, runner.test_loop.dataloader.dataset, self.classes)
+        data = runner.test_loop.dataloader.dataset
+        self._check(runner, data, self.classes)
+        if getattr(data, 'metainfo', {}).get('subset') is not None:
+            runner.logger.warning(
+                'These images are of a subset of classes, but metrics here compare all outputs of the model: for '
+                'predictions among the subset, as published, use tools/evaluate_robustness.py.'
+            )
 
     def _check(self, runner: Runner, data: Dataset, trained: tuple[str, ...] | None) -> None:
         names, subset = _classes_of(data), getattr(data, 'metainfo', {}).get('subset')
@@ -76,10 +81,8 @@ class StrictLoadHook(Hook):
             model = model.module
         weights = checkpoint.get('state_dict', checkpoint)
         weights = {key.removeprefix('module.'): value for key, value in weights.items()}
-        expected = model.state_dict()
-        difference = compare_state_dicts(expected, weights)
-        some_fit = any(key in weights and weights[key].shape == value.shape for key, value in expected.items())
-        if difference and (self.strict or not some_fit):
+        difference = compare_state_dicts(model.state_dict(), weights)
+        if difference and self.strict:
             raise ValueError(f'The checkpoint does not fit the model, {difference}')
         if difference:
             print_log(f'The checkpoint does not fit the model, {difference}', logger='current', level=logging.WARNING)

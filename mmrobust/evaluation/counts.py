@@ -107,8 +107,10 @@ class Predictions:
         def read(found: dict) -> tuple:
             gradients = found.get('gradients')
             if gradients is not None:
-                gradients = {name: int(gradients[name]) for name in ('by_margin', 'blind')}
-            return {name: tuple(of.tolist()) for name, of in _by_image(found['pictures'], (2,)).items()}, gradients
+                names = ('by_margin', 'blind')
+                gradients = dict(zip(names, _integers([gradients[name] for name in names]).tolist(), strict=True))
+            images = {name: tuple(of.tolist()) for name, of in _by_image(found['pictures'], (2,)).items()}
+            return images, gradients
 
         return cls(*_read(text, read))
 

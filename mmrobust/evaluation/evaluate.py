@@ -278,7 +278,8 @@ def _check_classes(model: EvaluatedModel, benchmark: Benchmark) -> None:
 def _identity(model: EvaluatedModel, benchmark: Benchmark) -> dict[str, Any]:
     """Settings that determine the numbers, and where the images lie."""
     images = {'images_sha256': benchmark.images_sha256, 'classes': list(benchmark.class_names)}
-    return {**model.identity, **benchmark.identity, **images, 'data_root': benchmark.data_root}
+    interpolation = {'opencv': cv2.__version__.partition('.')[0]}  # 4 and 5 interpolate differently
+    return {**model.identity, **benchmark.identity, **images, **interpolation, 'data_root': benchmark.data_root}
 
 
 def _run(

@@ -52,6 +52,8 @@ class Images:
             self._positions = [self._positions[index] for index in kept]
             self.dataset['indices'] = self._positions
         self.size = len(kept)
+        if not built.metainfo.get('classes'):
+            raise ValueError(f'the data set {type(built).__name__} must name its classes, in metainfo or classes')
         self.class_names = tuple(built.metainfo['classes'])
         self._describe(built, kept)
 
@@ -76,11 +78,19 @@ class LabelledImages(Images):
     Attributes:
         labels: name of each image to its class.
         subset: the outputs that scores are restricted to, or None.
+
+    Raises:
+        ValueError: an image has no label; and the errors of the base class.
     """
 
     def _describe(self, built: Dataset, kept: list[int]) -> None:
         self.subset = built.metainfo.get('subset')
         found = [built.get_data_info(index) for index in kept]
+        bare = [of['img_path'] for of in found if 'gt_label' not in of]
+        if bare:
+            raise ValueError(
+                f'the images must have labels, but {bare[0]} has none (with_label=False, or no class folder)'
+            )
         self.labels = {self.name(of['img_path']): of['gt_label'] for of in found}
         self._files = [(f'{self.name(of["img_path"])} {of["gt_label"]}', [of['img_path']]) for of in found]
 

@@ -20,6 +20,7 @@ __all__ = ['RESULTS', 'SCHEMA', 'Column', 'Layout', 'Number', 'Published', 'Repo
 
 RESULTS = 'results.json'
 SCHEMA = 2  # 1 has no schema and no layout: its benchmark has to be registered here
+MOST_ROWS = 10_000  # a benchmark has a hundred
 LARGEST = 1e12  # no rate or percentage is larger; sums of what is smaller stay finite
 _BEFORE_ACDC = 'cityscapes-c'  # the only benchmark when results did not name theirs
 
@@ -292,9 +293,11 @@ class Report:
         )
         if not layout.tables:
             raise ValueError('layout must have a table at least, got none')
-        for table in layout.tables:
-            if table.section and table.section in results:
-                _mapping(results[table.section], f'results / {table.section}')
+        sections = [table.section for table in layout.tables if table.section and table.section in results]
+        rows = {f'results / {name}': _mapping(results[name], f'results / {name}') for name in sections}
+        for where, found in (rows | {'worst': content.get('worst')}).items():
+            if isinstance(found, Mapping | list) and len(found) > MOST_ROWS:
+                raise ValueError(f'{where} must have {MOST_ROWS:,} entries at most, got {len(found):,}')
         classes, palette = content.get('classes') or (), content.get('palette') or ()
         if not isinstance(classes, list | tuple) or not isinstance(palette, list | tuple):
             raise ValueError(f'classes and palette must be lists, got {str(classes)[:40]!r} and {str(palette)[:40]!r}')

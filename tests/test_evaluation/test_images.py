@@ -97,6 +97,13 @@ def test_a_fingerprint_is_of_classes(configs, tmp_path):
     assert found[0] != found[1]
 
 
+def test_images_without_labels(configs):
+    with pytest.raises(ValueError, match=r'the images must have labels, but .*0\.png has none'):
+        LabelledImages(dict(configs[LabelledImages], with_label=False, classes=['a', 'b']), 'mmengine')
+    with pytest.raises(ValueError, match='the data set CustomDataset must name its classes'):
+        LabelledImages(dict(configs[LabelledImages], with_label=False), 'mmengine')
+
+
 def test_large_files_are_sampled(tmp_path):
     path, found = tmp_path / 'a.bmp', set()
     for place in (0, 50_000, 99_999, None):

@@ -72,6 +72,7 @@ RESULTS = {
 def of_run(benchmark):
     """What a results.json holds."""
     identity = dict(num_images=50000, seed=0, corrupted='official', eps=0.004, step_size=0.002, num_steps=5)
+    identity |= dict(images_sha256={'clean': 'a' * 64}, classes=['road', 'car'], name='a')
     provenance = {'config': 'a.py', 'benchmark': benchmark, 'protocol': {'benchmark': benchmark}, **identity}
     worst = [{'image': 'a.png', 'cell': 'fog_1', 'mIoU': 3.0}]
     return {'provenance': provenance, 'results': RESULTS[benchmark]} | ({'worst': worst} if 'mi' in benchmark else {})

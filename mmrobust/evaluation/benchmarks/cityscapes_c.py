@@ -182,7 +182,8 @@ class CityscapesC(SegmentationBenchmark):
         )
         about = (
             'mIoU in percent. mPC is the mean over corruptions, each the mean over its severities; retention is mPC '
-            f'over clean. Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over images.'
+            'over clean. All are over the classes that the labels of these images have. '
+            f'Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over images.'
         )
         published = None
         if is_table_iv(results):
@@ -241,27 +242,33 @@ def summarize(
         samples, from which another run on the same images gets the interval of a difference.
     """
     clean, corrupted = counts[CLEAN], {cell: of for cell, of in counts.items() if cell != CLEAN}
-    miou = {cell: mean_iou(of.confusion) for cell, of in corrupted.items()}
+    # one set of classes for all cells: else one that is predicted under a corruption only would change what is averaged
+    labelled = clean.confusion.any(axis=1)
+    miou = {cell: mean_iou(of.confusion, labelled) for cell, of in corrupted.items()}
     bootstrap = Bootstrap(clean.images)
     interval = bootstrap.interval
-    clean_samples, *drawn = mean_iou_of_areas(area_samples(bootstrap, [clean, *corrupted.values()])).T
+    areas = area_samples(bootstrap, [clean, *corrupted.values()])[..., labelled]
+    clean_samples, *drawn = mean_iou_of_areas(areas).T
     samples = dict(zip(corrupted, drawn, strict=True))
     by_corruption, sampled = mean_over_severities(miou), mean_over_severities(samples)
-    clean_miou, mpc = mean_iou(clean.confusion), mean_over_corruptions(by_corruption)
+    clean_miou, mpc = mean_iou(clean.confusion, labelled), mean_over_corruptions(by_corruption)
     mpc_samples = mean_over_corruptions(sampled)
-    draws = {'clean_mIoU': clean_samples, 'mPC': mpc_samples, 'retention': 100 * mpc_samples / clean_samples}
+    draws = {
+        'clean_mIoU': clean_samples,
+        'mPC': mpc_samples,
+        'retention': 100 * mpc_samples / np.where(clean_samples, clean_samples, np.nan),
+    }
     shown_groups = {
         group: [by_corruption[name] for name in names if name in by_corruption] for group, names in groups.items()
     }
     severities = sorted({cell.severity for cell in corrupted})
-    labelled = clean.confusion.any(axis=1)
     mean_class_iou = _nanmean(np.stack([class_iou(of.confusion) for of in corrupted.values()]), labelled)
     return {
         'clean_mIoU': clean_miou,
         'clean_mIoU_interval': interval(clean_samples),
         'mPC': mpc,
         'mPC_interval': interval(mpc_samples),
-        'retention': retention(mpc, clean_miou),
+        'retention': retention(mpc, clean_miou) if clean_miou else None,  # of nothing nothing can be left
         'retention_interval': interval(draws['retention']),
         'groups': {group: float(np.mean(values)) for group, values in shown_groups.items() if values},
         'corruptions': by_corruption,
@@ -270,7 +277,9 @@ def summarize(
             for level in severities
         },
         'cells': {cell.key: {'mIoU': miou[cell], 'mIoU_interval': interval(samples[cell])} for cell in corrupted},
-        'classes': by_class(class_names, {'clean': class_iou(clean.confusion), 'corrupted': mean_class_iou}),
+        'classes': by_class(
+            class_names, {'clean': np.where(labelled, class_iou(clean.confusion), np.nan), 'corrupted': mean_class_iou}
+        ),
         'bootstrap': bootstrap.record(**draws, corruptions=sampled),
     }
 

@@ -76,7 +76,7 @@ class SegmentationBenchmark(Benchmark):
         """Predict all images of a cell and count; an image without a label counts nothing.
 
         Raises:
-            ValueError: an image or a label is broken or does not fit the model.
+            ValueError: an image or a label is broken or does not fit the model, or nothing is labelled in any image.
             OSError: a prediction cannot be written.
         """
         images = self.images(cell)
@@ -93,7 +93,13 @@ class SegmentationBenchmark(Benchmark):
                 write_whole(self.predictions / Path(path).with_suffix('.png').name, png.tobytes())
             on_image()
         assert list(matrices) == images.names, 'every image must be counted once'
-        return Confusion.of_matrices(matrices)
+        found = Confusion.of_matrices(matrices)
+        if self.scored and found.score is None:
+            raise ValueError(
+                f'no pixel is labelled in the {len(matrices)} images of {cell.key} in {images.root}: every label is '
+                f'{images.ignore_index}, which belongs to no class, or there is none'
+            )
+        return found
 
     def is_finished(self, cell: Cell) -> bool:
         """Whether its predictions are there, if they are wanted."""
@@ -143,8 +149,10 @@ def area_samples(draws: Bootstrap, counts: Sequence[Confusion]) -> np.ndarray:
 
 
 def mean_iou_of_areas(areas: np.ndarray) -> np.ndarray:
-    """mIoU in percent of ``(..., 3, K)`` intersection, prediction and label."""
-    return np.nanmean(iou_of_areas(areas[..., 0, :], areas[..., 1, :], areas[..., 2, :]), axis=-1)
+    """mIoU in percent of ``(..., 3, K)`` intersection, prediction and label; NaN where nothing is labelled."""
+    ious = iou_of_areas(areas[..., 0, :], areas[..., 1, :], areas[..., 2, :])
+    there = ~np.isnan(ious)
+    return np.where(there, ious, 0).sum(-1) / np.where(there.any(-1), there.sum(-1), np.nan)
 
 
 def number(value: float) -> float | None:

@@ -61,8 +61,6 @@ class EvaluatedModel:
         compiled: bool = False,
         module: nn.Module | None = None,
     ) -> None:
-        if 'data_preprocessor' in config:  # as the runner does, which MMPretrain's own configs rely on
-            config.model.setdefault('data_preprocessor', config.data_preprocessor)
         self.config = config
         self.checkpoint = checkpoint
         self.scope = config.get('default_scope') or self.scope

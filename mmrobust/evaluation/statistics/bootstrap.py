@@ -63,7 +63,7 @@ class Bootstrap:
         return interval(samples, self.units)
 
     def record(self, **samples: np.ndarray | Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Samples for JSON, rounded to 1e-4 points, with U and a hash of names and units.
+        """Samples for JSON, rounded to 1e-4 points and None for NaN, with U and a hash of names and units.
 
         Two runs with the same hash drew the same images for sample s, so their differences are paired.
         """
@@ -72,17 +72,18 @@ class Bootstrap:
 
 
 def interval(samples: np.ndarray, units: int, level: float = INTERVAL_LEVEL) -> tuple[float | None, float | None]:
-    """Expanded percentile interval ``(low, high)`` of S samples; both None if there is one unit only.
+    """Expanded percentile interval ``(low, high)`` of S samples; both None if there is one unit only, or no number.
 
     Percentiles alone are too narrow for few units: the spread of samples is too small by sqrt((U - 1) / U), and their
     tails are a normal's where a t distribution's are right (Hesterberg, The American Statistician 69, 2015, 3.3).
 
     Args:
-        samples: ``(S,)``.
+        samples: ``(S,)``; NaN where a sample leaves the number undefined, and is left out.
         units: U, how many were drawn for a sample.
         level: share of them inside, in (0, 1), for many units.
     """
-    if units < 2:
+    samples = np.asarray(samples)[~np.isnan(samples)]
+    if units < 2 or not len(samples):
         return None, None
     tail = 100 * ndtr(-np.sqrt(units / (units - 1)) * stdtrit(units - 1, (1 + level) / 2))
     return float(np.percentile(samples, tail)), float(np.percentile(samples, 100 - tail))
@@ -103,4 +104,4 @@ def _digest(lines: Iterable[str]) -> str:
 def _rounded(values: np.ndarray | Mapping[str, np.ndarray]) -> Any:
     if isinstance(values, Mapping):
         return {name: _rounded(of) for name, of in values.items()}
-    return np.round(values, 4).tolist()
+    return np.where(np.isnan(values), None, np.round(values, 4)).tolist()

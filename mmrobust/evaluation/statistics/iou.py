@@ -55,6 +55,11 @@ def iou_of_areas(intersection: np.ndarray, prediction: np.ndarray, label: np.nda
         return 100 * intersection / np.where(union, union, np.nan)
 
 
-def mean_iou(confusion: np.ndarray) -> float:
-    """mIoU in percent: the mean over the classes that occur, as in MMSegmentation's ``IoUMetric``."""
-    return float(np.nanmean(class_iou(confusion)))
+def mean_iou(confusion: np.ndarray, classes: np.ndarray | slice = slice(None)) -> float:
+    """mIoU in percent: the mean over the classes that occur, as in MMSegmentation's ``IoUMetric``.
+
+    Args:
+        confusion: ``(K, K)`` counts.
+        classes: which of them to take, ``(K,)`` bool; by default those in labels or predictions.
+    """
+    return float(np.nanmean(class_iou(confusion)[classes]))

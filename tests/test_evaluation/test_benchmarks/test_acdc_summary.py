@@ -32,6 +32,15 @@ def test_mean_of_conditions_is_not_the_pooled_one(summary):
     }
 
 
+def test_draws_without_a_label_are_left_out():
+    """Of two images one is labelled, and a quarter of the draws has only the other."""
+    counts = Confusion.of_matrices({'a': np.array([[50, 50], [0, 0]]), 'b': np.zeros((2, 2), np.int64)})
+    found = summarize({Cell('fog'): counts}, ['road', 'car'])
+    assert found['conditions']['fog']['mIoU_interval'] == found['pooled_mIoU_interval'] == (25, 25)
+    draws = found['bootstrap']['pooled_mIoU']
+    assert set(draws) == {25, None} and 200 < draws.count(None) < 300
+
+
 def test_interval_draws_within_each_condition(summary):
     """Fog draws a twice, b twice, or both: mIoU 100, 30 or 40. Night has one image: no interval."""
     assert summary['conditions']['fog']['mIoU_interval'] == (30, 100)
