@@ -74,6 +74,9 @@ def one_sentence(kinds: tuple[type[Exception], ...] = USER_ERRORS, writes_to: st
             message = lost_rank
         elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
             message += f', writing to {writes_to}' if writes_to else ''
+        if not message.strip():  # an assert of OpenMMLab's own
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            message = f'{type(error).__name__} in {last.name} of {last.filename}: {last.line}'
         print(f'{Path(sys.argv[0]).name}: error: {message}', file=sys.stderr)
         raise SystemExit(2) from None
 

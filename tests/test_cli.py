@@ -24,6 +24,10 @@ def one_line(capsys, error: Exception, **kwargs) -> str:
     return capsys.readouterr().err
 
 
+def test_an_error_without_words_says_where(capsys):
+    assert one_line(capsys, AssertionError()).endswith('test_cli.py: raise error\n')
+
+
 def test_dead_loading_processes_are_one_sentence(capsys):
     line = one_line(capsys, RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. '), kinds=())
     assert 'has died (DataLoader worker (pid 7) is killed by signal: Killed): mostly memory was short' in line

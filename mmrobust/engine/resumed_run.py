@@ -45,13 +45,16 @@ def check_resumed(runner: Runner, checkpoint: dict) -> None:
             f'A checkpoint to resume must hold {", ".join(wanted)}, got one without {", ".join(missing)}: load_from, '
             'without resume, starts a new run with its weights.'
         )
-    if 'ema_state_dict' in checkpoint and not any(isinstance(hook, EMAHook) for hook in runner.hooks):
+    averages = any(isinstance(hook, EMAHook) for hook in runner.hooks)
+    if 'ema_state_dict' in checkpoint and not averages:
         raise ValueError(
             'The config must have an EMAHook, as the run of the checkpoint had: its weights are averaged ones; '
             'load_from, without resume, starts a new run with them.'
         )
     now, meta = steps_of(runner), checkpoint['meta']
     differences = _differences(meta.get('steps', {}), now)
+    if averages and 'ema_state_dict' not in checkpoint:
+        differences.append('EMAHook is new, and begins with the weights of the checkpoint')
     moved = _count_in_own_epochs(runner, meta)
     step = meta['iter']
     if step % now['accumulative_counts'] and step < runner.max_iters:

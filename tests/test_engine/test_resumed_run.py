@@ -138,7 +138,7 @@ def test_a_schedule_that_depends_on_metrics_cannot_be_brought_anywhere(tmp_path)
 def test_averaging_may_begin_in_the_middle(tmp_path):
     train(tmp_path, 4)
     train(tmp_path, 8, EMA, resume=True)
-    assert 'There is no `ema_state_dict` in checkpoint' in log(tmp_path)
+    assert 'and wins: EMAHook is new, and begins with the weights of the checkpoint' in log(tmp_path)
 
 
 @pytest.mark.parametrize('resume', [False, True])
