@@ -28,7 +28,7 @@ demo-classification: $(STAMP)  ## train FAN on scikit-learn's digits with and wi
 	$(VENV)/bin/python tools/demo_classification.py
 
 test: $(STAMP)  ## run the tests that take seconds
-	$(VENV)/bin/python -m pytest -m 'not slow'
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m 'not slow' -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(STAMP)  ## run the tests that take minutes
 	$(VENV)/bin/python -m pytest -m slow

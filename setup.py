@@ -100,6 +100,7 @@ setup(
             'onnxscript',
             'pre-commit',
             'pytest',
+            'pytest-xdist',
             'ruff',
             'scikit-learn',
             'submitit>=1.5',
