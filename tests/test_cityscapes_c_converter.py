@@ -221,7 +221,10 @@ def test_copies_among_the_clean_images_are_refused(tool, minicity, capsys):
     ('content', 'sentence'),
     [
         (lambda whole: whole[:-40], ' is broken: '),
-        (lambda whole: cv2.imencode('.png', np.zeros((20, 40, 3), np.uint8))[1].tobytes(), ': the image is 40 x 20'),
+        (
+            lambda whole: cv2.imencode('.png', np.zeros((20, 40, 3), np.uint8))[1].tobytes(),
+            ': image must be at least 32 x 32 pixels, got 40 x 20',
+        ),
     ],
 )
 def test_a_bad_image_is_named(tool, tmp_path, capsys, num_workers, content, sentence):

@@ -117,7 +117,7 @@ def _uniform(images: Tensor, seeds: Sequence[int] | None) -> Tensor:
     if seeds is None:
         seeds = torch.randint(2**63 - 1, (len(images),), device='cpu').tolist()
     if len(seeds) != len(images):
-        raise ValueError(f'There are {len(seeds)} seeds for {len(images)} images, expected one for each.')
+        raise ValueError(f'seeds must be one for each of the {len(images)} images, got {len(seeds)}')
     noise = torch.empty(images.shape, dtype=torch.float32, device='cpu')
     for of_image, seed in zip(noise, seeds, strict=True):
         of_image.uniform_(-1, 1, generator=torch.Generator('cpu').manual_seed(int(seed)))
@@ -127,13 +127,13 @@ def _uniform(images: Tensor, seeds: Sequence[int] | None) -> Tensor:
 def _losses(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of each image, ``(B,)``."""
     if logits.dim() != 2 or len(logits) != len(labels):
-        raise ValueError(f'logits_of gives the shape {tuple(logits.shape)} for {len(labels)} images, expected (B, K).')
+        raise ValueError(f'logits must be ({len(labels)}, K), got {tuple(logits.shape)}')
     if not ((labels >= 0) & (labels < logits.size(1))).all():
         raise ValueError(
-            f'labels go from {labels.min()} to {labels.max()}, expected 0 to {logits.size(1) - 1} as the logits do.'
+            f'labels must be 0 to {logits.size(1) - 1} as the logits are, got {labels.min()} to {labels.max()}'
         )
     if not logits.requires_grad:
-        raise ValueError('logits_of gives logits without a gradient, expected none of no_grad, detach and rounding.')
+        raise ValueError('logits must have a gradient, got some from under no_grad, detach or rounding')
     return F.cross_entropy(logits, labels, reduction='none')
 
 
@@ -147,7 +147,7 @@ def _gradient(losses: Tensor, images: Tensor) -> Tensor:
     """Gradient of each image's own loss: of the sum, as the mean would scale it with the batch."""
     (gradient,) = torch.autograd.grad(losses.sum(), images, allow_unused=True)
     if gradient is None:
-        raise ValueError('logits_of gives logits that do not depend on the images it is handed.')
+        raise ValueError('logits must depend on the images, got some that do not')
     broken = (~gradient.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
     if broken:
         raise FloatingPointError(
@@ -158,19 +158,19 @@ def _gradient(losses: Tensor, images: Tensor) -> Tensor:
 
 def _check(images: Tensor, labels: Tensor, eps: float, step_size: float, num_steps: int) -> None:
     if images.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f'images are {images.dtype}, expected float32 or float64 in [0, 1].')
+        raise TypeError(f'images must be float32 or float64 in [0, 1], got {images.dtype}')
     if images.dim() != 4:
-        raise ValueError(f'images have the shape {tuple(images.shape)}, expected (B, C, H, W).')
+        raise ValueError(f'images must be (B, C, H, W), got {tuple(images.shape)}')
     if not ((images >= 0) & (images <= 1)).all():
         raise ValueError(
-            f'images go from {images.min():g} to {images.max():g}, expected pixels in [0, 1] that are not normalised.'
+            f'images must be in [0, 1], not normalised, got {images.min():g} to {images.max():g}'
         )
     if labels.dtype != torch.int64:
-        raise TypeError(f'labels are {labels.dtype}, expected int64.')
+        raise TypeError(f'labels must be int64, got {labels.dtype}')
     if labels.shape != images.shape[:1]:
-        raise ValueError(f'labels have the shape {tuple(labels.shape)}, expected ({len(images)},).')
+        raise ValueError(f'labels must be ({len(images)},), got {tuple(labels.shape)}')
     for name, value in (('eps', eps), ('step_size', step_size)):
         if not 0 <= value <= 1:
-            raise ValueError(f'{name} is {value}, expected a number from 0 to 1, such as 1/255.')
+            raise ValueError(f'{name} must be 0 to 1, such as 1/255, got {value}')
     if num_steps < 1:
-        raise ValueError(f'num_steps is {num_steps}, expected 1 or more.')
+        raise ValueError(f'num_steps must be 1 or more, got {num_steps}')

@@ -31,7 +31,7 @@ def pixel_logits(classifier: BaseClassifier) -> Callable[[Tensor], Tensor]:
         ValueError: in the function, if any part of the classifier is in training mode.
     """
     if not isinstance(classifier, BaseClassifier):
-        raise TypeError(f'classifier is a {type(classifier).__name__}, expected a classifier of MMPretrain.')
+        raise TypeError(f'classifier must be one of MMPretrain, got {type(classifier).__name__}')
 
     def logits_of(images: Tensor) -> Tensor:
         training = [name or 'the whole' for name, module in classifier.named_modules() if module.training]
@@ -44,7 +44,7 @@ def pixel_logits(classifier: BaseClassifier) -> Callable[[Tensor], Tensor]:
         logits = classifier(inputs, mode='tensor')
         if not isinstance(logits, Tensor) or logits.dim() != 2:
             got = tuple(logits.shape) if isinstance(logits, Tensor) else f'a {type(logits).__name__}'
-            raise TypeError(f'{type(classifier).__name__} gives {got}, expected logits (B, K) from a head.')
+            raise TypeError(f'{type(classifier).__name__} must give logits (B, K) from a head, got {got}')
         return logits
 
     return logits_of

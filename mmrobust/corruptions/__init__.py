@@ -87,7 +87,7 @@ def corrupt(image: np.ndarray, name: str, severity: int, rng: np.random.Generato
     """
     check_corruption(name, severity, profile)
     if not isinstance(rng, np.random.Generator):
-        raise TypeError(f'rng is a {type(rng).__name__}, expected a numpy.random.Generator')
+        raise TypeError(f'rng must be a numpy.random.Generator, got {type(rng).__name__}')
     _check_image(image)
     function = CORRUPTIONS[name]
     if profile == 'bgr':
@@ -103,24 +103,24 @@ def check_corruption(name: str, severity: int, profile: str = 'rgb') -> None:
         TypeError: a severity that is not an integer.
     """
     if not isinstance(name, str) or name not in CORRUPTIONS:
-        raise ValueError(f'unknown corruption {name!r}, expected one of: {", ".join(CORRUPTIONS)}')
+        raise ValueError(f'corruption must be one of {", ".join(CORRUPTIONS)}, got {name!r}')
     if isinstance(severity, bool) or not isinstance(severity, numbers.Integral):
-        raise TypeError(f'severity is {severity!r}, expected an integer from 1 to 5')
+        raise TypeError(f'severity must be an integer from 1 to 5, got {severity!r}')
     if severity not in SEVERITIES:
-        raise ValueError(f'severity is {severity}, expected an integer from 1 to 5')
+        raise ValueError(f'severity must be an integer from 1 to 5, got {severity}')
     if not isinstance(profile, str) or profile not in PROFILES:
-        raise ValueError(f'unknown profile {profile!r}, expected one of: {", ".join(PROFILES)}')
+        raise ValueError(f'profile must be one of {", ".join(PROFILES)}, got {profile!r}')
 
 
 def _check_image(image: np.ndarray) -> None:
     if not isinstance(image, np.ndarray):
-        raise TypeError(f'the image is a {type(image).__name__}, expected a numpy array of RGB uint8 (H, W, 3)')
+        raise TypeError(f'image must be a numpy array of RGB uint8 (H, W, 3), got {type(image).__name__}')
     if image.dtype != np.uint8:
-        raise TypeError(f'the image holds {image.dtype}, expected uint8 with values from 0 to 255')
+        raise TypeError(f'image must be uint8 with values from 0 to 255, got {image.dtype}')
     if image.ndim != 3 or image.shape[2] != 3:
         channels = (*image.shape, 1)[2] if image.ndim in (2, 3) else None
         kind = {1: ' (greyscale)', 4: ' (RGBA)'}.get(channels, '')
-        raise ValueError(f'the image has shape {image.shape}{kind}, expected RGB (H, W, 3)')
+        raise ValueError(f'image must be RGB (H, W, 3), got shape {image.shape}{kind}')
     if min(image.shape[:2]) < MIN_SIDE:
         height, width = image.shape[:2]
-        raise ValueError(f'the image is {width} x {height} pixels (W x H), expected at least {MIN_SIDE} x {MIN_SIDE}')
+        raise ValueError(f'image must be at least {MIN_SIDE} x {MIN_SIDE} pixels, got {width} x {height} (W x H)')

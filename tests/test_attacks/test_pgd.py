@@ -211,23 +211,35 @@ def test_works_in_the_contexts_of_an_evaluation(net, batch, context):
 @pytest.mark.parametrize(
     ('change', 'error', 'message'),
     [
-        (dict(images=torch.zeros(6, 3, 8, 8, dtype=torch.uint8)), TypeError, 'images are torch.uint8'),
-        (dict(images=torch.zeros(6, 3, 8, 8, dtype=torch.bfloat16)), TypeError, 'images are torch.bfloat16'),
-        (dict(images=torch.zeros(3, 8, 8)), ValueError, r'shape \(3, 8, 8\)'),
-        (dict(images=torch.full((6, 3, 8, 8), 255.0)), ValueError, 'go from 255 to 255'),
-        (dict(images=torch.full((6, 3, 8, 8), float('nan'))), ValueError, 'go from nan to nan'),
-        (dict(labels=torch.zeros(6)), TypeError, 'labels are torch.float32'),
-        (dict(labels=torch.zeros(6, CLASSES, dtype=torch.int64)), ValueError, r'labels have the shape \(6, 5\)'),
-        (dict(labels=torch.tensor([0, 1, 2, 3, 4, 5])), ValueError, 'labels go from 0 to 5, expected 0 to 4'),
-        (dict(labels=torch.tensor([0, 1, 2, 3, 4, -100])), ValueError, 'labels go from -100 to 4'),
-        (dict(eps=8), ValueError, 'eps is 8'),
-        (dict(eps=float('nan')), ValueError, 'eps is nan'),
-        (dict(step_size=-0.1), ValueError, 'step_size is -0.1'),
-        (dict(num_steps=0), ValueError, 'num_steps is 0'),
-        (dict(seeds=[1, 2]), ValueError, '2 seeds for 6 images'),
-        (dict(logits_of=lambda x: x), ValueError, r'gives the shape \(6, 3, 8, 8\)'),
-        (dict(logits_of=lambda x: x.detach().flatten(1)), ValueError, 'without a gradient'),
-        (dict(logits_of=lambda x: torch.ones(6, 9, requires_grad=True)), ValueError, 'do not depend on the images'),
+        (
+            dict(images=torch.zeros(6, 3, 8, 8, dtype=torch.uint8)),
+            TypeError,
+            'images must be float32 or float64 in .*, got torch.uint8',
+        ),
+        (dict(images=torch.zeros(6, 3, 8, 8, dtype=torch.bfloat16)), TypeError, 'got torch.bfloat16'),
+        (dict(images=torch.zeros(3, 8, 8)), ValueError, r'images must be \(B, C, H, W\), got \(3, 8, 8\)'),
+        (dict(images=torch.full((6, 3, 8, 8), 255.0)), ValueError, 'not normalised, got 255 to 255'),
+        (dict(images=torch.full((6, 3, 8, 8), float('nan'))), ValueError, 'got nan to nan'),
+        (dict(labels=torch.zeros(6)), TypeError, 'labels must be int64, got torch.float32'),
+        (dict(labels=torch.zeros(6, CLASSES, dtype=torch.int64)), ValueError, r'labels must be \(6,\), got \(6, 5\)'),
+        (
+            dict(labels=torch.tensor([0, 1, 2, 3, 4, 5])),
+            ValueError,
+            'labels must be 0 to 4 as the logits are, got 0 to 5',
+        ),
+        (dict(labels=torch.tensor([0, 1, 2, 3, 4, -100])), ValueError, 'got -100 to 4'),
+        (dict(eps=8), ValueError, 'eps must be 0 to 1, such as 1/255, got 8'),
+        (dict(eps=float('nan')), ValueError, 'got nan'),
+        (dict(step_size=-0.1), ValueError, 'step_size must be 0 to 1, such as 1/255, got -0.1'),
+        (dict(num_steps=0), ValueError, 'num_steps must be 1 or more, got 0'),
+        (dict(seeds=[1, 2]), ValueError, 'seeds must be one for each of the 6 images, got 2'),
+        (dict(logits_of=lambda x: x), ValueError, r'logits must be \(6, K\), got \(6, 3, 8, 8\)'),
+        (dict(logits_of=lambda x: x.detach().flatten(1)), ValueError, 'logits must have a gradient'),
+        (
+            dict(logits_of=lambda x: torch.ones(6, 9, requires_grad=True)),
+            ValueError,
+            'logits must depend on the images',
+        ),
         (dict(logits_of=lambda x: x.flatten(1) * float('inf')), FloatingPointError, 'of 6 of 6 images is not finite'),
     ],
 )
@@ -312,7 +324,7 @@ def test_training_mode_is_refused():
 
 
 def test_models_without_logits_are_refused():
-    with pytest.raises(TypeError, match='a Linear, expected a classifier of MMPretrain'):
+    with pytest.raises(TypeError, match='classifier must be one of MMPretrain, got Linear'):
         pixel_logits(nn.Linear(1, 1))
-    with pytest.raises(TypeError, match='gives a tuple, expected logits'):
+    with pytest.raises(TypeError, match=r'must give logits \(B, K\) from a head, got a tuple'):
         pixel_logits(_classifier(head=None))(torch.rand(1, 3, 32, 32))

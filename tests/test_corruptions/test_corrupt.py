@@ -102,45 +102,45 @@ def test_severity_may_be_a_numpy_integer():
 
 
 def test_unknown_name_lists_the_known():
-    with pytest.raises(ValueError, match=r"'rain', expected one of: gaussian_noise, .*, saturate"):
+    with pytest.raises(ValueError, match=r"corruption must be one of gaussian_noise, .*, saturate, got 'rain'"):
         corrupt(picture(), 'rain', 1, rng())
 
 
 @pytest.mark.parametrize('severity', [0, 6, -1])
 def test_severity_out_of_range(severity):
-    with pytest.raises(ValueError, match=rf'severity is {severity}, expected an integer from 1 to 5'):
+    with pytest.raises(ValueError, match=rf'severity must be an integer from 1 to 5, got {severity}'):
         corrupt(picture(), 'fog', severity, rng())
 
 
 @pytest.mark.parametrize('severity', [2.0, '3', True, None])
 def test_severity_of_another_type(severity):
-    with pytest.raises(TypeError, match='expected an integer from 1 to 5'):
+    with pytest.raises(TypeError, match='severity must be an integer from 1 to 5, got '):
         corrupt(picture(), 'fog', severity, rng())
 
 
 def test_unknown_profile():
-    with pytest.raises(ValueError, match="unknown profile 'BGR', expected one of: rgb, bgr"):
+    with pytest.raises(ValueError, match="profile must be one of rgb, bgr, got 'BGR'"):
         corrupt(picture(), 'fog', 1, rng(), profile='BGR')
 
 
 @pytest.mark.parametrize('generator', [None, 3, np.random.RandomState(0)])
 def test_generator_of_another_type(generator):
-    with pytest.raises(TypeError, match=r'expected a numpy\.random\.Generator'):
+    with pytest.raises(TypeError, match=r'rng must be a numpy\.random\.Generator, got '):
         corrupt(picture(), 'fog', 1, generator)
 
 
 @pytest.mark.parametrize(
     ('shape', 'message'),
     [
-        ((40, 50), r'shape \(40, 50\) \(greyscale\), expected RGB \(H, W, 3\)'),
-        ((40, 50, 1), r'shape \(40, 50, 1\) \(greyscale\), expected RGB \(H, W, 3\)'),
-        ((40, 50, 4), r'shape \(40, 50, 4\) \(RGBA\), expected RGB \(H, W, 3\)'),
-        ((2, 40, 50, 3), r'shape \(2, 40, 50, 3\), expected RGB \(H, W, 3\)'),
-        ((), r'shape \(\), expected RGB \(H, W, 3\)'),
-        ((40,), r'shape \(40,\), expected RGB \(H, W, 3\)'),
-        ((3, 40, 50), r'shape \(3, 40, 50\), expected RGB \(H, W, 3\)'),
-        ((31, 50, 3), r'50 x 31 pixels \(W x H\), expected at least 32 x 32'),
-        ((50, 31, 3), r'31 x 50 pixels \(W x H\), expected at least 32 x 32'),
+        ((40, 50), r'image must be RGB \(H, W, 3\), got shape \(40, 50\) \(greyscale\)'),
+        ((40, 50, 1), r'image must be RGB \(H, W, 3\), got shape \(40, 50, 1\) \(greyscale\)'),
+        ((40, 50, 4), r'image must be RGB \(H, W, 3\), got shape \(40, 50, 4\) \(RGBA\)'),
+        ((2, 40, 50, 3), r'image must be RGB \(H, W, 3\), got shape \(2, 40, 50, 3\)'),
+        ((), r'image must be RGB \(H, W, 3\), got shape \(\)'),
+        ((40,), r'image must be RGB \(H, W, 3\), got shape \(40,\)'),
+        ((3, 40, 50), r'image must be RGB \(H, W, 3\), got shape \(3, 40, 50\)'),
+        ((31, 50, 3), r'image must be at least 32 x 32 pixels, got 50 x 31 \(W x H\)'),
+        ((50, 31, 3), r'image must be at least 32 x 32 pixels, got 31 x 50 \(W x H\)'),
     ],
 )
 def test_shape_of_the_image(shape, message):
@@ -150,10 +150,10 @@ def test_shape_of_the_image(shape, message):
 
 @pytest.mark.parametrize('dtype', ['uint16', 'int16', 'float32', 'float64', 'bool'])
 def test_number_type_of_the_image(dtype):
-    with pytest.raises(TypeError, match=f'holds {dtype}, expected uint8 with values from 0 to 255'):
+    with pytest.raises(TypeError, match=f'image must be uint8 with values from 0 to 255, got {dtype}'):
         corrupt(np.zeros((40, 50, 3), dtype), 'fog', 1, rng())
 
 
 def test_image_that_is_no_array():
-    with pytest.raises(TypeError, match='the image is a list, expected a numpy array'):
+    with pytest.raises(TypeError, match=r'image must be a numpy array .*, got list'):
         corrupt(picture().tolist(), 'fog', 1, rng())

@@ -115,7 +115,7 @@ def test_merged_conditions_cannot_be_separated(tmp_path):
         ACDCDataset(tmp_path, conditions=['night'])
 
 
-def test_a_image_in_both_layouts_counts_once_with_its_condition(tmp_path):
+def test_an_image_in_both_layouts_counts_once_with_its_condition(tmp_path):
     """What ``rsync rgb_anon/*/val/* rgb_anon/val/`` leaves, which is how the conditions are usually merged."""
     fill(tmp_path)
     fill(tmp_path, merged=True)

@@ -176,8 +176,8 @@ def test_pipeline_without_loading(minicity, steps):
     ('wrong', 'kind', 'message'),
     [
         (dict(corruption='dust'), ValueError, "'dust'"),
-        (dict(severity=6), ValueError, '6.*1 to 5'),
-        (dict(severity='3'), TypeError, "'3'.*1 to 5"),
+        (dict(severity=6), ValueError, '1 to 5, got 6'),
+        (dict(severity='3'), TypeError, "1 to 5, got '3'"),
         (dict(profile='gbr'), ValueError, 'gbr'),
     ],
 )
@@ -218,7 +218,7 @@ def test_no_copy_says_what_writes_it(minicity, tmp_path):
 
 
 @pytest.mark.parametrize('ignore_empty', [False, True])
-def test_a_image_that_is_not_there_says_what_writes_it(minicity, on_disk, ignore_empty):
+def test_an_image_that_is_not_there_says_what_writes_it(minicity, on_disk, ignore_empty):
     """With ``ignore_empty`` too: another image in its place would be a wrong result."""
     config = cityscapes(minicity)
     config['pipeline'][0]['ignore_empty'] = ignore_empty

@@ -211,9 +211,9 @@ def test_all_of_imagenet_c_is_checked_at_once(tmp_path):
         (dict(variant='imagenet-o'), ValueError, "one of imagenet, imagenet-v2, .*, got 'imagenet-o'"),
         (dict(variant='imagenet-a', corruption='fog'), ValueError, 'only imagenet-c has a corruption'),
         (dict(variant='imagenet', severity=1), ValueError, 'only imagenet-c has a corruption'),
-        (dict(variant='imagenet-c'), ValueError, 'unknown corruption None'),
-        (dict(variant='imagenet-c', corruption='fog', severity=6), ValueError, 'severity is 6'),
-        (dict(variant='imagenet-c', corruption='fog'), TypeError, 'severity is None'),
+        (dict(variant='imagenet-c'), ValueError, 'corruption must be one of .*, got None'),
+        (dict(variant='imagenet-c', corruption='fog', severity=6), ValueError, '1 to 5, got 6'),
+        (dict(variant='imagenet-c', corruption='fog'), TypeError, '1 to 5, got None'),
         (dict(variant='imagenet', data_prefix='val'), TypeError, 'takes no data_prefix: remove it'),
     ],
 )

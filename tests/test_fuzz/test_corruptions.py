@@ -82,5 +82,5 @@ def refused(*arguments) -> bool:
     try:
         corrupt(*arguments)
     except (TypeError, ValueError) as error:
-        return str(error) != '' and len(str(error).splitlines()) == 1 and 'expected' in str(error)
+        return str(error) != '' and len(str(error).splitlines()) == 1 and 'must be' in str(error)
     return False

@@ -48,14 +48,14 @@ class RandomCorrupt(BaseTransform):
     ) -> None:
         for name, values in (('corruptions', corruptions), ('severities', severities)):
             if isinstance(values, str) or not isinstance(values, Sequence):
-                raise TypeError(f'{name} is {values!r}, expected a list')
+                raise TypeError(f'{name} must be a list, got {values!r}')
             if not values:
-                raise ValueError(f'{name} is empty, expected one or more to choose from')
+                raise ValueError(f'{name} must have one or more to choose from, got none')
         for corruption in corruptions:
             for severity in severities:
                 check_corruption(corruption, severity, profile)
         if not 0 <= prob <= 1:
-            raise ValueError(f'prob is {prob}, expected a probability from 0 to 1')
+            raise ValueError(f'prob must be 0 to 1, got {prob}')
         self.corruptions = tuple(corruptions)
         self.severities = tuple(severities)
         self.prob = prob

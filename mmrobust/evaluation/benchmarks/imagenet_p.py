@@ -13,7 +13,7 @@ from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.counts import Flips, Stability
 from mmrobust.evaluation.images import evenly, fingerprint, require_names
 from mmrobust.evaluation.models.classification import ClassificationModel
-from mmrobust.evaluation.report import Column, Layout, Table
+from mmrobust.evaluation.report import Column, Layout, Table, at, finite
 from mmrobust.evaluation.statistics import (
     INTERVAL_LEVEL,
     Bootstrap,
@@ -154,7 +154,10 @@ class ImageNetP(Benchmark):
             'mFR the mean FR of the 10 perturbations. uT5D is the distance of the five best classes, not divided by '
             f'that of AlexNet, which is not published. Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over videos.'
         )
-        none = ('A dash: FR is defined at difficulty 1 only, and mFR needs all 10 perturbations there.',)
+        none = 'A dash: FR is defined at difficulty 1 only, and mFR needs all 10 perturbations there.'
+        numbers = dict.fromkeys(finite(at(row, 'num_videos')) for row in results['perturbations'].values())
+        numbers = ' or '.join(f'{number:g}' for number in numbers if number is not None)
+        said = f"FR divides by AlexNet's FP on all videos of ImageNet-P; here it is of {numbers} of each perturbation."
         return Layout(
             cls.name,
             'ImageNet-P',
@@ -163,7 +166,7 @@ class ImageNetP(Benchmark):
             tables,
             main='mFR',
             protocol=('difficulty', 'num_images'),
-            sentences=none if results['mFR'] is None else (),
+            sentences=(said, none) if results['mFR'] is None else (said,),
             unit=cls.unit,
         )
 

@@ -52,8 +52,8 @@ def test_from_a_config():
     ('arguments', 'message'),
     [
         (('dust', 1), "'dust'"),
-        (('fog', 0), '0.*1 to 5'),
-        (('fog', 6), '6.*1 to 5'),
+        (('fog', 0), '1 to 5, got 0'),
+        (('fog', 6), '1 to 5, got 6'),
         (('fog', 1, None, 0, 'gbr'), 'gbr'),
     ],
 )
@@ -70,16 +70,16 @@ def test_a_numpy_severity_draws_as_the_integer():
 BAD_PICTURES = [
     (np.zeros((40, 48), np.uint8), ValueError, r'shape \(40, 48\) \(greyscale\)'),
     (np.zeros((40, 48, 4), np.uint8), ValueError, r'shape \(40, 48, 4\) \(RGBA\)'),
-    (np.zeros((40, 48, 3), np.uint16), TypeError, 'holds uint16'),
-    (np.zeros((40, 48, 3), np.float32), TypeError, 'holds float32'),
-    (np.zeros((20, 48, 3), np.uint8), ValueError, '48 x 20 pixels'),
+    (np.zeros((40, 48, 3), np.uint16), TypeError, 'uint8 .*, got uint16'),
+    (np.zeros((40, 48, 3), np.float32), TypeError, 'uint8 .*, got float32'),
+    (np.zeros((20, 48, 3), np.uint8), ValueError, 'got 48 x 20'),
 ]
 
 
 @pytest.mark.parametrize('transform', [Corrupt('fog', 1, '/data'), RandomCorrupt(prob=1)], ids=['fixed', 'random'])
 @pytest.mark.parametrize(('image', 'kind', 'message'), BAD_PICTURES)
-def test_a_image_that_cannot_be_corrupted_is_named(transform, image, kind, message):
-    with pytest.raises(kind, match=rf'^/data/a/street\.png: the image .*{message}'):
+def test_an_image_that_cannot_be_corrupted_is_named(transform, image, kind, message):
+    with pytest.raises(kind, match=rf'^/data/a/street\.png: image must be .*{message}'):
         transform({'img': image, 'img_path': '/data/a/street.png'})
 
 
@@ -167,15 +167,15 @@ def test_augmentation_does_not_depend_on_workers(minicity):
     ('arguments', 'kind', 'message'),
     [
         (dict(corruptions=('fog', 'dust')), ValueError, "'dust'"),
-        (dict(corruptions=()), ValueError, 'corruptions is empty'),
-        (dict(corruptions='fog'), TypeError, "corruptions is 'fog', expected a list"),
-        (dict(severities=(1, 6)), ValueError, '6.*1 to 5'),
-        (dict(severities=(1.5,)), TypeError, r'1\.5.*1 to 5'),
-        (dict(severities=3), TypeError, 'severities is 3, expected a list'),
-        (dict(severities=[]), ValueError, 'severities is empty'),
-        (dict(prob=1.1), ValueError, r'prob is 1\.1.*0 to 1'),
-        (dict(prob=-0.1), ValueError, r'prob is -0\.1.*0 to 1'),
-        (dict(prob=float('nan')), ValueError, 'prob is nan'),
+        (dict(corruptions=()), ValueError, 'corruptions must have one or more'),
+        (dict(corruptions='fog'), TypeError, "corruptions must be a list, got 'fog'"),
+        (dict(severities=(1, 6)), ValueError, '1 to 5, got 6'),
+        (dict(severities=(1.5,)), TypeError, r'1 to 5, got 1\.5'),
+        (dict(severities=3), TypeError, 'severities must be a list, got 3'),
+        (dict(severities=[]), ValueError, 'severities must have one or more'),
+        (dict(prob=1.1), ValueError, r'prob must be 0 to 1, got 1\.1'),
+        (dict(prob=-0.1), ValueError, r'prob must be 0 to 1, got -0\.1'),
+        (dict(prob=float('nan')), ValueError, 'prob must be 0 to 1, got nan'),
         (dict(profile='gbr'), ValueError, 'gbr'),
     ],
 )
