@@ -206,15 +206,19 @@ def main() -> None:
     overview = write_images(config, work_dir)
     page = write_robustness(robustness, work_dir)
     attention = draw_attention(work_dir, options)
+    written = {
+        preview: 'what MiniCity is, in all weathers',
+        overview: f'predictions beside the ground truth; one file per street in {work_dir / "pictures"}',
+        table: 'the first table',
+        page: 'Cityscapes-C and ACDC, both models side by side, with the worst images',
+        attention / 'maps_by_picture.png': 'what both models attend to, clean and in noise',
+        attention / 'stability.png': 'how stable that is in noise; more such figures beside it',
+        attention / 'segmentation.png': 'predictions in snow, with boxes around the differences',
+    }
+    assert all(path.is_file() for path in written), [*written]
+    lines = ''.join(f'  {path}   {what}\n' for path, what in written.items())
     console.print(
-        f'Done in {(time.monotonic() - start) / 60:.1f} minutes. Look at\n'
-        f'  {preview}   what MiniCity is, in all weathers\n'
-        f'  {overview}   predictions beside the ground truth; one file per street in {work_dir / "pictures"}\n'
-        f'  {table}   the first table\n'
-        f'  {page}   Cityscapes-C and ACDC, both models side by side, with the worst images\n'
-        f'  {attention / "maps_by_image.png"}   what both models attend to, clean and in noise\n'
-        f'  {attention / "stability.png"}   how stable that is in noise; more such figures beside it\n'
-        f'  {attention / "segmentation.png"}   predictions in snow, with boxes around the differences\n'
+        f'Done in {(time.monotonic() - start) / 60:.1f} minutes. Look at\n{lines}'
         'Minutes of training from random weights do not say which model is better: that takes real data and several '
         'seeds.',
         soft_wrap=True,

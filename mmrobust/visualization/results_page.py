@@ -451,7 +451,7 @@ def _together(cases: Mapping[str, list[dict]]) -> tuple[list[dict], dict[str, li
         own, *others = (of[place] for of in places)
         common = [panel for panel in own['panels'] if panel['title'] not in _OF_MODEL]
         by_run = [
-            {**panel, 'run': case['run']}
+            {**panel, 'run': case['run'], 'first': case is own}
             for title in _OF_MODEL
             for case in (own, *others)
             for panel in case['panels']
