@@ -1,7 +1,9 @@
 """Shared by the command line tools: common options, reading configs, a user's mistake as one sentence."""
 
 import argparse
+import difflib
 import errno
+import inspect
 import os
 import re
 import shutil
@@ -10,11 +12,13 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
 from torch.distributed import DistError
 
 from mmrobust.compat import import_quietly
@@ -28,6 +32,11 @@ for module in ('mmseg.datasets', 'mmpretrain.datasets'):
 warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
 
 end_loaders_that_cannot_hand_over()
+
+# first parts of settings that need not be in a config: what MMEngine's runner or this package reads
+_READ = {*inspect.signature(Runner).parameters, 'sync_bn', 'model_wrapper_cfg', 'find_unused_parameters', 'compile'} | {
+    *('activation_checkpointing', 'efficient_conv_bn_eval', 'custom_imports', 'class_map', 'tta_model', 'tta_pipeline')
+}
 
 # what a wrong path, a wrong value or a wrong name in a configuration raises
 # (OpenMMLab's own modules check their arguments with assert)
@@ -127,7 +136,7 @@ def _of_lost_rank(error: Exception) -> str | None:
 
 
 class CfgOptions(DictAction):
-    """``DictAction`` that names the option it cannot split into a key and a value."""
+    """``DictAction`` that keeps spaces inside words, and names the option that it cannot read."""
 
     def __call__(
         self,
@@ -139,7 +148,28 @@ class CfgOptions(DictAction):
         for value in values:
             if '=' not in value:
                 parser.error(f'{option_string} takes key=value pairs, but got {value!r}.')
-        super().__call__(parser, namespace, values, option_string)
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except AssertionError as error:  # of brackets
+            parser.error(f'{option_string} {error}.')
+
+    @staticmethod
+    def _parse_iterable(val: str) -> Any:
+        """MMEngine's removes all spaces, those of a path too: it is shown another character in their place."""
+        text = val.strip().strip('\'"')
+        if not text.startswith(('(', '[')) and ',' not in text:
+            return DictAction._parse_int_float_bool(text)
+        text = re.sub(r'(?<=[\[(,])\s+|\s+(?=[\]),])', '', text)
+        return _with_spaces(DictAction._parse_iterable(text.replace(' ', _SPACE)))
+
+
+_SPACE = '\0'  # in no argument of a program
+
+
+def _with_spaces(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)(map(_with_spaces, value))
+    return value.replace(_SPACE, ' ') if isinstance(value, str) else value
 
 
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
@@ -149,8 +179,8 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         action=CfgOptions,
         metavar='KEY=VALUE',
-        help='override settings of the config, for example model.backbone.drop_path_rate=0.2 or "crop_size=[512,512]" '
-        '(quoted, without spaces inside a list)',
+        help='override settings of the config, for example model.backbone.drop_path_rate=0.2 or '
+        '"model.test_cfg.crop_size=[512,512]" (quoted)',
     )
 
 
@@ -174,10 +204,45 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
     if not Path(path).is_file():
         raise FileNotFoundError(f'There is no config file {path!r}.')
     config = Config.fromfile(path)
-    if cfg_options:
-        config.merge_from_dict(cfg_options)
+    set_options(config, cfg_options)
     settle_preprocessing(config)
     return config
+
+
+def set_options(config: Config, cfg_options: dict | None) -> None:
+    """Merge ``--cfg-options`` into a config, and warn of those that are not in it or that nothing reads."""
+    for key in cfg_options or {}:
+        remark = _remark_on(key, config, cfg_options)
+        if remark:
+            warnings.warn(f'--cfg-options {key}: {remark}', stacklevel=2)
+    config.merge_from_dict(cfg_options or {})
+
+
+def _remark_on(key: str, config: Config, cfg_options: dict) -> str:
+    """What to say of a key that probably changes nothing; empty if it does.
+
+    A last part may be new, an argument that has a default: whoever takes arguments refuses those that it does not know.
+    """
+    first, *_ = parts = key.split('.')
+    if first not in _READ and first in config:
+        return 'it is a variable of the config file, used up when the file was read; set each place that has its value.'
+    place = config
+    for depth, part in enumerate(parts):
+        if isinstance(place, list | tuple):  # MMEngine refuses what is no index of it
+            place = place[int(part)] if part.isdigit() and int(part) < len(place) else None
+        elif not isinstance(place, Mapping | Config):
+            return ''
+        elif part in place:
+            place = place[part]
+        else:
+            known = list(place) if depth else [*place, *_READ]
+            close = difflib.get_close_matches(part, known, n=1, cutoff=0.85)
+            is_new = '.'.join([*parts[: depth + 1], 'type']) in cfg_options or (not depth and part in _READ)
+            if is_new or (0 < depth == len(parts) - 1 and not close):
+                return ''
+            where = '.'.join(parts[:depth]) or 'the config'
+            return f'there is no {part!r} in {where}, {f"but {close[0]!r}" if close else "so check its spelling"}.'
+    return ''
 
 
 def set_run(config: Config, args: argparse.Namespace) -> None:

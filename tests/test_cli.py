@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from mmengine.config import Config
 
 from mmrobust import cli
 from tests.tool_loading import load_tool
@@ -152,3 +153,67 @@ def test_every_tool_checks_its_output_first(name, argv, tmp_path, monkeypatch, c
     assert stopped.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "must lie in a folder, got 'file" in line
+
+
+@pytest.mark.parametrize(
+    ('text', 'value'),
+    [
+        ('data/Ä data mit Leerzeichen', 'data/Ä data mit Leerzeichen'),
+        ('data/Kopie (2) von a', 'data/Kopie (2) von a'),
+        ('"my data"', 'my data'),
+        ('[a b, data/Kopie (2), 3, None]', ['a b', 'data/Kopie (2)', 3, None]),
+        ('( [1, 2] , (x y , 0.5) )', ([1, 2], ('x y', 0.5))),
+        ('512, 512', [512, 512]),
+        (' 1e-3 ', 1e-3),
+        ('True', True),
+        ('[]', []),
+    ],
+)
+def test_options_keep_spaces(text, value):
+    parser = cli.argparse.ArgumentParser()
+    cli.add_cfg_options(parser)
+    assert parser.parse_args(['--cfg-options', f'a.b={text}']).cfg_options == {'a.b': value}
+
+
+def test_option_of_unbalanced_brackets(capsys):
+    parser = cli.argparse.ArgumentParser()
+    cli.add_cfg_options(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(['--cfg-options', 'a=[1,(2]'])
+    assert 'error: --cfg-options Imbalanced brackets exist in' in capsys.readouterr().err
+
+
+CONFIG = dict(
+    data_root='data',
+    pipeline=[dict(type='Load'), dict(type='Crop')],
+    model=dict(backbone=dict(type='FAN', drop=0.1), test_cfg=dict(mode='whole')),
+    train_cfg=dict(max_iters=1),
+    test_dataloader=dict(dataset=dict(type='Data', data_root='data', pipeline=[dict(type='Load')])),
+)
+
+
+@pytest.mark.parametrize(
+    ('key', 'said'),
+    [
+        ('trian_cfg.max_iters', "there is no 'trian_cfg' in the config, but 'train_cfg'."),
+        ('something.else', "there is no 'something' in the config, so check its spelling."),
+        ('max_itres', "there is no 'max_itres' in the config, so check its spelling."),
+        ('model.bakbone.drop', "there is no 'bakbone' in model, but 'backbone'."),
+        ('model.test_cfg.modes', "there is no 'modes' in model.test_cfg, but 'mode'."),
+        ('test_dataloader.dataset.pipeline.0.a.b', "there is no 'a' in test_dataloader.dataset.pipeline.0, so check"),
+        ('data_root', 'it is a variable of the config file, used up when the file was read'),
+        ('pipeline.0.size', 'it is a variable of the config file'),
+    ],
+)
+def test_options_that_change_nothing_are_warned_of(key, said):
+    with pytest.warns(UserWarning) as warned:
+        cli.set_options(Config(CONFIG), {key: 2})
+    assert str(warned[0].message).startswith(f'--cfg-options {key}: {said}')
+
+
+def test_options_that_are_new_for_a_reason(recwarn):
+    config = Config(CONFIG)
+    new = {'model.backbone.init_cfg.type': 'Pretrained', 'model.backbone.init_cfg.checkpoint': 'x', 'resume': True}
+    new |= {'model.backbone.with_cp': True, 'randomness.seed': 1, 'model.test_cfg.stride': 2, 'load_from': None}
+    cli.set_options(config, {**new, 'test_dataloader.dataset.pipeline.0.a': 3, 'train_cfg.max_iters': 4})
+    assert not recwarn.list and config.train_cfg.max_iters == 4 and config.model.backbone.init_cfg.checkpoint == 'x'

@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 
 from mmrobust.classes import check_classes, classes_of_config, classes_of_meta, num_outputs
-from mmrobust.cli import load_config, require_file
+from mmrobust.cli import load_config, require_file, set_options
 from mmrobust.evaluation.benchmarks import Benchmark, benchmark_types
 from mmrobust.evaluation.cells import Cell, CellStore
 from mmrobust.evaluation.cells import shard as shard_of
@@ -190,7 +190,7 @@ def _read(model: str | Path | Config, cfg_options: dict | None) -> tuple[str, Co
     if not isinstance(model, Config):
         return str(model), load_config(str(model), cfg_options)
     config = copy.deepcopy(model)
-    config.merge_from_dict(cfg_options or {})
+    set_options(config, cfg_options)
     settle_preprocessing(config)
     return str(config.filename or 'config'), config
 
