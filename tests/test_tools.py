@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -259,6 +260,27 @@ def test_outputs_of_a_test(config, checkpoint, tmp_path, out):
         assert len(list((tmp_path / out).glob('*.png'))) == 3
     else:
         assert (tmp_path / out).stat().st_size > 0
+
+
+def test_label_maps_of_images_of_the_same_name(config, checkpoint, tmp_path, capsys):
+    data, root = tmp_path / 'data', Path(config).parent
+    for folder, name in (('a', 'x'), ('b', 'x'), ('b', 'y')):
+        for kind, suffix in (('images', 'leftImg8bit'), ('labels', 'gtFine_labelTrainIds')):
+            (data / kind / folder).mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / kind / f'toy_0_{suffix}.png', data / kind / folder / f'{name}_{suffix}.png')
+    test, out = load_tool('test.py'), tmp_path / 'out'
+    where = f'test_dataloader.dataset.data_root={data}'
+    test.main([config, checkpoint, '--work-dir', str(tmp_path), '--out', str(out), '--cfg-options', where])
+    found = sorted(str(file.relative_to(out)) for file in out.rglob('*.*'))
+    assert found == [f'{name}_leftImg8bit.png' for name in ('a/x', 'b/x', 'b/y')]
+    assert cv2.imread(str(out / found[0]), -1).shape == (32, 64)
+
+    class Twins(list):
+        get_data_info = list.__getitem__
+
+    twins = Twins({'img_path': f'data/a/x.{suffix}'} for suffix in ('jpg', 'png'))
+    with pytest.raises(ValueError, match=r'names of their own, got data/a/x\.jpg and data/a/x\.png for'):
+        test.LabelMaps(str(out), twins)
 
 
 def test_drawings(config, checkpoint, tmp_path):
