@@ -4,8 +4,11 @@ import argparse
 import difflib
 import errno
 import inspect
+import io
+import logging
 import os
 import re
+import select
 import shutil
 import signal
 import sys
@@ -17,6 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 from torch.distributed import DistError
@@ -32,6 +36,11 @@ for module in ('mmseg.datasets', 'mmpretrain.datasets'):
 warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
 
 end_loaders_that_cannot_hand_over()
+
+logging.raiseExceptions = False  # a log that nobody reads, or that cannot show a letter, is no reason for tracebacks
+for _stream in (sys.stdout, sys.stderr):
+    if isinstance(_stream, io.TextIOWrapper) and not _stream.encoding.lower().startswith('utf'):
+        _stream.reconfigure(errors='backslashreplace')
 
 # first parts of settings that need not be in a config: what MMEngine's runner or this package reads
 _READ = {*inspect.signature(Runner).parameters, 'sync_bn', 'model_wrapper_cfg', 'find_unused_parameters', 'compile'} | {
@@ -57,7 +66,11 @@ def one_sentence(kinds: tuple[type[Exception], ...] = USER_ERRORS, writes_to: st
         SystemExit: with code 2, in place of the error.
     """
     try:
+        if _nobody_reads():
+            raise BrokenPipeError
         yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except Exception as error:
         _stop_watching_loaders()
         dead_loader = _of_dead_loader(error)
@@ -83,11 +96,23 @@ def one_sentence(kinds: tuple[type[Exception], ...] = USER_ERRORS, writes_to: st
             message = lost_rank
         elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
             message += f', writing to {writes_to}' if writes_to else ''
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            message = 'Nobody reads the output any more: send it to a file, or to a program that reads it to the end.'
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python tries again at its end
         if not message.strip():  # an assert of OpenMMLab's own
             last = traceback.extract_tb(error.__traceback__)[-1]
             message = f'{type(error).__name__} in {last.name} of {last.filename}: {last.line}'
         print(f'{Path(sys.argv[0]).name}: error: {message}', file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _nobody_reads() -> bool:
+    """Whether standard output is a pipe whose reader is gone."""
+    if sys.stdout is None or not hasattr(select, 'poll'):  # closed, or Windows
+        return False
+    poller = select.poll()
+    poller.register(1, 0)
+    return any(event & select.POLLERR for _, event in poller.poll(0))
 
 
 def _stop_watching_loaders() -> None:
@@ -252,6 +277,9 @@ def set_run(config: Config, args: argparse.Namespace) -> None:
     this, and its configs rely on it.
     """
     config.launcher = args.launcher
+    if args.launcher == 'pytorch':
+        for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'):
+            number_in_environment(name, 0)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config.work_dir = args.work_dir or config.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
     if config.get('default_scope') == 'mmpretrain':
@@ -263,7 +291,50 @@ def set_run(config: Config, args: argparse.Namespace) -> None:
 def is_first_process(launcher: str) -> bool:
     """Whether this is rank 0, before the processes have met: what starts them says so in the environment."""
     name = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}.get(launcher)
-    return name is None or int(os.environ.get(name, 0)) == 0
+    return name is None or number_in_environment(name, 0) == 0
+
+
+def device(name: str) -> str:
+    """``type`` of ``--device``.
+
+    Raises:
+        SystemExit: with code 2 and one sentence; there is no such device here.
+    """
+    with one_sentence():
+        require_device(name)
+    return name
+
+
+def require_device(name: str) -> None:
+    """Raise ValueError if PyTorch cannot compute on a device here."""
+    gpus = torch.cuda.device_count()
+    try:
+        place = torch.device(name)
+        usable = (place.index or 0) < gpus if place.type == 'cuda' else torch.zeros(1, device=place).item() == 0
+    except Exception:  # of each kind of device its own
+        usable = False
+    if not usable:
+        here = f'cuda:0 to cuda:{gpus - 1}' if gpus else 'there is no GPU here'
+        raise ValueError(f'the device must be cpu or a GPU ({here}), got {name!r}')
+
+
+def require_at_least(least: int, **numbers: int) -> None:
+    """Raise ValueError, with its name, for a number that is smaller."""
+    for name, number in numbers.items():
+        if number < least:
+            raise ValueError(f'{name} must be {least} or more, got {number}')
+
+
+def number_in_environment(name: str, default: int) -> int:
+    """What torchrun, srun or mpirun says, such as ``RANK``.
+
+    Raises:
+        ValueError: it is no whole number from 0 on.
+    """
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal():
+        raise ValueError(f'the environment variable {name} must be a whole number from 0 on, got {text!r}')
+    return int(text)
 
 
 def require_file(path: str, kind: str) -> None:

@@ -50,7 +50,7 @@ def write_whole(path: str | Path, content: bytes | str, temporary: str | Path | 
 
     Args:
         path: the file.
-        content: all of it; text becomes UTF-8.
+        content: all of it; text becomes UTF-8, and names from an ASCII locale the bytes that they were.
         temporary: the other name, in the same folder. None takes one that no other process takes, on any machine; a
             name of one's own is better for big files, because the next try overwrites what a killed process left.
 
@@ -62,7 +62,7 @@ def write_whole(path: str | Path, content: bytes | str, temporary: str | Path | 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open('wb') as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(content.encode(errors='surrogateescape') if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())  # otherwise a power cut can leave the new name with no content
         os.replace(partial, path)

@@ -1,6 +1,7 @@
 """What importing the tools' common part costs and says."""
 
 import multiprocessing
+import os
 import subprocess
 import sys
 
@@ -153,6 +154,50 @@ def test_every_tool_checks_its_output_first(name, argv, tmp_path, monkeypatch, c
     assert stopped.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "must lie in a folder, got 'file" in line
+
+
+@pytest.mark.parametrize('name', ['banana', 'cuda:99', 'meta', 'cpu:x', ''])
+def test_a_device_that_is_not_here(name, capsys):
+    assert 'the device must be cpu or a GPU (' in refused(cli.device, name, capsys)
+    assert cli.device('cpu') == 'cpu'
+
+
+@pytest.mark.parametrize('text', ['abc', '-1', '1.5', ''])
+def test_an_environment_that_is_wrong(monkeypatch, text):
+    monkeypatch.setenv('RANK', text)
+    with pytest.raises(ValueError, match=f"variable RANK must be a whole number from 0 on, got '{text}'"):
+        cli.is_first_process('pytorch')
+    with pytest.raises(ValueError, match='variable RANK'):
+        cli.set_run(Config(), cli.argparse.Namespace(launcher='pytorch', local_rank=0, work_dir='x', config='x'))
+
+
+def run_print_config(tmp_path, redirection: str, **environment) -> subprocess.CompletedProcess:
+    (tmp_path / 'c.py').write_text("name = 'Ä'\n", encoding='utf-8')
+    tool = load_tool('misc/print_config.py').__file__
+    command = f'{sys.executable} {tool} {tmp_path}/c.py {redirection}'
+    return subprocess.run(
+        ['bash', '-c', command], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ('redirection', 'said'),
+    [
+        ('| true; exit ${PIPESTATUS[0]}', 'Nobody reads the output any more: send it to a file, or to a program that'),
+        ('> /dev/full', '[Errno 28] No space left on device'),
+    ],
+)
+def test_output_that_nobody_takes_is_one_sentence(tmp_path, redirection, said):
+    result = run_print_config(tmp_path, redirection)
+    (line,) = result.stderr.splitlines()
+    assert result.returncode == 2 and line.startswith(f'print_config.py: error: {said}')
+
+
+def test_a_closed_output_and_one_without_umlauts(tmp_path):
+    closed = run_print_config(tmp_path, '>&-')
+    assert (closed.returncode, closed.stderr) == (0, '')
+    ascii_only = run_print_config(tmp_path, '', PYTHONIOENCODING='ascii')
+    assert (ascii_only.returncode, ascii_only.stdout.strip()) == (0, r"name = '\xc4'")
 
 
 @pytest.mark.parametrize(

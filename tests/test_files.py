@@ -70,3 +70,8 @@ def test_json_that_is_none(tmp_path, content, sentence):
 def test_json(tmp_path):
     (tmp_path / 'a.json').write_text('{"sch\u00f6n": [1, [null]]}', encoding='utf-8')
     assert read_json(tmp_path / 'a.json') == {'sch\u00f6n': [1, [None]]}
+
+
+def test_names_of_an_ascii_locale_become_what_they_were(tmp_path):
+    write_whole(tmp_path / 'a', os.fsencode('Ä').decode('ascii', 'surrogateescape'))
+    assert (tmp_path / 'a').read_text(encoding='utf-8') == 'Ä'
