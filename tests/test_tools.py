@@ -251,6 +251,30 @@ def test_work_dir_defaults_to_the_config_name(config):
     assert Path(merged.work_dir) == Path('work_dirs/toy')
 
 
+@pytest.mark.parametrize(
+    ('text', 'lost'),
+    [
+        ('', []),
+        ("custom_hooks = _base_.custom_hooks + [dict(type='mmrobust.AttentionLogHook')]", []),
+        ("# custom_hooks = [dict(type='mmrobust.AttentionLogHook')]", []),
+        ("custom_hooks = [dict(type='EMAHook')]", ['SeedIteration', 'StopOnNonFiniteLoss', 'StrictLoad', None, None]),
+        ("custom_hooks = [dict(type='mmrobust.StopOnSigtermHook')]", ['SeedIteration', None, None, None]),
+    ],
+)
+def test_hooks_that_a_config_drops_are_named(text, lost, tmp_path):
+    (tmp_path / 'base.py').write_text(f"_base_ = '{ROOT}/configs/fan_minicity.py'")
+    (tmp_path / 'own.py').write_text(f"_base_ = './base.py'\n{text}\n")
+    train, path = load_tool('train.py'), str(tmp_path / 'own.py')
+    found = train.lost_hooks(Config.fromfile(path))
+    assert len(found) == len(lost)
+    assert all(name is None or f'mmrobust.{name}Hook' in found for name in lost)
+    if lost:
+        with pytest.warns(
+            UserWarning, match=r'drops the hooks mmrobust.*custom_hooks = _base_\.custom_hooks \+ \['
+        ) as _:
+            train.merge_args(Config.fromfile(path), train.parse_args([path]))
+
+
 @pytest.mark.parametrize('out', ['metrics.json', 'predictions.pkl', 'labels'])
 def test_outputs_of_a_test(config, checkpoint, tmp_path, out):
     load_tool('test.py').main([config, checkpoint, '--work-dir', str(tmp_path / 'run'), '--out', str(tmp_path / out)])
