@@ -1,20 +1,28 @@
 """Shared by the command line tools: common options, reading configs, a user's mistake as one sentence."""
 
 import argparse
+import difflib
 import errno
+import inspect
+import io
+import logging
 import os
 import re
+import select
 import shutil
 import signal
 import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import torch
 from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
 from torch.distributed import DistError
 
 from mmrobust.compat import import_quietly
@@ -28,6 +36,16 @@ for module in ('mmseg.datasets', 'mmpretrain.datasets'):
 warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformableAttention``')
 
 end_loaders_that_cannot_hand_over()
+
+logging.raiseExceptions = False  # a log that nobody reads, or that cannot show a letter, is no reason for tracebacks
+for _stream in (sys.stdout, sys.stderr):
+    if isinstance(_stream, io.TextIOWrapper) and not _stream.encoding.lower().startswith('utf'):
+        _stream.reconfigure(errors='backslashreplace')
+
+# first parts of settings that need not be in a config: what MMEngine's runner or this package reads
+_READ = {*inspect.signature(Runner).parameters, 'sync_bn', 'model_wrapper_cfg', 'find_unused_parameters', 'compile'} | {
+    *('activation_checkpointing', 'efficient_conv_bn_eval', 'custom_imports', 'class_map', 'tta_model', 'tta_pipeline')
+}
 
 # what a wrong path, a wrong value or a wrong name in a configuration raises
 # (OpenMMLab's own modules check their arguments with assert)
@@ -48,7 +66,11 @@ def one_sentence(kinds: tuple[type[Exception], ...] = USER_ERRORS, writes_to: st
         SystemExit: with code 2, in place of the error.
     """
     try:
+        if _nobody_reads():
+            raise BrokenPipeError
         yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except Exception as error:
         _stop_watching_loaders()
         dead_loader = _of_dead_loader(error)
@@ -74,11 +96,23 @@ def one_sentence(kinds: tuple[type[Exception], ...] = USER_ERRORS, writes_to: st
             message = lost_rank
         elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
             message += f', writing to {writes_to}' if writes_to else ''
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            message = 'Nobody reads the output any more: send it to a file, or to a program that reads it to the end.'
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python tries again at its end
         if not message.strip():  # an assert of OpenMMLab's own
             last = traceback.extract_tb(error.__traceback__)[-1]
             message = f'{type(error).__name__} in {last.name} of {last.filename}: {last.line}'
         print(f'{Path(sys.argv[0]).name}: error: {message}', file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _nobody_reads() -> bool:
+    """Whether standard output is a pipe whose reader is gone."""
+    if sys.stdout is None or not hasattr(select, 'poll'):  # closed, or Windows
+        return False
+    poller = select.poll()
+    poller.register(1, 0)
+    return any(event & select.POLLERR for _, event in poller.poll(0))
 
 
 def _stop_watching_loaders() -> None:
@@ -127,7 +161,7 @@ def _of_lost_rank(error: Exception) -> str | None:
 
 
 class CfgOptions(DictAction):
-    """``DictAction`` that names the option it cannot split into a key and a value."""
+    """``DictAction`` that keeps spaces inside words, and names the option that it cannot read."""
 
     def __call__(
         self,
@@ -139,7 +173,28 @@ class CfgOptions(DictAction):
         for value in values:
             if '=' not in value:
                 parser.error(f'{option_string} takes key=value pairs, but got {value!r}.')
-        super().__call__(parser, namespace, values, option_string)
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except AssertionError as error:  # of brackets
+            parser.error(f'{option_string} {error}.')
+
+    @staticmethod
+    def _parse_iterable(val: str) -> Any:
+        """MMEngine's removes all spaces, those of a path too: it is shown another character in their place."""
+        text = val.strip().strip('\'"')
+        if not text.startswith(('(', '[')) and ',' not in text:
+            return DictAction._parse_int_float_bool(text)
+        text = re.sub(r'(?<=[\[(,])\s+|\s+(?=[\]),])', '', text)
+        return _with_spaces(DictAction._parse_iterable(text.replace(' ', _SPACE)))
+
+
+_SPACE = '\0'  # in no argument of a program
+
+
+def _with_spaces(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)(map(_with_spaces, value))
+    return value.replace(_SPACE, ' ') if isinstance(value, str) else value
 
 
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
@@ -149,8 +204,8 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
         nargs='+',
         action=CfgOptions,
         metavar='KEY=VALUE',
-        help='override settings of the config, for example model.backbone.drop_path_rate=0.2 or "crop_size=[512,512]" '
-        '(quoted, without spaces inside a list)',
+        help='override settings of the config, for example model.backbone.drop_path_rate=0.2 or '
+        '"model.test_cfg.crop_size=[512,512]" (quoted)',
     )
 
 
@@ -174,10 +229,45 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
     if not Path(path).is_file():
         raise FileNotFoundError(f'There is no config file {path!r}.')
     config = Config.fromfile(path)
-    if cfg_options:
-        config.merge_from_dict(cfg_options)
+    set_options(config, cfg_options)
     settle_preprocessing(config)
     return config
+
+
+def set_options(config: Config, cfg_options: dict | None) -> None:
+    """Merge ``--cfg-options`` into a config, and warn of those that are not in it or that nothing reads."""
+    for key in cfg_options or {}:
+        remark = _remark_on(key, config, cfg_options)
+        if remark:
+            warnings.warn(f'--cfg-options {key}: {remark}', stacklevel=2)
+    config.merge_from_dict(cfg_options or {})
+
+
+def _remark_on(key: str, config: Config, cfg_options: dict) -> str:
+    """What to say of a key that probably changes nothing; empty if it does.
+
+    A last part may be new, an argument that has a default: whoever takes arguments refuses those that it does not know.
+    """
+    first, *_ = parts = key.split('.')
+    if first not in _READ and first in config:
+        return 'it is a variable of the config file, used up when the file was read; set each place that has its value.'
+    place = config
+    for depth, part in enumerate(parts):
+        if isinstance(place, list | tuple):  # MMEngine refuses what is no index of it
+            place = place[int(part)] if part.isdigit() and int(part) < len(place) else None
+        elif not isinstance(place, Mapping | Config):
+            return ''
+        elif part in place:
+            place = place[part]
+        else:
+            known = list(place) if depth else [*place, *_READ]
+            close = difflib.get_close_matches(part, known, n=1, cutoff=0.85)
+            is_new = '.'.join([*parts[: depth + 1], 'type']) in cfg_options or (not depth and part in _READ)
+            if is_new or (0 < depth == len(parts) - 1 and not close):
+                return ''
+            where = '.'.join(parts[:depth]) or 'the config'
+            return f'there is no {part!r} in {where}, {f"but {close[0]!r}" if close else "so check its spelling"}.'
+    return ''
 
 
 def set_run(config: Config, args: argparse.Namespace) -> None:
@@ -187,6 +277,9 @@ def set_run(config: Config, args: argparse.Namespace) -> None:
     this, and its configs rely on it.
     """
     config.launcher = args.launcher
+    if args.launcher == 'pytorch':
+        for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'):
+            number_in_environment(name, 0)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config.work_dir = args.work_dir or config.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
     if config.get('default_scope') == 'mmpretrain':
@@ -198,7 +291,50 @@ def set_run(config: Config, args: argparse.Namespace) -> None:
 def is_first_process(launcher: str) -> bool:
     """Whether this is rank 0, before the processes have met: what starts them says so in the environment."""
     name = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}.get(launcher)
-    return name is None or int(os.environ.get(name, 0)) == 0
+    return name is None or number_in_environment(name, 0) == 0
+
+
+def device(name: str) -> str:
+    """``type`` of ``--device``.
+
+    Raises:
+        SystemExit: with code 2 and one sentence; there is no such device here.
+    """
+    with one_sentence():
+        require_device(name)
+    return name
+
+
+def require_device(name: str) -> None:
+    """Raise ValueError if PyTorch cannot compute on a device here."""
+    gpus = torch.cuda.device_count()
+    try:
+        place = torch.device(name)
+        usable = (place.index or 0) < gpus if place.type == 'cuda' else torch.zeros(1, device=place).item() == 0
+    except Exception:  # of each kind of device its own
+        usable = False
+    if not usable:
+        here = f'cuda:0 to cuda:{gpus - 1}' if gpus else 'there is no GPU here'
+        raise ValueError(f'the device must be cpu or a GPU ({here}), got {name!r}')
+
+
+def require_at_least(least: int, **numbers: int) -> None:
+    """Raise ValueError, with its name, for a number that is smaller."""
+    for name, number in numbers.items():
+        if number < least:
+            raise ValueError(f'{name} must be {least} or more, got {number}')
+
+
+def number_in_environment(name: str, default: int) -> int:
+    """What torchrun, srun or mpirun says, such as ``RANK``.
+
+    Raises:
+        ValueError: it is no whole number from 0 on.
+    """
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal():
+        raise ValueError(f'the environment variable {name} must be a whole number from 0 on, got {text!r}')
+    return int(text)
 
 
 def require_file(path: str, kind: str) -> None:

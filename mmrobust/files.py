@@ -48,9 +48,11 @@ def read_json(path: str | Path) -> Any:
 def write_whole(path: str | Path, content: bytes | str, temporary: str | Path | None = None) -> None:
     """Write a file under another name and rename it; its folder is made if need be.
 
+    A link is followed, and a pipe or a device is written into.
+
     Args:
         path: the file.
-        content: all of it; text becomes UTF-8.
+        content: all of it; text becomes UTF-8, and names from an ASCII locale the bytes that they were.
         temporary: the other name, in the same folder. None takes one that no other process takes, on any machine; a
             name of one's own is better for big files, because the next try overwrites what a killed process left.
 
@@ -58,11 +60,17 @@ def write_whole(path: str | Path, content: bytes | str, temporary: str | Path | 
         OSError: the disk is full or the folder cannot be written; what was there before is still there.
     """
     path = Path(path)
-    partial = Path(temporary) if temporary else path.with_name(f'{path.name}.{secrets.token_hex(6)}.tmp')
+    content = content.encode(errors='surrogateescape') if isinstance(content, str) else content
+    if path.exists() and (not path.is_file() or str(path.absolute()).startswith(('/dev/', '/proc/'))):
+        with path.open('ab') as file:  # a pipe, a device, /dev/stdout: a name that must not go to a file
+            file.write(content)
+        return
+    path = Path(os.path.realpath(path))  # a link stays, and its target is written
+    partial = path.with_name(Path(temporary).name if temporary else f'{path.name}.{secrets.token_hex(6)}.tmp')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open('wb') as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())  # otherwise a power cut can leave the new name with no content
         os.replace(partial, path)

@@ -1,10 +1,12 @@
 """What importing the tools' common part costs and says."""
 
 import multiprocessing
+import os
 import subprocess
 import sys
 
 import pytest
+from mmengine.config import Config
 
 from mmrobust import cli
 from tests.tool_loading import load_tool
@@ -152,3 +154,111 @@ def test_every_tool_checks_its_output_first(name, argv, tmp_path, monkeypatch, c
     assert stopped.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "must lie in a folder, got 'file" in line
+
+
+@pytest.mark.parametrize('name', ['banana', 'cuda:99', 'meta', 'cpu:x', ''])
+def test_a_device_that_is_not_here(name, capsys):
+    assert 'the device must be cpu or a GPU (' in refused(cli.device, name, capsys)
+    assert cli.device('cpu') == 'cpu'
+
+
+@pytest.mark.parametrize('text', ['abc', '-1', '1.5', ''])
+def test_an_environment_that_is_wrong(monkeypatch, text):
+    monkeypatch.setenv('RANK', text)
+    with pytest.raises(ValueError, match=f"variable RANK must be a whole number from 0 on, got '{text}'"):
+        cli.is_first_process('pytorch')
+    with pytest.raises(ValueError, match='variable RANK'):
+        cli.set_run(Config(), cli.argparse.Namespace(launcher='pytorch', local_rank=0, work_dir='x', config='x'))
+
+
+def run_print_config(tmp_path, redirection: str, **environment) -> subprocess.CompletedProcess:
+    (tmp_path / 'c.py').write_text("name = 'Ä'\n", encoding='utf-8')
+    tool = load_tool('misc/print_config.py').__file__
+    command = f'{sys.executable} {tool} {tmp_path}/c.py {redirection}'
+    return subprocess.run(
+        ['bash', '-c', command], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ('redirection', 'said'),
+    [
+        ('| true; exit ${PIPESTATUS[0]}', 'Nobody reads the output any more: send it to a file, or to a program that'),
+        ('> /dev/full', '[Errno 28] No space left on device'),
+    ],
+)
+def test_output_that_nobody_takes_is_one_sentence(tmp_path, redirection, said):
+    result = run_print_config(tmp_path, redirection)
+    (line,) = result.stderr.splitlines()
+    assert result.returncode == 2 and line.startswith(f'print_config.py: error: {said}')
+
+
+def test_a_closed_output_and_one_without_umlauts(tmp_path):
+    closed = run_print_config(tmp_path, '>&-')
+    assert (closed.returncode, closed.stderr) == (0, '')
+    ascii_only = run_print_config(tmp_path, '', PYTHONIOENCODING='ascii')
+    assert (ascii_only.returncode, ascii_only.stdout.strip()) == (0, r"name = '\xc4'")
+
+
+@pytest.mark.parametrize(
+    ('text', 'value'),
+    [
+        ('data/Ä data mit Leerzeichen', 'data/Ä data mit Leerzeichen'),
+        ('data/Kopie (2) von a', 'data/Kopie (2) von a'),
+        ('"my data"', 'my data'),
+        ('[a b, data/Kopie (2), 3, None]', ['a b', 'data/Kopie (2)', 3, None]),
+        ('( [1, 2] , (x y , 0.5) )', ([1, 2], ('x y', 0.5))),
+        ('512, 512', [512, 512]),
+        (' 1e-3 ', 1e-3),
+        ('True', True),
+        ('[]', []),
+    ],
+)
+def test_options_keep_spaces(text, value):
+    parser = cli.argparse.ArgumentParser()
+    cli.add_cfg_options(parser)
+    assert parser.parse_args(['--cfg-options', f'a.b={text}']).cfg_options == {'a.b': value}
+
+
+def test_option_of_unbalanced_brackets(capsys):
+    parser = cli.argparse.ArgumentParser()
+    cli.add_cfg_options(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(['--cfg-options', 'a=[1,(2]'])
+    assert 'error: --cfg-options Imbalanced brackets exist in' in capsys.readouterr().err
+
+
+CONFIG = dict(
+    data_root='data',
+    pipeline=[dict(type='Load'), dict(type='Crop')],
+    model=dict(backbone=dict(type='FAN', drop=0.1), test_cfg=dict(mode='whole')),
+    train_cfg=dict(max_iters=1),
+    test_dataloader=dict(dataset=dict(type='Data', data_root='data', pipeline=[dict(type='Load')])),
+)
+
+
+@pytest.mark.parametrize(
+    ('key', 'said'),
+    [
+        ('trian_cfg.max_iters', "there is no 'trian_cfg' in the config, but 'train_cfg'."),
+        ('something.else', "there is no 'something' in the config, so check its spelling."),
+        ('max_itres', "there is no 'max_itres' in the config, so check its spelling."),
+        ('model.bakbone.drop', "there is no 'bakbone' in model, but 'backbone'."),
+        ('model.test_cfg.modes', "there is no 'modes' in model.test_cfg, but 'mode'."),
+        ('test_dataloader.dataset.pipeline.0.a.b', "there is no 'a' in test_dataloader.dataset.pipeline.0, so check"),
+        ('data_root', 'it is a variable of the config file, used up when the file was read'),
+        ('pipeline.0.size', 'it is a variable of the config file'),
+    ],
+)
+def test_options_that_change_nothing_are_warned_of(key, said):
+    with pytest.warns(UserWarning) as warned:
+        cli.set_options(Config(CONFIG), {key: 2})
+    assert str(warned[0].message).startswith(f'--cfg-options {key}: {said}')
+
+
+def test_options_that_are_new_for_a_reason(recwarn):
+    config = Config(CONFIG)
+    new = {'model.backbone.init_cfg.type': 'Pretrained', 'model.backbone.init_cfg.checkpoint': 'x', 'resume': True}
+    new |= {'model.backbone.with_cp': True, 'randomness.seed': 1, 'model.test_cfg.stride': 2, 'load_from': None}
+    cli.set_options(config, {**new, 'test_dataloader.dataset.pipeline.0.a': 3, 'train_cfg.max_iters': 4})
+    assert not recwarn.list and config.train_cfg.max_iters == 4 and config.model.backbone.init_cfg.checkpoint == 'x'

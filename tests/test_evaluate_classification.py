@@ -177,13 +177,29 @@ def test_attacks(files, tool, tmp_path):
         assert said == logits_of(fgsm(logits_of, pixels, torch.tensor([label]), eps=0.3)).argmax()
 
 
+def test_sizes_of_an_attack_may_be_fractions(tool, files, capsys):
+    start = [str(files / 'toy.py'), str(files / 'toy.pth'), '--benchmark', 'adversarial']
+    args = tool.parse_args([*start, '--eps', '8/255', '--step-size', '0.5/255'])
+    assert (args.eps, args.step_size) == (8 / 255, 0.5 / 255)
+    assert tool.parse_args([*start, '--eps', '3e-2']).eps == 0.03
+    for text in ('8/0', '8/', '/255', '1/2/3', 'x'):
+        with pytest.raises(SystemExit):
+            tool.parse_args([*start, '--eps', text])
+        assert f"argument --eps: invalid fraction value: '{text}'" in capsys.readouterr().err
+    for option, text in (('eps', '1'), ('eps', '255/255'), ('step_size', '1'), ('eps', 'nan'), ('eps', '-1/255')):
+        said = _stopped(tool, capsys, [*start, f'--{option.replace("_", "-")}={text}'])
+        assert f'{option} must be 0 to less than 1, the whole range of a pixel, such as 1/255, got ' in said
+
+
 def test_attacks_say_where_they_had_no_gradient(files, tool, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr('mmrobust.evaluation.models.classification.pixel_logits', _steps_of_pixels)
     tool.main(_arguments(files, tmp_path, '--benchmark', 'adversarial'))
+    printed = capsys.readouterr().out
+    assert all(f'| {name} | ' in printed for name in ('clean', 'fgsm', 'pgd'))
     said = (
         'fgsm had no gradient for 12 of 12 images, and left them as they were: its error is not evidence of robustness.'
     )
-    assert said in capsys.readouterr().out
+    assert said in printed
     assert all(said in (tmp_path / f'results.{end}').read_text() for end in ('md', 'html'))
     rows = json.loads((tmp_path / 'results.json').read_text())['results']['cells']
     assert (rows['pgd']['num_blind'], rows['pgd']['num_by_margin']) == (12, 12) and 'num_blind' not in rows['clean']
@@ -212,9 +228,11 @@ def imagenet(files):
     return root
 
 
-def test_predictions_on_imagenet_a_are_among_its_classes(files, imagenet, tool, tmp_path):
+def test_predictions_on_imagenet_a_are_among_its_classes(files, imagenet, tool, tmp_path, capsys):
     options = ['--benchmark', 'imagenet-variants', '--variants', 'imagenet-a', '--data-root', str(imagenet)]
     tool.main(_arguments(files, tmp_path, *options, '--expected-images', '200', '--batch-size', '50', name='imagenet'))
+    printed = capsys.readouterr().out
+    assert '| clean | ' in printed and '| imagenet-a | ' in printed
     found = _labels_and_predictions(tmp_path, 'imagenet-a')
     allowed = np.array(subset_indices('imagenet-a'))
     assert len(found) == 200 and {label for label, _ in found.values()} == set(allowed)

@@ -70,3 +70,33 @@ def test_json_that_is_none(tmp_path, content, sentence):
 def test_json(tmp_path):
     (tmp_path / 'a.json').write_text('{"sch\u00f6n": [1, [null]]}', encoding='utf-8')
     assert read_json(tmp_path / 'a.json') == {'sch\u00f6n': [1, [None]]}
+
+
+def test_names_of_an_ascii_locale_become_what_they_were(tmp_path):
+    write_whole(tmp_path / 'a', os.fsencode('Ä').decode('ascii', 'surrogateescape'))
+    assert (tmp_path / 'a').read_text(encoding='utf-8') == 'Ä'
+
+
+@pytest.mark.parametrize('temporary', [None, 'file.tmp'])
+def test_links_are_followed(tmp_path, temporary):
+    (tmp_path / 'other').mkdir()
+    for name in ('file', 'dangling'):
+        (tmp_path / name).symlink_to(tmp_path / 'other' / name)
+    (tmp_path / 'other/file').write_text('old')
+    for name in ('file', 'dangling'):
+        write_whole(tmp_path / name, 'new', temporary and tmp_path / temporary)
+        assert (tmp_path / name).is_symlink() and (tmp_path / 'other' / name).read_text() == 'new'
+    assert sorted(path.name for path in (tmp_path / 'other').iterdir()) == ['dangling', 'file']
+
+
+def test_pipes_and_devices_are_written_into(tmp_path):
+    os.mkfifo(tmp_path / 'pipe')
+    (tmp_path / 'null').symlink_to('/dev/null')
+    reader = os.open(tmp_path / 'pipe', os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(tmp_path / 'pipe', 'content')
+    assert os.read(reader, 100) == b'content' and (tmp_path / 'pipe').is_fifo()
+    os.close(reader)
+    write_whole(tmp_path / 'null', 'content')
+    assert (tmp_path / 'null').is_char_device() and (tmp_path / 'null').is_symlink()
+    with pytest.raises(IsADirectoryError):
+        write_whole(tmp_path, 'content')

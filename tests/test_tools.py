@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -250,6 +251,30 @@ def test_work_dir_defaults_to_the_config_name(config):
     assert Path(merged.work_dir) == Path('work_dirs/toy')
 
 
+@pytest.mark.parametrize(
+    ('text', 'lost'),
+    [
+        ('', []),
+        ("custom_hooks = _base_.custom_hooks + [dict(type='mmrobust.AttentionLogHook')]", []),
+        ("# custom_hooks = [dict(type='mmrobust.AttentionLogHook')]", []),
+        ("custom_hooks = [dict(type='EMAHook')]", ['SeedIteration', 'StopOnNonFiniteLoss', 'StrictLoad', None, None]),
+        ("custom_hooks = [dict(type='mmrobust.StopOnSigtermHook')]", ['SeedIteration', None, None, None]),
+    ],
+)
+def test_hooks_that_a_config_drops_are_named(text, lost, tmp_path):
+    (tmp_path / 'base.py').write_text(f"_base_ = '{ROOT}/configs/fan_minicity.py'")
+    (tmp_path / 'own.py').write_text(f"_base_ = './base.py'\n{text}\n")
+    train, path = load_tool('train.py'), str(tmp_path / 'own.py')
+    found = train.lost_hooks(Config.fromfile(path))
+    assert len(found) == len(lost)
+    assert all(name is None or f'mmrobust.{name}Hook' in found for name in lost)
+    if lost:
+        with pytest.warns(
+            UserWarning, match=r'drops the hooks mmrobust.*custom_hooks = _base_\.custom_hooks \+ \['
+        ) as _:
+            train.merge_args(Config.fromfile(path), train.parse_args([path]))
+
+
 @pytest.mark.parametrize('out', ['metrics.json', 'predictions.pkl', 'labels'])
 def test_outputs_of_a_test(config, checkpoint, tmp_path, out):
     load_tool('test.py').main([config, checkpoint, '--work-dir', str(tmp_path / 'run'), '--out', str(tmp_path / out)])
@@ -259,6 +284,27 @@ def test_outputs_of_a_test(config, checkpoint, tmp_path, out):
         assert len(list((tmp_path / out).glob('*.png'))) == 3
     else:
         assert (tmp_path / out).stat().st_size > 0
+
+
+def test_label_maps_of_images_of_the_same_name(config, checkpoint, tmp_path, capsys):
+    data, root = tmp_path / 'data', Path(config).parent
+    for folder, name in (('a', 'x'), ('b', 'x'), ('b', 'y')):
+        for kind, suffix in (('images', 'leftImg8bit'), ('labels', 'gtFine_labelTrainIds')):
+            (data / kind / folder).mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / kind / f'toy_0_{suffix}.png', data / kind / folder / f'{name}_{suffix}.png')
+    test, out = load_tool('test.py'), tmp_path / 'out'
+    where = f'test_dataloader.dataset.data_root={data}'
+    test.main([config, checkpoint, '--work-dir', str(tmp_path), '--out', str(out), '--cfg-options', where])
+    found = sorted(str(file.relative_to(out)) for file in out.rglob('*.*'))
+    assert found == [f'{name}_leftImg8bit.png' for name in ('a/x', 'b/x', 'b/y')]
+    assert cv2.imread(str(out / found[0]), -1).shape == (32, 64)
+
+    class Twins(list):
+        get_data_info = list.__getitem__
+
+    twins = Twins({'img_path': f'data/a/x.{suffix}'} for suffix in ('jpg', 'png'))
+    with pytest.raises(ValueError, match=r'names of their own, got data/a/x\.jpg and data/a/x\.png for'):
+        test.LabelMaps(str(out), twins)
 
 
 def test_drawings(config, checkpoint, tmp_path):

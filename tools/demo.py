@@ -147,7 +147,8 @@ def write_images(config: Config, work_dir: Path) -> Path:
         name = file.name.replace('_leftImg8bit.png', '')
         maps = {'ground truth': cv2.imread(str(label_file(config, file)), -1)}
         for title, config_path in MODELS.items():
-            maps[title] = cv2.imread(str(work_dir / Path(config_path).stem / 'predictions' / file.name), -1)
+            predictions = work_dir / Path(config_path).stem / 'predictions'
+            maps[title] = cv2.imread(str(predictions / file.relative_to(images)), -1)
         row = side_by_side(cv2.imread(str(file))[..., ::-1], maps, CityscapesDataset.METAINFO['palette'])
         cv2.imwrite(str(folder / f'{name}.png'), row[..., ::-1])
         rows.append(row)

@@ -29,6 +29,7 @@ from mmrobust import cli  # first: it checks the OpenMMLab stack
 from mmengine.config import Config
 
 from mmrobust.evaluation.benchmarks import Benchmark, benchmark_types
+from mmrobust.evaluation.cells import require_shard
 from mmrobust.evaluation.evaluate import evaluate, run_name
 
 
@@ -56,7 +57,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--shard', metavar='I/N', help='run part I, from 0, of N (default: all)')
     parser.add_argument('--num-workers', type=int, default=2, help='loading processes (default: 2)')
     parser.add_argument('--batch-size', type=int, default=1, help='images per forward pass (default: 1)')
-    parser.add_argument('--device', help='such as cpu or cuda:0 (default: cuda if there is one)')
+    parser.add_argument('--device', type=cli.device, help='such as cpu or cuda:0 (default: cuda if there is one)')
     parser.add_argument('--amp', action='store_true', help='predict in bfloat16, or float16 on a GPU without it')
     parser.add_argument(
         '--compile', dest='compiled', action='store_true', help='compile backbone and head: pays on a GPU'
@@ -107,13 +108,14 @@ def which_shard(text: str | None) -> tuple[int, int] | None:
     """Index and count from ``--shard``.
 
     Raises:
-        ValueError: the text is not I/N.
+        ValueError: the text is not I/N, or I is not below N.
     """
     if text is None:
         return None
     index, slash, count = text.partition('/')
     if not (slash and index.isdigit() and count.isdigit()):
         raise ValueError(f'--shard takes I/N such as 0/3, got {text!r}')
+    require_shard(int(index), int(count))
     return int(index), int(count)
 
 

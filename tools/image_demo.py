@@ -28,7 +28,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--out-dir', type=cli.output_folder, default='work_dirs/image_demo', help='output folder (default: %(default)s)'
     )
-    parser.add_argument('--device', help='such as cpu or cuda:0 (default: cuda if there is one)')
+    parser.add_argument('--device', type=cli.device, help='such as cpu or cuda:0 (default: cuda if there is one)')
     parser.add_argument('--opacity', type=float, default=0.5, help='opacity of the classes, 0 to 1 (default: 0.5)')
     return parser.parse_args(argv)
 

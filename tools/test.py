@@ -5,17 +5,23 @@ torchrun --nproc_per_node 8 tools/test.py CONFIG CHECKPOINT --launcher pytorch
 """
 
 import argparse
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmrobust import cli  # first: it checks the OpenMMLab stack, and prepares it for Config.fromfile
 
 # isort: split
 import mmengine
+import numpy as np
 from mmengine.config import Config, ConfigDict
-from mmengine.evaluator import DumpResults
+from mmengine.evaluator import BaseMetric, DumpResults
 from mmengine.runner import Runner
+from PIL import Image
+from torch.utils.data import Dataset
 
+from mmrobust.datasets.transforms.corrupt import name_below
 from mmrobust.engine.any_device import init_cpu_group
 from mmrobust.engine.strict_load import require_fit
 
@@ -30,7 +36,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=lambda out: (cli.output_folder if is_folder(out) else cli.output_file)(out),
         metavar='DIR|FILE',
         help="where to write: metrics to a .json file, raw predictions to a .pkl file, or a segmentation model's "
-        'label maps as PNG files to a folder',
+        'label maps as PNG files to a folder, below which they lie as the images below theirs',
     )
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
     parser.add_argument(
@@ -62,15 +68,45 @@ def merge_args(config: Config, args: argparse.Namespace) -> None:
             raise ValueError('--tta needs tta_model and tta_pipeline in the config, which has not both.')
         config.test_dataloader.dataset.pipeline = config.tta_pipeline
         config.model = ConfigDict(config.tta_model, module=config.model)
-    if args.out is not None and is_folder(args.out):
-        if config.get('default_scope') != 'mmseg':
-            raise ValueError(f'--out takes a .json or .pkl file for a classification model, but got {args.out!r}.')
-        evaluators = config.test_evaluator if isinstance(config.test_evaluator, list) else [config.test_evaluator]
-        evaluators[0].output_dir = args.out
+    if args.out is not None and is_folder(args.out) and config.get('default_scope') != 'mmseg':
+        raise ValueError(f'--out takes a .json or .pkl file for a classification model, but got {args.out!r}.')
 
 
 def is_folder(out: str) -> bool:
     return Path(out).suffix not in ('.json', '.pkl')
+
+
+class LabelMaps(BaseMetric):
+    """Writes label maps as PNG files, (H, W) uint8, which lie below a folder as the images lie below theirs.
+
+    Args:
+        folder: made if need be.
+        dataset: whose images are tested.
+
+    Raises:
+        ValueError: two images would have the same label map.
+    """
+
+    def __init__(self, folder: str, dataset: Dataset) -> None:
+        super().__init__()
+        paths = [dataset.get_data_info(index)['img_path'] for index in range(len(dataset))]
+        below = getattr(dataset, 'data_prefix', {}).get('img_path') or os.path.commonpath(map(os.path.dirname, paths))
+        self.files = {path: Path(folder, name_below(below, path)).with_suffix('.png') for path in paths}
+        images = {file: path for path, file in self.files.items()}
+        for path, file in self.files.items():
+            if images[file] != path:
+                raise ValueError(f'The images must have names of their own, got {path} and {images[file]} for {file}.')
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        for sample in data_samples:
+            label = sample['pred_sem_seg']['data'].squeeze().cpu().numpy() + bool(sample.get('reduce_zero_label'))
+            file = self.files[sample['img_path']]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(label.astype(np.uint8)).save(file)
+            self.results.append(None)
+
+    def compute_metrics(self, results: list) -> dict:
+        return {}
 
 
 def draw_predictions(config: Config, args: argparse.Namespace) -> None:
@@ -101,6 +137,8 @@ def main(argv: list[str] | None = None) -> None:
     with cli.one_sentence((OSError, ValueError)):  # data or weights that are not what the config says
         if args.out and args.out.endswith('.pkl'):
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+        elif args.out and is_folder(args.out):
+            runner.test_evaluator.metrics.append(LabelMaps(args.out, runner.test_loop.dataloader.dataset))
         metrics = runner.test()
     if args.out and args.out.endswith('.json') and mmengine.dist.is_main_process():
         mmengine.dump(metrics, args.out)

@@ -5,7 +5,9 @@ torchrun --nproc_per_node 8 tools/train.py CONFIG --launcher pytorch
 """
 
 import argparse
+import re
 import sys
+import warnings
 from contextlib import ExitStack
 
 from mmrobust import cli  # first: it checks the OpenMMLab stack, and prepares it for Config.fromfile
@@ -70,6 +72,13 @@ def merge_args(config: Config, args: argparse.Namespace) -> None:
         FileNotFoundError: there is no checkpoint to resume from at the given path.
     """
     cli.set_run(config, args)
+    lost = lost_hooks(config)
+    if lost:
+        warnings.warn(
+            f'The config drops the hooks {", ".join(lost)} of its bases: write custom_hooks = _base_.custom_hooks + '
+            '[...] to add to them.',
+            stacklevel=2,
+        )
     if args.no_validate:
         config.val_cfg = config.val_dataloader = config.val_evaluator = None
     if args.amp:
@@ -92,6 +101,14 @@ def merge_args(config: Config, args: argparse.Namespace) -> None:
         config.resume = True
         config.load_from = args.resume
     require_fit(config, strict=bool(config.get('resume')))
+
+
+def lost_hooks(config: Config) -> list[str]:
+    """mmrobust's hooks that the config's file or its bases name, and the merged config does not."""
+    written = re.findall(r"""\btype\W+(mmrobust\.\w+Hook)\b""", re.sub('#.*', '', config.text))
+    hooks = [*(config.get('custom_hooks') or []), *(config.get('default_hooks') or {}).values()]
+    kept = {str(hook.get('type')).rpartition('.')[2] for hook in hooks if hook}
+    return [name for name in dict.fromkeys(written) if name.rpartition('.')[2] not in kept]
 
 
 def enable_compile(config: Config, cuda_graphs: bool) -> None:

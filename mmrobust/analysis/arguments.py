@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser, num_images: int) -> None:
         default=num_images,
         help="images, spread evenly over the config's test set (default: %(default)s)",
     )
-    parser.add_argument('--device', help='such as cpu or cuda:0 (default: cuda if there is one)')
+    parser.add_argument('--device', type=cli.device, help='such as cpu or cuda:0 (default: cuda if there is one)')
     cli.add_cfg_options(parser)
 
 
@@ -91,6 +91,8 @@ def load_models(args: argparse.Namespace, num_workers: int = 0) -> dict[str, Obs
         ValueError, FileNotFoundError, TypeError: those of :func:`named` and of
             :class:`~mmrobust.analysis.ObservedModel`.
     """
+    cli.require_at_least(0, num_workers=num_workers)
+    cli.require_at_least(1, num_images=args.num_images, batch_size=getattr(args, 'batch_size', 1))
     return {
         name: ObservedModel(
             cli.load_config(config, args.cfg_options),

@@ -49,8 +49,8 @@ def pgd(
         images: ``(B, C, H, W)``, float32 or float64, pixels in [0, 1], not normalised. They are not changed. Near 1
             the numbers of a 16 bit type are too far apart for a step.
         labels: ``(B,)``, int64, true classes from 0 to K - 1, on the device of the images.
-        eps: largest change of a pixel, in [0, 1].
-        step_size: change of a pixel in one step, in [0, 1].
+        eps: largest change of a pixel, in [0, 1).
+        step_size: change of a pixel in one step, in [0, 1).
         num_steps: how many steps, at least 1.
         random_start: start at a random point of the ball instead of at the image.
         seeds: B integers of which the starts are drawn on the CPU, the same on all devices. Derived from a name of the
@@ -162,15 +162,18 @@ def _check(images: Tensor, labels: Tensor, eps: float, step_size: float, num_ste
     if images.dim() != 4:
         raise ValueError(f'images must be (B, C, H, W), got {tuple(images.shape)}')
     if not ((images >= 0) & (images <= 1)).all():
-        raise ValueError(
-            f'images must be in [0, 1], not normalised, got {images.min():g} to {images.max():g}'
-        )
+        raise ValueError(f'images must be in [0, 1], not normalised, got {images.min():g} to {images.max():g}')
     if labels.dtype != torch.int64:
         raise TypeError(f'labels must be int64, got {labels.dtype}')
     if labels.shape != images.shape[:1]:
         raise ValueError(f'labels must be ({len(images)},), got {tuple(labels.shape)}')
+    require_sizes(eps, step_size, num_steps)
+
+
+def require_sizes(eps: float, step_size: float, num_steps: int) -> None:
+    """Raise ValueError if a size of an attack is not in its range; an eps of 1 would make every image any other."""
     for name, value in (('eps', eps), ('step_size', step_size)):
-        if not 0 <= value <= 1:
-            raise ValueError(f'{name} must be 0 to 1, such as 1/255, got {value}')
+        if not 0 <= value < 1:
+            raise ValueError(f'{name} must be 0 to less than 1, the whole range of a pixel, such as 1/255, got {value}')
     if num_steps < 1:
         raise ValueError(f'num_steps must be 1 or more, got {num_steps}')

@@ -1,6 +1,7 @@
 """Cityscapes and data sets in its format, with errors that say what to do."""
 
 import os.path as osp
+import re
 
 from mmengine import fileio
 from mmseg.datasets import CityscapesDataset as MMSegCityscapesDataset
@@ -38,6 +39,7 @@ class CityscapesDataset(SeededSampling, MMSegCityscapesDataset):
             )
         images = self.data_prefix['img_path']
         data_list = super().load_data_list() if fileio.exists(images, backend_args=self.backend_args) else []
+        data_list = [sample for sample in data_list if not is_hidden(sample['img_path'].removeprefix(images))]
         if not data_list:
             raise ValueError(
                 f'There is no image {absolute(images)}/**/*{self.img_suffix}: check data_root and '
@@ -65,10 +67,16 @@ class CityscapesDataset(SeededSampling, MMSegCityscapesDataset):
 
 
 def files_below(folder: str, backend_args: dict | None) -> list[str]:
-    """List all files below a folder, as paths relative to it; none if there is no such folder."""
+    """List all files below a folder, as paths relative to it, without hidden ones; none if there is no such folder."""
     if not fileio.exists(folder, backend_args=backend_args):
         return []
-    return list(fileio.list_dir_or_file(folder, list_dir=False, recursive=True, backend_args=backend_args))
+    files = fileio.list_dir_or_file(folder, list_dir=False, recursive=True, backend_args=backend_args)
+    return [name for name in files if not is_hidden(name)]
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a path is a hidden file or in a hidden folder, such as the copies in ``.ipynb_checkpoints``."""
+    return any(part.startswith('.') for part in re.split(r'[/\\]', path))
 
 
 def labels_missing(missing: list[str], total: int, remedy: str) -> FileNotFoundError:

@@ -1,6 +1,7 @@
 """ImageNet's validation images and their relatives V2, A, R, Sketch and C, all labelled among the 1000 classes."""
 
 import os.path as osp
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,13 +10,13 @@ from mmpretrain.datasets import BaseDataset
 from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 
 from mmrobust.corruptions import EXTRA, GROUPS, SEVERITIES, check_corruption
-from mmrobust.datasets.cityscapes import absolute
+from mmrobust.datasets.cityscapes import absolute, files_below, is_hidden
 from mmrobust.datasets.imagenet_subsets import SUBSETS, WNIDS, folder_mismatch, subset_indices, subset_wnids
 from mmrobust.registry import DATASETS
 
 __all__ = ['IMAGENET_C_CELLS', 'VARIANTS', 'ImageNetVariant', 'check_imagenet_c', 'files_of_classes', 'refuse_places']
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp')
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 IMAGENET_C = 'https://zenodo.org/records/2235448'
 
 
@@ -166,13 +167,15 @@ def check_imagenet_c(data_root: str, cells: Iterable[tuple[str, int]] = IMAGENET
 
 def class_folders(root: str) -> list[str]:
     """The folders in ``root``, sorted, without hidden ones such as ``.ipynb_checkpoints``, which are no classes."""
-    return sorted(name for name in fileio.list_dir_or_file(root, list_file=False) if not name.startswith('.'))
+    return sorted(name for name in fileio.list_dir_or_file(root, list_file=False) if not is_hidden(name))
 
 
 def files_of_classes(
     root: str, folders: Sequence[str], suffixes: Sequence[str], title: str, remedy: str
 ) -> list[tuple[str, int]]:
     """List the files of each class as (path, place of its folder in ``folders``), sorted by place and name.
+
+    Hidden files and folders do not count; of files with another suffix a warning says how many there are.
 
     Raises:
         FileNotFoundError: there is no folder ``root``.
@@ -184,10 +187,17 @@ def files_of_classes(
     if mismatch:
         raise _refusal(title, root, mismatch, remedy)
     by_folder: dict[str, list[str]] = {folder: [] for folder in folders}
-    for name in fileio.list_dir_or_file(root, list_dir=False, recursive=True):
+    others = []
+    for name in files_below(root, None):
         folder, _, file = name.replace(osp.sep, '/').partition('/')
-        if folder in by_folder and file.lower().endswith(tuple(suffixes)):
-            by_folder[folder].append(name)
+        if folder in by_folder:
+            (by_folder[folder] if file.lower().endswith(tuple(suffixes)) else others).append(name)
+    if others:
+        warnings.warn(
+            f'{title} in {absolute(root)}: {len(others)} files such as {min(others)} are left out, they end in none of '
+            f'{", ".join(suffixes)}.',
+            stacklevel=2,
+        )
     empty = [folder for folder, names in by_folder.items() if not names]
     if empty:
         shown = ', '.join(empty[:3]) + (', ...' if len(empty) > 3 else '')

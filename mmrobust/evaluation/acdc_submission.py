@@ -14,6 +14,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 import numpy as np
 from PIL import Image
 
+from mmrobust.datasets.transforms.loading import PNG_START, lacks_end
 from mmrobust.files import write_whole
 
 __all__ = ['FOLDER', 'NUM_CLASSES', 'SERVER_SIZE', 'check_submission', 'write_submission']
@@ -23,7 +24,6 @@ NUM_CLASSES = 19
 SERVER_SIZE = (1920, 1080)
 
 LARGEST_LABEL_ID = 33
-PNG_START, PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND\xaeB`\x82'
 KINDS = {2: 'RGB colours', 3: 'a palette', 4: 'a transparency channel', 6: 'RGBA colours'}  # PNG, 11.2.1: colour type
 SHOWN_FILES, SHOWN_PROBLEMS, SHOWN_LETTERS = 3, 12, 80
 
@@ -213,7 +213,7 @@ def _count(png: bytes, size: tuple[int, int], name: str, problems: _Problems) ->
 
 def _decode(png: bytes) -> np.ndarray:
     """(H, W) uint8; any exception if a byte is missing or changed."""
-    if PNG_END not in png[-1024:]:  # some programs write a little after it
+    if lacks_end(png):
         raise ValueError('no end')
     with Image.open(io.BytesIO(png), formats=['PNG']) as image:
         image.verify()  # the checksums, which decoding does not look at

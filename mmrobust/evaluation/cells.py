@@ -44,9 +44,16 @@ def shard(cells: Sequence[Cell], index: int, count: int) -> list[Cell]:
     Raises:
         ValueError: the index is not below the count.
     """
+    require_shard(index, count)
+    return list(cells[index::count])
+
+
+def require_shard(index: int, count: int) -> None:
+    """Raise ValueError if a part ``index`` (from 0) of ``count`` cannot be."""
+    if count < 1:
+        raise ValueError(f'a shard must be one of 1 or more, such as 0/3, got {index}/{count}')
     if not 0 <= index < count:
         raise ValueError(f'a shard must be 0/{count} to {count - 1}/{count}, got {index}/{count}')
-    return list(cells[index::count])
 
 
 def differences(

@@ -4,7 +4,6 @@ import contextlib
 import copy
 import inspect
 import json
-import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,9 +23,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 
 from mmrobust.classes import check_classes, classes_of_config, classes_of_meta, num_outputs
-from mmrobust.cli import load_config, require_file
+from mmrobust.cli import (
+    load_config,
+    number_in_environment,
+    require_at_least,
+    require_device,
+    require_file,
+    set_options,
+)
 from mmrobust.evaluation.benchmarks import Benchmark, benchmark_types
-from mmrobust.evaluation.cells import Cell, CellStore
+from mmrobust.evaluation.cells import Cell, CellStore, require_shard
 from mmrobust.evaluation.cells import shard as shard_of
 from mmrobust.evaluation.models.classification import NetworkOfTimm
 from mmrobust.evaluation.models.evaluated_model import EvaluatedModel
@@ -105,7 +111,13 @@ def evaluate(
         OSError: ``out`` cannot be written; what is finished stays.
         SystemExit: with code 143 after SIGTERM, in the main thread; the same call continues.
     """
-    index, count = shard or (int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1)))
+    rank, local_rank = number_in_environment('RANK', 0), number_in_environment('LOCAL_RANK', 0)
+    index, count = shard or (rank, number_in_environment('WORLD_SIZE', 1))
+    require_shard(index, count)
+    require_at_least(0, num_workers=num_workers, worst=worst)
+    require_at_least(1, batch_size=batch_size, window_batch=window_batch)
+    if device is not None:
+        require_device(device)
     with contextlib.ExitStack() as stack:
         module = model if isinstance(model, nn.Module) else None
         if module is None:
@@ -138,14 +150,14 @@ def evaluate(
             fast['window_batch'] = window_batch
         elif window_batch != 1:
             raise ValueError(f'window_batch is for models of mmseg, but {name} is for {kind.model_type.scope}')
-        device = device or (f'cuda:{os.environ.get("LOCAL_RANK", 0)}' if torch.cuda.is_available() else 'cpu')
+        device = device or (f'cuda:{local_rank}' if torch.cuda.is_available() else 'cpu')
         evaluated = kind.model_type(config, checkpoint, device, num_workers, batch_size, module=module, **fast)
         _check_classes(evaluated, found)
         folder = Path(out or stack.enter_context(tempfile.TemporaryDirectory()))
         found.begin(folder)
         store = CellStore(folder, kind.counts_type, _identity(evaluated, found), found.check)
         say = (lambda text: None) if quiet else print
-        if not _run(evaluated, found, store, cells, say, show=not quiet and int(os.environ.get('RANK', 0)) == 0):
+        if not _run(evaluated, found, store, cells, say, show=not quiet and rank == 0):
             return None
         for sentence in found.finish():
             say(sentence)
@@ -190,7 +202,7 @@ def _read(model: str | Path | Config, cfg_options: dict | None) -> tuple[str, Co
     if not isinstance(model, Config):
         return str(model), load_config(str(model), cfg_options)
     config = copy.deepcopy(model)
-    config.merge_from_dict(cfg_options or {})
+    set_options(config, cfg_options)
     settle_preprocessing(config)
     return str(config.filename or 'config'), config
 

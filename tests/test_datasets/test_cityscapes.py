@@ -99,6 +99,12 @@ def test_the_test_set_needs_no_labels(root):
     assert len(dataset) == 4 and 'seg_map_path' not in dataset[0]
 
 
+def test_hidden_folders_hold_no_images(root):
+    name = 'leftImg8bit/train/bonn/.ipynb_checkpoints/bonn_000000_000019_leftImg8bit.png'
+    write(root / name, np.zeros((4, 34, 3), np.uint8))
+    assert len(build(root, data_prefix={'img_path': 'leftImg8bit/train'}, test_mode=True)) == 4
+
+
 def test_the_command_of_the_message_makes_the_dataset_usable(root, run_tool):
     assert '4 labels written, 0 were there already' in run_tool(root)
     sample = build(root)[SeededIndex(0, 1)]

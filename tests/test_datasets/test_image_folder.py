@@ -138,8 +138,21 @@ def test_samplers_refuse_a_dataset_without_the_mix_in():
 
 def test_hidden_folders_are_no_classes(root):
     """Such as those that Jupyter and macOS leave behind, whose images would shift all labels."""
-    for name in ('.ipynb_checkpoints/a.png', '.empty/list.txt'):
-        (root / name).parent.mkdir()
+    for name in ('.ipynb_checkpoints/a.png', '.empty/list.txt', 'cat/.ipynb_checkpoints/a.png', 'dog/.x/sub/y.png'):
+        (root / name).parent.mkdir(parents=True)
         (root / name).write_bytes((root / 'cat/a.png').read_bytes())
     dataset = ImageFolder(str(root), expected_classes=3)
     assert dataset.CLASSES == ('ant', 'cat', 'dog') and len(dataset) == 4
+
+
+def test_all_kinds_of_images_are_read_and_others_are_named(root):
+    image = cv2.imread(str(root / 'cat/a.png'))
+    for suffix in ('webp', 'TIFF', 'tif', 'bmp', 'jpg'):
+        assert cv2.imwrite(str(root / f'ant/x.{suffix}'), image)
+    (root / 'dog/sub/x.heic').touch()
+    with pytest.warns(
+        UserWarning, match=r'2 files such as cat/list.txt are left out, they end in none of .jpg, .*webp'
+    ):
+        dataset = ImageFolder(str(root), pipeline=[dict(type='mmrobust.LoadImageFromFile')])
+    assert len(dataset) == 9
+    assert all(dataset[index]['img'].shape == (12, 10, 3) for index in range(9))

@@ -20,8 +20,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with cli.one_sentence():
-        config = cli.load_config(args.config, args.cfg_options)
-    print(config.pretty_text)
+        print(cli.load_config(args.config, args.cfg_options).pretty_text)
 
 
 if __name__ == '__main__':

@@ -1,5 +1,7 @@
 """Loads images and labels, and refuses broken ones, which OpenCV does not."""
 
+import re
+
 import mmcv
 import numpy as np
 from mmcv.transforms import LoadImageFromFile as MMCVLoadImageFromFile
@@ -10,8 +12,9 @@ from mmrobust.registry import TRANSFORMS
 
 __all__ = ['BrokenImageError', 'LoadAnnotations', 'LoadImageFromFile']
 
-PNG_START, PNG_END = b'\x89PNG\r\n\x1a\n', b'IEND\xaeB`\x82'
-JPEG_START, JPEG_SCAN, JPEG_END = b'\xff\xd8\xff', b'\xff\xda', b'\xff\xd9'
+PNG_START, JPEG_START = b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff'
+# in the data of a scan FF 00 is a byte, and FF D0 to FF D7 restart the decoder
+JPEG_MARKER = re.compile(rb'\xff([^\x00\xff\xd0-\xd7])')
 
 
 class BrokenImageError(ValueError):
@@ -128,14 +131,36 @@ def _decode(path: str, flag: str, backend: str, backend_args: dict | None) -> np
 
 def _problem(content: bytes, flag: str, backend: str) -> str | None:
     """Say what the decoder would pass over in silence; None if there is nothing."""
+    kind = lacks_end(content)
+    if kind:
+        return f'it is a {kind} without its end'
+    is_16_bit_grey = content.startswith(PNG_START) and content[24:26] == b'\x10\x00'
+    if is_16_bit_grey and backend == 'pillow' and flag != 'unchanged':
+        return "it is a 16-bit greyscale PNG, which Pillow clips at 255: use imdecode_backend='cv2'"
+    return None
+
+
+def lacks_end(content: bytes) -> str | None:
+    """``'PNG'`` or ``'JPEG'`` if the content is one without its end, else None.
+
+    The parts are walked from the start. So what follows the end, as the film in a phone's photo does, does not count,
+    nor does the end of a thumbnail in the header.
+    """
     if content.startswith(PNG_START):
-        if PNG_END not in content[-1024:]:  # the end chunk; some programs write a little after it
-            return 'it is a PNG without its end'
-        if backend == 'pillow' and flag != 'unchanged' and content[24:26] == b'\x10\x00':  # bit depth 16, greyscale
-            return "it is a 16-bit greyscale PNG, which Pillow clips at 255: use imdecode_backend='cv2'"
-    # The last end marker must follow the last scan: one before it belongs to the thumbnail in the header.
-    elif content.startswith(JPEG_START) and content.rfind(JPEG_END) <= content.rfind(JPEG_SCAN):
-        return 'it is a JPEG without its end'
+        place, kind = len(PNG_START), b''
+        while kind != b'IEND' and place < len(content):
+            kind = content[place + 4 : place + 8]
+            place += 12 + int.from_bytes(content[place : place + 4], 'big')
+        return None if kind == b'IEND' and place <= len(content) else 'PNG'
+    if content.startswith(JPEG_START):
+        place = 2
+        while found := JPEG_MARKER.search(content, place):
+            if found[1] == b'\xd9':
+                return None
+            if found[1] == b'\xd8':  # another image: this one has been cut off
+                break
+            place = found.end() + int.from_bytes(content[found.end() : found.end() + 2], 'big')
+        return 'JPEG'
     return None
 
 

@@ -7,6 +7,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 from mmrobust.attacks import fgsm, pgd
+from mmrobust.attacks.pgd import require_sizes
 from mmrobust.evaluation.benchmarks.classification_base import IMAGENET_IMAGES, ErrorTable, error_layout, too_few
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Predictions
@@ -23,6 +24,20 @@ BLIND_SHARE = 0.01  # of images, above which an error says nothing
 PGD_5 = {'eps': 1 / 255, 'step_size': 0.5 / 255, 'num_steps': 5}
 
 
+def fraction(text: str) -> float:
+    """``8/255`` or ``0.03`` as a number.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    above, slash, below = text.partition('/')
+    if not slash:
+        return float(text)
+    if float(below) == 0:
+        raise ValueError(f'a fraction must not be over 0, got {text!r}')
+    return float(above) / float(below)
+
+
 @BENCHMARKS.register_module(name='adversarial')
 class Adversarial(ErrorTable):
     """The test images, clean and after each attack, as RVT (Mao et al. 2022) and the paper's Table I define them.
@@ -30,8 +45,8 @@ class Adversarial(ErrorTable):
     Args:
         config: its ``test_dataloader`` names the data and the pipeline.
         attacks: fgsm, pgd or both.
-        eps: largest change of a pixel, in [0, 1].
-        step_size: of PGD, in [0, 1].
+        eps: largest change of a pixel, in [0, 1).
+        step_size: of PGD, in [0, 1).
         num_steps: of PGD.
         seed: of PGD's random starts, which do not depend on batches, workers and order.
         max_images: take this many images, spread evenly; None takes all.
@@ -45,8 +60,8 @@ class Adversarial(ErrorTable):
     low_precision = False  # an attack whose gradients are rounded is weaker
     options = {
         'attacks': dict(nargs='+', choices=ATTACKS, help='default: all'),
-        'eps': dict(type=float, help='largest change of a pixel, 0 to 1 (default: 1/255)'),
-        'step_size': dict(type=float, help='of PGD, 0 to 1 (default: 0.5/255)'),
+        'eps': dict(type=fraction, help='largest change of a pixel, such as 8/255 or 0.03 (default: 1/255)'),
+        'step_size': dict(type=fraction, help='of PGD, such as 2/255 (default: 0.5/255)'),
         'num_steps': dict(type=int, help='of PGD (default: 5)'),
         'seed': dict(type=int, help='of PGD (default: 0)'),
     }
@@ -64,11 +79,7 @@ class Adversarial(ErrorTable):
         for attack in attacks:
             if attack not in ATTACKS:
                 raise ValueError(f'attacks must be some of {", ".join(ATTACKS)}, got {attack!r}')
-        for name, value in (('eps', eps), ('step_size', step_size)):
-            if not 0 <= value <= 1:
-                raise ValueError(f'{name} must be 0 to 1, such as 1/255, got {value}')
-        if num_steps < 1:
-            raise ValueError(f'num_steps must be 1 or more, got {num_steps}')
+        require_sizes(eps, step_size, num_steps)
         self.cells = [CLEAN, *map(Cell, attacks)]
         self.eps, self.step_size, self.num_steps, self.seed = eps, step_size, num_steps, seed
         scope = config.get('default_scope') or 'mmpretrain'

@@ -10,6 +10,7 @@ from mmseg.datasets.transforms import LoadAnnotations as MMSegLoadAnnotations
 from PIL import Image
 
 from mmrobust.datasets.transforms import LoadAnnotations, LoadImageFromFile
+from mmrobust.datasets.transforms.loading import BrokenImageError
 
 HEIGHT, WIDTH = 40, 64
 
@@ -72,6 +73,23 @@ def test_thumbnail_does_not_hide_that_the_end_is_missing(tmp_path, picture):
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(ValueError, match='it is a JPEG without its end'):
         LoadImageFromFile()({'img_path': str(path)})
+
+
+@pytest.mark.parametrize('options', [{}, {'progressive': True}, {'restart_marker_blocks': 2}, {'format': 'PNG'}])
+def test_what_follows_the_end_of_an_image_does_not_count(tmp_path, picture, options):
+    """Of the film in a phone's photo, of a screenshot that was written over a larger one."""
+    file, path = io.BytesIO(), tmp_path / 'a'
+    Image.fromarray(picture).save(file, **{'format': 'JPEG', **options})
+    content, film = file.getvalue(), np.random.default_rng(0).bytes(5000)
+    path.write_bytes(content)
+    expected = LoadImageFromFile()({'img_path': str(path)})['img']
+    for after in (film, b'\xff\xda' + film, content, b'\0', b'\xff\xd8\xff\xd9'):
+        path.write_bytes(content + after)
+        np.testing.assert_array_equal(LoadImageFromFile()({'img_path': str(path)})['img'], expected)
+    for after in (b'', content):  # the whole image after it is not the end of a truncated one
+        path.write_bytes(content[: int(len(content) * 0.7)] + after)
+        with pytest.raises(BrokenImageError, match='is broken'):
+            LoadImageFromFile()({'img_path': str(path)})
 
 
 @pytest.mark.parametrize('content', [b'', b'no image'])
