@@ -7,6 +7,7 @@ import os
 import os.path as osp
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -30,6 +31,8 @@ __all__ = [
     'load_checkpoint_file',
     'refuse_strangers',
     'register_safe_loader',
+    'weights_of',
+    'without_auxiliary_head',
 ]
 
 _multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
@@ -63,6 +66,7 @@ ALLOWED_GLOBALS = [
     (_multiarray.scalar, 'numpy._core.multiarray.scalar'),
     argparse.Namespace,  # timm-style released checkpoints keep the command line
 ]
+MOST = 20  # names of each kind in a message
 TAKES_ALLOW_LIST = digit_version(torch.__version__) >= digit_version('2.6')
 
 
@@ -185,7 +189,7 @@ def refuse_strangers() -> None:
         before = [tensor._version for tensor in held]  # hooks may rename keys, so what was written is what counts
         result = load(module, state_dict, *args, **kwargs)
         if held and before == [tensor._version for tensor in held]:
-            names = [', '.join(list(keys)[:3]) for keys in (state_dict, module.state_dict())]
+            names = [', '.join(map(_shown, list(keys)[:3])) for keys in (state_dict, module.state_dict())]
             raise ValueError(
                 f'Weights for {type(module).__name__} must fit some of its keys ({names[1]}, ...), got others '
                 f'({names[0]}, ...): they are of another model'
@@ -195,10 +199,49 @@ def refuse_strangers() -> None:
     mmengine_checkpoint.load_state_dict = load_state_dict
 
 
+def weights_of(checkpoint: Mapping[str, Any], source: str = 'The checkpoint') -> dict[str, Tensor]:
+    """The weights in a checkpoint: under ``state_dict``, or ``model`` as in timm, or bare; without DDP's ``module.``.
+
+    Args:
+        checkpoint: As :func:`load_checkpoint_file` gives it.
+        source: What the message calls it, such as its path.
+
+    Raises:
+        ValueError: It holds something else than tensors by name.
+    """
+    weights = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))
+    if not isinstance(weights, Mapping):
+        raise ValueError(f'The weights in {source} must be a dict of tensors, got a {type(weights).__name__}')
+    for key, value in weights.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise ValueError(
+                f'The weights in {source} must be tensors by name, got {_shown(key)}: a {type(value).__name__}'
+            )
+    return {key.removeprefix('module.'): value for key, value in weights.items()}
+
+
+def without_auxiliary_head(weights: Mapping[str, Tensor], source: str = 'The checkpoint') -> dict[str, Tensor]:
+    """Weights without ``aux_head.*``, which labels tokens while NVlabs' STL trains a FAN; a warning says so."""
+    left_out = [key for key in weights if re.match(r'(backbone\.)?aux_head\.', key)]
+    if left_out:
+        warnings.warn(
+            f'{len(left_out)} keys of an auxiliary head (aux_head.*) in {source} are ignored: it is for training only',
+            stacklevel=2,
+        )
+    return {key: value for key, value in weights.items() if key not in left_out}
+
+
 def compare_state_dicts(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> str:
-    """Name every key that is missing in ``got``, unexpected there, or of another shape; '' if there is none."""
+    """Name the keys that are missing in ``got``, unexpected there, or of another shape; '' if there are none.
+
+    A norm's count of batches may be missing, as in PyTorch: norms have it since 0.4.1.
+    """
     lines = {
-        'missing': [f'{key} {tuple(value.shape)}' for key, value in expected.items() if key not in got],
+        'missing': [
+            f'{key} {tuple(value.shape)}'
+            for key, value in expected.items()
+            if key not in got and not _is_uncounted(key, got)
+        ],
         'unexpected': [key for key in got if key not in expected],
         'of another shape': [
             f'{key} {tuple(got[key].shape)} instead of {tuple(value.shape)}'
@@ -209,8 +252,24 @@ def compare_state_dicts(expected: Mapping[str, Tensor], got: Mapping[str, Tensor
     if not any(lines.values()):
         return ''
     counts = ', '.join(f'{len(keys)} {kind}' for kind, keys in lines.items())
-    listed = ''.join(f'\n  {kind}: {key}' for kind, keys in lines.items() for key in keys)
+    listed = ''.join(
+        f'\n  {kind}: {_shown(key)}' if index < MOST else f'\n  {kind}: {len(keys) - MOST} more'
+        for kind, keys in lines.items()
+        for index, key in enumerate(keys[: MOST + 1])
+    )
     return f'keys {counts}, of {len(expected)}: it looks like a checkpoint of another architecture.{listed}'
+
+
+def _is_uncounted(key: str, got: Mapping[str, Tensor]) -> bool:
+    """Whether a key is the count of batches of a norm whose statistics are there."""
+    norm = key.removesuffix('num_batches_tracked')
+    return norm != key and f'{norm}running_mean' in got
+
+
+def _shown(text: Any) -> str:
+    """Text of a file of anyone's: what a terminal would obey is escaped, and what is long is cut."""
+    text = repr(str(text))[1:-1]
+    return text if len(text) <= 120 else f'{text[:120]}...'
 
 
 def check_state_dict(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], source: str = 'The checkpoint') -> None:
@@ -222,7 +281,7 @@ def check_state_dict(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], 
         source: What the message calls the weights, such as ``'The checkpoint x.pth'``.
 
     Raises:
-        ValueError: Some keys are missing, unexpected or of another shape; all are named.
+        ValueError: Some keys are missing, unexpected or of another shape; the first of each kind are named.
     """
     difference = compare_state_dicts(expected, got)
     if difference:

@@ -157,6 +157,23 @@ def test_every_difference_is_named():
     ]
 
 
+def test_a_count_of_batches_may_be_missing():
+    expected = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2)).state_dict()
+    got = {key: value for key, value in expected.items() if key != '1.num_batches_tracked'}
+    assert compare_state_dicts(expected, got) == ''
+    del got['1.running_mean']
+    assert compare_state_dicts(expected, got).startswith('keys 2 missing')
+
+
+def test_a_message_is_bounded_and_escaped():
+    got = {f'\x1b[31m{index}{"x" * 1000}': torch.ones(1) for index in range(3000)}
+    with pytest.raises(ValueError, match='3000 unexpected') as info:
+        check_state_dict({}, got)
+    lines = str(info.value).splitlines()
+    assert '\x1b' not in str(info.value) and len(lines) == 22 and len(str(info.value)) < 4000
+    assert lines[-1] == '  unexpected: 2980 more'
+
+
 def test_a_checkpoint_that_is_no_dict(tmp_path):
     torch.save([1, 2], tmp_path / 'list.pth')
     with pytest.raises(ValueError, match='must hold a dict of weights, but holds a list'):

@@ -11,7 +11,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmrobust.checkpoint import check_state_dict
+from mmrobust.checkpoint import check_state_dict, weights_of, without_auxiliary_head
 from mmrobust.models.layers import Observe, recompute
 from mmrobust.registry import MODELS
 
@@ -84,10 +84,14 @@ class AttentionBackbone(BaseModule):
             return
         path = self.init_cfg['checkpoint']
         loaded = CheckpointLoader.load_checkpoint(path, map_location='cpu')
-        state_dict = self.adapt_state_dict(loaded.get('state_dict', loaded.get('model', loaded)))
-        check_state_dict(self.state_dict(), state_dict, path)
-        self.load_state_dict(state_dict)
+        self.load_pretrained(weights_of(loaded, path), path)
         self._is_init = True
+
+    def load_pretrained(self, weights: Mapping[str, Tensor], source: str) -> None:
+        """Load weights in any layout that this backbone knows, called ``source``; ValueError if they do not fit."""
+        state_dict = self.adapt_state_dict(without_auxiliary_head(weights, source))
+        check_state_dict(self.state_dict(), state_dict, source)
+        self.load_state_dict(state_dict)
 
     def train(self, mode: bool = True) -> 'AttentionBackbone':
         """Training mode, but for what is frozen."""
