@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from mmrobust.checkpoint import compare_state_dicts, weights_of
 from mmrobust.classes import check_classes, classes_of_meta, num_outputs
+from mmrobust.preprocessing import check_size_of_images
 from mmrobust.registry import HOOKS
 
 __all__ = ['StrictLoadHook', 'require_fit']
@@ -61,6 +62,7 @@ class StrictLoadHook(Hook):
             self._check(runner, runner.val_loop.dataloader.dataset, _classes_of(data))
 
     def before_test(self, runner: Runner) -> None:
+        check_size_of_images(runner.cfg)
         data = runner.test_loop.dataloader.dataset
         self._check(runner, data, self.classes)
         if getattr(data, 'metainfo', {}).get('subset') is not None:

@@ -137,13 +137,23 @@ def check_out_indices(
         raise ValueError(f'out_indices must be ascending and within 0 to {count - 1}{network}, got {given}')
 
 
-def check_size(size: Sequence[int], patch_size: tuple[int, int]) -> None:
-    """Raises a ValueError if patches do not fill images of this height and width."""
+def check_size(size: Sequence[int], patch_size: tuple[int, int], dense: bool) -> None:
+    """Raises a ValueError if patches do not fill images of this height and width.
+
+    ``dense`` is whether the backbone makes maps, for MMSegmentation, or else features for a classifier of MMPretrain,
+    whose preprocessors pad by options of different names.
+    """
     if size[0] % patch_size[0] or size[1] % patch_size[1]:
+        divisor = max(patch_size)
+        option, when = (
+            (f'test_cfg=dict(size_divisor={divisor})', ' at test time')
+            if dense
+            else (f'pad_size_divisor={divisor}', '')
+        )
         multiple = ' and '.join(map(str, dict.fromkeys(patch_size)))
         raise ValueError(
             f'height and width of an image or crop must be multiples of {multiple}, got {size[0]} x {size[1]} '
-            f'(data_preprocessor.test_cfg=dict(size_divisor={max(patch_size)}) pads images at test time)'
+            f'(data_preprocessor.{option} pads images{when})'
         )
 
 
