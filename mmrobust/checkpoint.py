@@ -7,6 +7,7 @@ import os
 import os.path as osp
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -24,12 +25,15 @@ from torch import Tensor, nn
 
 __all__ = [
     'ALLOWED_GLOBALS',
+    'check_finite',
     'check_state_dict',
     'compare_state_dicts',
     'is_whole',
     'load_checkpoint_file',
     'refuse_strangers',
     'register_safe_loader',
+    'weights_of',
+    'without_auxiliary_head',
 ]
 
 _multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
@@ -63,6 +67,9 @@ ALLOWED_GLOBALS = [
     (_multiarray.scalar, 'numpy._core.multiarray.scalar'),
     argparse.Namespace,  # timm-style released checkpoints keep the command line
 ]
+# in torch's own message where a whole file does not load because of this machine
+_OF_THE_MACHINE = re.compile(r'CUDA|MPS|XPU|deserialize object on|allocat|out of memory')
+MOST = 20  # names of each kind in a message
 TAKES_ALLOW_LIST = digit_version(torch.__version__) >= digit_version('2.6')
 
 
@@ -78,14 +85,19 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is damaged, no checkpoint, or holds an object that is not allowed; that object is named
-            and never made.
+        ValueError: The file is damaged, no checkpoint, unpacks to more than it is, or holds an object that is not
+            allowed; that object is named and never made.
     """
     path = osp.abspath(osp.expanduser(path))
     if not osp.isfile(path):
         raise FileNotFoundError(f'There is no checkpoint {path}.')
     if path.endswith('.safetensors'):
         return _load_safetensors(path, map_location)
+    if zipfile.is_zipfile(path) and (size := _unpacked_size(path)) > osp.getsize(path):  # torch.save compresses nothing
+        raise ValueError(
+            f'The checkpoint {path} must hold what torch.save wrote, got a zip file of {osp.getsize(path)} bytes that '
+            f'unpacks to {size}.'
+        )
     if zipfile.is_zipfile(path) and not is_whole(path):  # torch.load reads the wrong bytes and says nothing
         raise ValueError(f'The checkpoint {path} is damaged: not everything in it has the checksum noted there.')
     try:
@@ -99,19 +111,29 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
         )
         if refused:
             raise ValueError(
-                f'The checkpoint {path} holds {refused[1]}, which is not on the list of what a checkpoint may hold and '
-                'could run any code, so it is not loaded.'
+                f'The checkpoint {path} holds {_shown(refused[1])}, which is not on the list of what a checkpoint may '
+                'hold and could run any code, so it is not loaded.'
             ) from None
-        if isinstance(error, RuntimeError | OSError) and zipfile.is_zipfile(path):
+        if zipfile.is_zipfile(path) and isinstance(error, RuntimeError) and _OF_THE_MACHINE.search(str(error)):
             raise  # the file is whole: this is about map_location, or memory
-        reason = ' '.join(f'{type(error).__name__} {error}'.split('.')[0].split())
+        reason = _shown(' '.join(f'{type(error).__name__} {error}'.split('. ')[0].split()))
         raise ValueError(
             f'The checkpoint {path} ({osp.getsize(path)} bytes) is truncated or no PyTorch checkpoint ({reason}).'
         ) from None
     if not isinstance(checkpoint, Mapping):
         raise ValueError(f'The checkpoint {path} must hold a dict of weights, but holds a {type(checkpoint).__name__}.')
-    if isinstance(checkpoint.get('meta'), dict):
-        checkpoint['meta'].pop('config', None)  # MMEngine would run this text as Python when it resumes
+    return _checked(checkpoint, path)
+
+
+def _checked(checkpoint: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    """A checkpoint whose weights and ``meta`` are of the kind that MMEngine, which does not ask, takes them for."""
+    if 'state_dict' in checkpoint:
+        weights_of(checkpoint, path)
+    meta = checkpoint.get('meta')
+    if not isinstance(meta, dict | None):
+        raise ValueError(f'meta in the checkpoint {path} must be a dict, got a {type(meta).__name__}.')
+    if meta:
+        meta.pop('config', None)  # MMEngine would run this text as Python when it resumes
     return checkpoint
 
 
@@ -119,9 +141,17 @@ def is_whole(path: str | os.PathLike) -> bool:
     """Whether a file is what ``torch.save`` wrote, a zip archive, with all of its checksums."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
+            return _unpacked_size(path) <= osp.getsize(path) and archive.testzip() is None
     except Exception:  # a damaged file can raise anything
         return False
+
+
+def _unpacked_size(path: str | os.PathLike) -> int:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return sum(entry.file_size for entry in archive.infolist())
+    except Exception:  # a damaged file can raise anything, and is not whole
+        return 0
 
 
 def _load_safetensors(path: str, map_location: Any) -> dict[str, Any]:
@@ -132,9 +162,9 @@ def _load_safetensors(path: str, map_location: Any) -> dict[str, Any]:
         meta = json.loads(metadata.get('mmengine_meta', '{}'))
     except (SafetensorError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(
-            f'The checkpoint {path} ({osp.getsize(path)} bytes) is truncated or no safetensors file ({error}).'
+            f'The checkpoint {path} ({osp.getsize(path)} bytes) is truncated or no safetensors file ({_shown(error)}).'
         ) from None
-    return {'meta': meta, 'state_dict': weights}
+    return _checked({'meta': meta, 'state_dict': weights}, path)
 
 
 def register_safe_loader() -> None:
@@ -170,7 +200,7 @@ def load_from_http(filename: str, map_location: Any = None) -> Any:
 
 
 def refuse_strangers() -> None:
-    """Make MMEngine refuse weights of which a model takes nothing, wherever it loads: it prints the keys and goes on.
+    """Make MMEngine refuse weights of which a model takes nothing, or that are not finite, wherever it loads.
 
     That is init_cfg of any backbone, init_model, inferencers, and ``load_from`` without ``StrictLoadHook``. Weights of
     which a part fits are MMEngine's business there. May be called repeatedly.
@@ -181,11 +211,12 @@ def refuse_strangers() -> None:
 
     @functools.wraps(load)
     def load_state_dict(module: nn.Module, state_dict: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+        check_finite(module.state_dict(), state_dict)
         held = [tensor for tensor in [*module.parameters(), *module.buffers()] if not tensor.is_inference()]
         before = [tensor._version for tensor in held]  # hooks may rename keys, so what was written is what counts
         result = load(module, state_dict, *args, **kwargs)
         if held and before == [tensor._version for tensor in held]:
-            names = [', '.join(list(keys)[:3]) for keys in (state_dict, module.state_dict())]
+            names = [', '.join(map(_shown, list(keys)[:3])) for keys in (state_dict, module.state_dict())]
             raise ValueError(
                 f'Weights for {type(module).__name__} must fit some of its keys ({names[1]}, ...), got others '
                 f'({names[0]}, ...): they are of another model'
@@ -195,10 +226,49 @@ def refuse_strangers() -> None:
     mmengine_checkpoint.load_state_dict = load_state_dict
 
 
+def weights_of(checkpoint: Mapping[str, Any], source: str = 'the checkpoint') -> dict[str, Tensor]:
+    """The weights in a checkpoint: under ``state_dict``, or ``model`` as in timm, or bare; without DDP's ``module.``.
+
+    Args:
+        checkpoint: As :func:`load_checkpoint_file` gives it.
+        source: What the message calls it, such as its path.
+
+    Raises:
+        ValueError: It holds something else than dense tensors by name.
+    """
+    weights = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))
+    if not isinstance(weights, Mapping):
+        raise ValueError(f'The weights in {source} must be a dict of tensors, got a {type(weights).__name__}')
+    for key, value in weights.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
+            kind = f'{value.layout} on {value.device}' if isinstance(value, Tensor) else type(value).__name__
+            name = f'{type(key).__name__} {_shown(key)}'
+            raise ValueError(f'The weights in {source} must be dense tensors by name, got {kind} by {name}')
+    return {key.removeprefix('module.'): value for key, value in weights.items()}
+
+
+def without_auxiliary_head(weights: Mapping[str, Tensor], source: str = 'the checkpoint') -> dict[str, Tensor]:
+    """Weights without ``aux_head.*``, which labels tokens while NVlabs' STL trains a FAN; a warning says so."""
+    left_out = [key for key in weights if re.match(r'(backbone\.)?aux_head\.', key)]
+    if left_out:
+        warnings.warn(
+            f'{len(left_out)} keys of an auxiliary head (aux_head.*) in {source} are ignored: it is for training only',
+            stacklevel=2,
+        )
+    return {key: value for key, value in weights.items() if key not in left_out}
+
+
 def compare_state_dicts(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> str:
-    """Name every key that is missing in ``got``, unexpected there, or of another shape; '' if there is none."""
+    """Name the keys that are missing in ``got``, unexpected there, or of another shape; '' if there are none.
+
+    A norm's count of batches may be missing, as in PyTorch: norms have it since 0.4.1.
+    """
     lines = {
-        'missing': [f'{key} {tuple(value.shape)}' for key, value in expected.items() if key not in got],
+        'missing': [
+            f'{key} {tuple(value.shape)}'
+            for key, value in expected.items()
+            if key not in got and not _is_uncounted(key, got)
+        ],
         'unexpected': [key for key in got if key not in expected],
         'of another shape': [
             f'{key} {tuple(got[key].shape)} instead of {tuple(value.shape)}'
@@ -209,8 +279,39 @@ def compare_state_dicts(expected: Mapping[str, Tensor], got: Mapping[str, Tensor
     if not any(lines.values()):
         return ''
     counts = ', '.join(f'{len(keys)} {kind}' for kind, keys in lines.items())
-    listed = ''.join(f'\n  {kind}: {key}' for kind, keys in lines.items() for key in keys)
+    listed = ''.join(
+        f'\n  {kind}: {_shown(key)}' if index < MOST else f'\n  {kind}: {len(keys) - MOST} more'
+        for kind, keys in lines.items()
+        for index, key in enumerate(keys[: MOST + 1])
+    )
     return f'keys {counts}, of {len(expected)}: it looks like a checkpoint of another architecture.{listed}'
+
+
+def check_finite(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], source: str = 'The checkpoint') -> None:
+    """Raises a ValueError if weights for a model are NaN or infinite where the model's own, as built, are not."""
+    broken = [key for key in got if key in expected and not _is_finite(got[key]) and _is_finite(expected[key])]
+    if broken:
+        more = f' and {len(broken) - 3} more' if len(broken) > 3 else ''
+        raise ValueError(
+            f'{source} must hold finite weights, got NaN or infinity in {", ".join(map(_shown, broken[:3]))}{more}: '
+            'take a checkpoint from before the training diverged'
+        )
+
+
+def _is_finite(value: Tensor) -> bool:
+    return value.is_meta or not value.is_floating_point() or bool(value.isfinite().all())
+
+
+def _is_uncounted(key: str, got: Mapping[str, Tensor]) -> bool:
+    """Whether a key is the count of batches of a norm whose statistics are there."""
+    norm = key.removesuffix('num_batches_tracked')
+    return norm != key and f'{norm}running_mean' in got
+
+
+def _shown(text: Any) -> str:
+    """Text of a file of anyone's: what a terminal would obey is escaped, and what is long is cut."""
+    text = repr(str(text))[1:-1]
+    return text if len(text) <= 120 else f'{text[:120]}...'
 
 
 def check_state_dict(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], source: str = 'The checkpoint') -> None:
@@ -222,8 +323,10 @@ def check_state_dict(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], 
         source: What the message calls the weights, such as ``'The checkpoint x.pth'``.
 
     Raises:
-        ValueError: Some keys are missing, unexpected or of another shape; all are named.
+        ValueError: Some keys are missing, unexpected or of another shape, of which the first of each kind are named; or
+            the weights are not finite.
     """
     difference = compare_state_dicts(expected, got)
     if difference:
         raise ValueError(f'{source} does not fit the model, {difference}')
+    check_finite(expected, got, source)

@@ -70,7 +70,8 @@ def num_outputs(model: nn.Module) -> int | None:
 
 def classes_of_meta(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Names of the classes in the ``meta`` of a checkpoint, as MMEngine writes it or its predecessors did."""
-    of_data = meta.get('dataset_meta') or {}
+    of_data = meta.get('dataset_meta')
+    of_data = of_data if isinstance(of_data, Mapping) else {}
     found = of_data.get('classes') or of_data.get('CLASSES') or meta.get('CLASSES')
     return tuple(map(str, found)) if isinstance(found, (list, tuple)) else None
 

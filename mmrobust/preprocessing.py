@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from mmengine.config import Config
 
-__all__ = ['RESIZE_AND_CROP', 'settle_preprocessing']
+__all__ = ['RESIZE_AND_CROP', 'check_size_of_images', 'settle_preprocessing']
 
 RESIZE_AND_CROP = 'mmrobust.ResizeAndCropOfTimm'  # a step of a pipeline that stands for those of the network
 GEOMETRY = ('Resize', 'ResizeEdge', 'CenterCrop')
@@ -60,6 +60,33 @@ def settle_preprocessing(config: Config, pretrained_cfg: Mapping[str, Any] | Non
         )
 
 
+def check_size_of_images(config: Config) -> None:
+    """Refuse a test pipeline whose images a network of timm does not take.
+
+    Raises:
+        ValueError: it ends with a crop of another size than the only one that the network takes.
+    """
+    network = config.get('model') or {}
+    wanted = (
+        _settings(network, None)
+        if 'model_name' in network and isinstance(network.get('img_size'), int | None)
+        else None
+    )
+    dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
+    crops = [step['crop_size'] for step in dataset.get('pipeline') or [] if step['type'] == 'CenterCrop']
+    free = ('dynamic_img_size', 'dynamic_img_pad', 'strict_img_size')
+    if not crops or not wanted or not wanted['fixed_input_size'] or any(name in network for name in free):
+        return
+    height, width = crops[-1] if isinstance(crops[-1], list | tuple) else (crops[-1], crops[-1])
+    size = wanted['input_size'][1:]
+    if (height, width) != tuple(size):
+        raise ValueError(
+            f'Images for {network["model_name"]} must be {size[0]} x {size[1]}, got a test pipeline that cuts them to '
+            f'{height} x {width}: resize them by its step dict(type={RESIZE_AND_CROP!r}), or, for a VisionTransformer, '
+            'take images of any size with model.dynamic_img_size=True'
+        )
+
+
 def _settings(network: Mapping[str, Any], pretrained_cfg: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """timm's settings of a network by its config; None if timm has none."""
     from timm.data import resolve_data_config
@@ -74,7 +101,8 @@ def _settings(network: Mapping[str, Any], pretrained_cfg: Mapping[str, Any] | No
             return None
         pretrained_cfg = {**found.to_dict(), **(network.get('pretrained_cfg_overlay') or {})}
     size = network.get('img_size')
-    return resolve_data_config({'img_size': size if isinstance(size, int) else None}, pretrained_cfg)
+    found = resolve_data_config({'img_size': size if isinstance(size, int) else None}, pretrained_cfg)
+    return found | {'fixed_input_size': pretrained_cfg.get('fixed_input_size', False)}
 
 
 def _resize_and_crop(wanted: Mapping[str, Any]) -> list[dict]:

@@ -3,6 +3,7 @@
 import argparse
 import os
 import subprocess
+import zipfile
 
 import numpy as np
 import pytest
@@ -13,7 +14,14 @@ from mmengine.runner import load_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
-from mmrobust.checkpoint import check_state_dict, compare_state_dicts, load_checkpoint_file, register_safe_loader
+from mmrobust.checkpoint import (
+    check_state_dict,
+    compare_state_dicts,
+    is_whole,
+    load_checkpoint_file,
+    register_safe_loader,
+    weights_of,
+)
 
 
 @pytest.fixture
@@ -155,6 +163,109 @@ def test_every_difference_is_named():
         '  unexpected: d',
         '  of another shape: b (4,) instead of (3,)',
     ]
+
+
+def test_a_count_of_batches_may_be_missing():
+    expected = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2)).state_dict()
+    got = {key: value for key, value in expected.items() if key != '1.num_batches_tracked'}
+    assert compare_state_dicts(expected, got) == ''
+    del got['1.running_mean']
+    assert compare_state_dicts(expected, got).startswith('keys 2 missing')
+
+
+def test_a_message_is_bounded_and_escaped():
+    got = {f'\x1b[31m{index}{"x" * 1000}': torch.ones(1) for index in range(3000)}
+    with pytest.raises(ValueError, match='3000 unexpected') as info:
+        check_state_dict({}, got)
+    lines = str(info.value).splitlines()
+    assert '\x1b' not in str(info.value) and len(lines) == 22 and len(str(info.value)) < 4000
+    assert lines[-1] == '  unexpected: 2980 more'
+
+
+def _rezipped(path, change, compression=zipfile.ZIP_STORED):
+    """A checkpoint with other content under right checksums; None leaves an entry out."""
+    torch.save({'state_dict': {'w': torch.ones(4)}}, path)
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: change(name.partition('/')[2], archive.read(name)) for name in archive.namelist()}
+    with zipfile.ZipFile(path, 'w', compression) as archive:
+        for name, content in entries.items():
+            if content is not None:
+                archive.writestr(name, content)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda name, content: b'' if name == 'data/0' else content,
+        lambda name, content: None if name == 'data/0' else content,
+        lambda name, content: None if name == 'version' else content,
+        lambda name, content: b'99999' if name == 'version' else content,
+        lambda name, content: b'x' if name == 'data.pkl' else content,
+        lambda name, content: None,
+    ],
+    ids=['empty record', 'no record', 'no version', 'other version', 'no pickle', 'nothing'],
+)
+def test_a_whole_zip_of_wrong_content(tmp_path, change):
+    _rezipped(tmp_path / 'a.pth', change)
+    with pytest.raises(ValueError, match=r'a\.pth \(\d+ bytes\) is truncated or no PyTorch checkpoint') as info:
+        load_checkpoint_file(tmp_path / 'a.pth')
+    assert len(str(info.value)) < 500 and '\n' not in str(info.value)
+
+
+def test_a_torchscript_archive(tmp_path):
+    torch.jit.save(torch.jit.script(nn.Linear(2, 2)), str(tmp_path / 'a.pth'))
+    with pytest.raises(ValueError, match=r'is truncated or no PyTorch checkpoint .*TorchScript'):
+        load_checkpoint_file(tmp_path / 'a.pth')
+
+
+def test_a_zip_bomb_is_not_unpacked(tmp_path):
+    path = tmp_path / 'a.pth'
+    _rezipped(
+        path, lambda name, content: bytes(2**24) if name == 'data/0' else content, compression=zipfile.ZIP_DEFLATED
+    )
+    assert path.stat().st_size < 2**16
+    with pytest.raises(ValueError, match=r'a\.pth must hold what torch\.save wrote, .* bytes that unpacks to 1677'):
+        load_checkpoint_file(path)
+    assert not is_whole(path)
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ({'meta': [1], 'state_dict': {}}, r'meta in the checkpoint \S+ must be a dict, got a list'),
+        ({'state_dict': None}, r'weights in \S+ must be a dict of tensors, got a NoneType'),
+        ({'state_dict': {1: torch.ones(1)}}, r'must be dense tensors by name, got torch\.strided on cpu by int 1'),
+        ({'state_dict': {'a': {'b': torch.ones(1)}}}, 'must be dense tensors by name, got dict by str a'),
+        ({'state_dict': {'a': torch.eye(2).to_sparse()}}, 'got torch.sparse_coo on cpu by str a'),
+        ({'state_dict': {'a': torch.ones(2, device='meta')}}, 'got torch.strided on meta by str a'),
+        ({'state_dict': {'\x1b[2J' + 'x' * 10**5: 1}}, r'by str \\x1b\[2Jx{100,120}\.\.\.$'),
+        ({'model': 'resnet50'}, 'must be a dict of tensors, got a str'),
+        ({'epoch': 3, 'net': {'w': torch.ones(1)}}, 'must be dense tensors by name, got int by str epoch'),
+    ],
+)
+def test_odd_dicts(tmp_path, content, message):
+    torch.save(content, tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match=message):
+        weights_of(load_checkpoint_file(tmp_path / 'a.pth'), 'a.pth')
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+def test_weights_that_are_not_finite_are_named(tmp_path, value):
+    weights = {f'{index}.weight': torch.ones(1, 1) for index in range(5)}
+    weights |= {f'{index}.bias': torch.tensor([value]) for index in range(5)}
+    model = nn.Sequential(*(nn.Linear(1, 1) for _ in range(5)))
+    message = r'must hold finite weights, got NaN or infinity in 0\.bias, 1\.bias, 2\.bias and 2 more'
+    with pytest.raises(ValueError, match=rf'^x\.pth {message}'):
+        check_state_dict(model.state_dict(), weights, 'x.pth')
+    torch.save(weights, tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match=message):
+        load_checkpoint(model, str(tmp_path / 'a.pth'))
+    assert not (model[0].weight == 1).all()
+
+
+def test_a_mask_of_the_model_may_be_infinite():
+    mask = {'mask': torch.tensor([0, -torch.inf])}
+    check_state_dict(mask, mask)
 
 
 def test_a_checkpoint_that_is_no_dict(tmp_path):

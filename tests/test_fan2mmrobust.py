@@ -44,6 +44,15 @@ def test_averaged_weights(tool, tmp_path, released):
     assert (converted['state_dict']['head.fc.bias'] == 7).all()
 
 
+def test_checkpoint_of_stl(tool, tmp_path, released):
+    """Its auxiliary head is of no use here."""
+    auxiliary = {'aux_head.weight': torch.rand(3, 16), 'aux_head.bias': torch.rand(3)}
+    with pytest.warns(UserWarning, match=r'2 keys of an auxiliary head \(aux_head\.\*\) in .*released.pth are ignored'):
+        converted = _convert(tool, tmp_path, {'state_dict': released | auxiliary})
+    assert torch.equal(converted['state_dict']['head.fc.bias'], released['head.bias'])
+    assert not any('aux_head' in key for key in converted['state_dict'])
+
+
 def test_segmentor(tool, tmp_path, capsys, released):
     backbone = {key: value for key, value in released.items() if not key.startswith(('head.', 'norm.'))}
     segmentor = {f'backbone.{key}': value for key, value in backbone.items()}

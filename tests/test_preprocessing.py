@@ -16,7 +16,7 @@ from timm.models import get_pretrained_cfg
 
 import mmrobust
 from mmrobust.cli import load_config
-from mmrobust.preprocessing import settle_preprocessing
+from mmrobust.preprocessing import RESIZE_AND_CROP, check_size_of_images, settle_preprocessing
 
 data = pytest.importorskip('skimage.data')
 CONFIG = str(Path(__file__).parents[1] / 'configs/timm_imagenet.py')
@@ -116,6 +116,24 @@ def test_a_config_of_ones_own():
         settle_preprocessing(config)
     assert config.model.data_preprocessor == dict(mean=[127.5] * 3, std=[127.5] * 3, to_rgb=True)
     assert config.test_dataloader.dataset.pipeline == dataset['pipeline']
+
+
+@pytest.mark.parametrize('name', ['vit_tiny_patch16_384', 'swin_tiny_patch4_window7_224'])
+def test_images_of_a_size_that_the_network_does_not_take(name):
+    steps = [dict(type='ResizeEdge', scale=256, edge='short'), dict(type='CenterCrop', crop_size=192)]
+    dataset = dict(pipeline=[PACKED[0], *steps, PACKED[1]])
+    config = Config(dict(model=dict(type='TimmClassifier', model_name=name), test_dataloader=dict(dataset=dataset)))
+    side = name[-3:]
+    said = f'for {name} must be {side} x {side}, got .* to 192 x 192: .*ResizeAndCropOfTimm.*dynamic_img_size=True'
+    with pytest.raises(ValueError, match=said):
+        mmrobust.evaluate(config, 'imagenet-c')
+    for free in ({'model.dynamic_img_size': True}, {'model.img_size': 192}, {'model.model_name': 'resnet18'}):
+        own = Config(config.to_dict())
+        own.merge_from_dict(free)
+        check_size_of_images(own)
+    config.test_dataloader.dataset.pipeline = [PACKED[0], dict(type=RESIZE_AND_CROP), PACKED[1]]
+    settle_preprocessing(config)
+    check_size_of_images(config)
 
 
 def test_a_pretrained_backbone_is_told(tmp_path):

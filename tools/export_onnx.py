@@ -18,7 +18,7 @@ import torch
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from mmrobust.checkpoint import check_state_dict
+from mmrobust.checkpoint import check_state_dict, weights_of
 from mmrobust.complexity import build
 from mmrobust.files import write_whole
 
@@ -124,8 +124,8 @@ def main(argv: list[str] | None = None) -> None:
         model = build(cli.load_config(args.config, args.cfg_options)).eval()
         if args.checkpoint:
             cli.require_file(args.checkpoint, 'checkpoint')
-            weights = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')
-            state_dict = weights.get('state_dict', weights)
+            loaded = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')
+            state_dict = weights_of(loaded, args.checkpoint)
             check_state_dict(model.state_dict(), state_dict, args.checkpoint)
             model.load_state_dict(state_dict)
         content = export_onnx(model, sizes[0], args.multiple, args.opset)

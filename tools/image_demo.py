@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 from mmseg.apis import MMSegInferencer
 
-from mmrobust.checkpoint import check_state_dict
+from mmrobust.checkpoint import check_state_dict, weights_of
 from mmrobust.datasets.transforms import LoadImageFromFile
 
 SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
@@ -69,8 +69,8 @@ def main(argv: list[str] | None = None) -> None:
         use_plain_loaders(config)
         inferencer = MMSegInferencer(config, args.checkpoint, device=args.device)
         # the inferencer itself only warns of weights that do not fit, and draws all the same
-        weights = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')['state_dict']
-        check_state_dict(inferencer.model.state_dict(), weights, args.checkpoint)
+        weights = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')
+        check_state_dict(inferencer.model.state_dict(), weights_of(weights, args.checkpoint), args.checkpoint)
     inferencer.show_progress = False
     for image in images:
         inferencer(image, out_dir=args.out_dir, opacity=args.opacity)

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, StackDataset, Subset
 
 from mmrobust.analysis.observing import preprocess, require_observable
@@ -20,7 +20,8 @@ class ObservedModel(EvaluatedModel):
     """A model of MMSegmentation or MMPretrain on a backbone of this project, in evaluation mode.
 
     A segmentation model that predicts in a sliding window never sees a whole image: its attention is that in one
-    window, the one in the centre of the image.
+    window, the one in the centre of the image. Weights of a backbone alone are taken as its ``init_cfg`` takes them,
+    such as those of timm, or released ones: the head is not looked at.
 
     Args:
         config: of the model; its ``test_dataloader`` names images and pipeline.
@@ -97,6 +98,13 @@ class ObservedModel(EvaluatedModel):
     def observe(self, inputs: Tensor, observe: Observe) -> tuple[Any, ...]:
         """Result of a function for each attention layer, first layer first."""
         return self.backbone(inputs, observe)[1]
+
+    def _take_weights(self, model: nn.Module, weights: dict[str, Tensor]) -> None:
+        backbone = require_observable(model)
+        if hasattr(backbone, 'load_pretrained') and not any(key.startswith('backbone.') for key in weights):
+            backbone.load_pretrained(weights, self.checkpoint)
+        else:
+            super()._take_weights(model, weights)
 
 
 def _kind_by_kind(batch: list[tuple[dict, ...]]) -> list[dict]:

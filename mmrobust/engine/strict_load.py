@@ -9,8 +9,9 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
-from mmrobust.checkpoint import compare_state_dicts
+from mmrobust.checkpoint import compare_state_dicts, weights_of
 from mmrobust.classes import check_classes, classes_of_meta, num_outputs
+from mmrobust.preprocessing import check_size_of_images
 from mmrobust.registry import HOOKS
 
 __all__ = ['StrictLoadHook', 'require_fit']
@@ -47,7 +48,7 @@ class StrictLoadHook(Hook):
         strict: Whether a difference of keys is an error, or a warning in the log.
 
     Raises:
-        ValueError: Some keys are missing, unexpected or of another shape, all are named; or the classes do not fit.
+        ValueError: Some keys are missing, unexpected or of another shape; or the classes do not fit.
     """
 
     def __init__(self, strict: bool = True) -> None:
@@ -61,6 +62,7 @@ class StrictLoadHook(Hook):
             self._check(runner, runner.val_loop.dataloader.dataset, _classes_of(data))
 
     def before_test(self, runner: Runner) -> None:
+        check_size_of_images(runner.cfg)
         data = runner.test_loop.dataloader.dataset
         self._check(runner, data, self.classes)
         if getattr(data, 'metainfo', {}).get('subset') is not None:
@@ -79,9 +81,7 @@ class StrictLoadHook(Hook):
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
-        weights = checkpoint.get('state_dict', checkpoint)
-        weights = {key.removeprefix('module.'): value for key, value in weights.items()}
-        difference = compare_state_dicts(model.state_dict(), weights)
+        difference = compare_state_dicts(model.state_dict(), weights_of(checkpoint))
         if difference and self.strict:
             raise ValueError(f'The checkpoint does not fit the model, {difference}')
         if difference:

@@ -39,7 +39,7 @@ from mmrobust.evaluation.models.evaluated_model import EvaluatedModel
 from mmrobust.evaluation.renderers import to_csv, to_markdown, to_terminal
 from mmrobust.evaluation.report import RESULTS, Report
 from mmrobust.files import write_whole
-from mmrobust.preprocessing import settle_preprocessing
+from mmrobust.preprocessing import check_size_of_images, settle_preprocessing
 from mmrobust.sigterm import stopped_by_sigterm
 from mmrobust.version import __version__
 from mmrobust.visualization.results_page import to_html
@@ -136,6 +136,8 @@ def evaluate(
             settle_preprocessing(config, getattr(model, 'pretrained_cfg', None))
         if not config.get('test_dataloader'):
             raise ValueError(f'data must be the config of the test images, because {name} has no test_dataloader')
+        if module is None:
+            check_size_of_images(config)
         kind = _kind(benchmark, name, config)
         if amp and not kind.low_precision:
             raise ValueError(f'amp is not for the benchmark {benchmark}: its numbers would not be right')

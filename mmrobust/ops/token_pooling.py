@@ -104,7 +104,8 @@ def _in_pytorch_backward(
 
 
 def _form() -> ModuleType:
-    return token_pooling_fused if torch.compiler.is_compiling() else token_pooling_blocks
+    # a trace holds the operations themselves, so they must be differentiable: none in place
+    return token_pooling_fused if torch.compiler.is_compiling() or torch.jit.is_tracing() else token_pooling_blocks
 
 
 def _shares(weights: Tensor, windows: Sequence[Window]) -> list[Tensor]:

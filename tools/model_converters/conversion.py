@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from mmrobust import cli
-from mmrobust.checkpoint import load_checkpoint_file
+from mmrobust.checkpoint import load_checkpoint_file, weights_of, without_auxiliary_head
 from mmrobust.files import write_whole
 
-# where checkpoints keep weights and averaged weights: timm and OpenMMLab, and DeiT's training code and its descendants
-_WEIGHTS = ('state_dict', 'model')
+# where checkpoints of timm, and those of DeiT's training code and its descendants, keep averaged weights
 _AVERAGED = ('state_dict_ema', 'model_ema')
 
 
@@ -51,13 +50,13 @@ def read_released(
         ValueError: there are none, or they are not of that family.
     """
     checkpoint = load_checkpoint_file(path)
-    found = [checkpoint[key] for key in (_AVERAGED if ema else _WEIGHTS) if key in checkpoint]
-    if ema and not found:
+    averaged = [checkpoint[key] for key in _AVERAGED if key in checkpoint]
+    if ema and not averaged:
         raise ValueError(f'{path} holds no {" or ".join(_AVERAGED)}, only {sorted(map(str, checkpoint))[:8]}')
-    state_dict = found[0] if found else checkpoint
-    if not isinstance(state_dict, Mapping) or not is_released(state_dict):
-        raise ValueError(f'{path} is not a released {family}: its keys begin {list(state_dict)[:3]}')
-    return state_dict
+    weights = weights_of({'state_dict': averaged[0]} if ema else checkpoint, path)
+    if not is_released(weights):
+        raise ValueError(f'{path} is not a released {family}: its keys begin {list(weights)[:3]}')
+    return without_auxiliary_head(weights, path)
 
 
 def write_converted(weights: Mapping[str, Tensor], meta: dict[str, Any], path: str) -> None:

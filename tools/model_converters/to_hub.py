@@ -22,9 +22,8 @@ import safetensors.torch
 import torch
 import yaml
 from mmengine.config import Config
-from torch import Tensor
 
-from mmrobust.checkpoint import check_state_dict, load_checkpoint_file
+from mmrobust.checkpoint import check_state_dict, load_checkpoint_file, weights_of
 from mmrobust.complexity import build, parameters_of
 from mmrobust.files import write_whole
 
@@ -77,7 +76,7 @@ def write_hub_folder(
         ValueError: the weights do not fit the model.
     """
     folder = Path(folder)
-    weights: Mapping[str, Tensor] = checkpoint.get('state_dict', checkpoint)
+    weights = weights_of(checkpoint)
     model = build(config)
     check_state_dict(model.state_dict(), weights)
     meta = {key: value for key, value in checkpoint.get('meta', {}).items() if key in META}

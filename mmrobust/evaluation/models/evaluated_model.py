@@ -13,11 +13,11 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 from mmengine.runner import CheckpointLoader, Runner
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from mmrobust.acceleration import compile_forward, low_precision
-from mmrobust.checkpoint import check_state_dict
+from mmrobust.checkpoint import check_state_dict, weights_of
 from mmrobust.sigterm import outlive_sigterm
 
 _PLAIN = bool | int | float | str | list | tuple | None
@@ -137,12 +137,14 @@ class EvaluatedModel:
                     'names none (pretrained or init_cfg of the backbone alone leaves the head random)'
                 )
             return model
-        weights = CheckpointLoader.load_checkpoint(self.checkpoint, map_location='cpu')
-        self.meta = weights.get('meta') or {}
-        state_dict = weights.get('state_dict', weights)
-        check_state_dict(model.state_dict(), state_dict, self.checkpoint)
-        model.load_state_dict(state_dict)
+        loaded = CheckpointLoader.load_checkpoint(self.checkpoint, map_location='cpu')
+        self.meta = loaded.get('meta') or {}
+        self._take_weights(model, weights_of(loaded, self.checkpoint))
         return model
+
+    def _take_weights(self, model: nn.Module, weights: dict[str, Tensor]) -> None:
+        check_state_dict(model.state_dict(), weights, self.checkpoint)
+        model.load_state_dict(weights)
 
     def _is_built_with_weights(self, model: nn.Module) -> bool:
         """Whether a model has had all its weights since it was built."""

@@ -11,7 +11,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmrobust.checkpoint import check_state_dict
+from mmrobust.checkpoint import check_state_dict, weights_of, without_auxiliary_head
 from mmrobust.models.layers import Observe, recompute
 from mmrobust.registry import MODELS
 
@@ -84,10 +84,14 @@ class AttentionBackbone(BaseModule):
             return
         path = self.init_cfg['checkpoint']
         loaded = CheckpointLoader.load_checkpoint(path, map_location='cpu')
-        state_dict = self.adapt_state_dict(loaded.get('state_dict', loaded.get('model', loaded)))
-        check_state_dict(self.state_dict(), state_dict, path)
-        self.load_state_dict(state_dict)
+        self.load_pretrained(weights_of(loaded, path), path)
         self._is_init = True
+
+    def load_pretrained(self, weights: Mapping[str, Tensor], source: str) -> None:
+        """Load weights in any layout that this backbone knows, called ``source``; ValueError if they do not fit."""
+        state_dict = self.adapt_state_dict(without_auxiliary_head(weights, source))
+        check_state_dict(self.state_dict(), state_dict, source)
+        self.load_state_dict(state_dict)
 
     def train(self, mode: bool = True) -> 'AttentionBackbone':
         """Training mode, but for what is frozen."""
@@ -133,13 +137,23 @@ def check_out_indices(
         raise ValueError(f'out_indices must be ascending and within 0 to {count - 1}{network}, got {given}')
 
 
-def check_size(size: Sequence[int], patch_size: tuple[int, int]) -> None:
-    """Raises a ValueError if patches do not fill images of this height and width."""
+def check_size(size: Sequence[int], patch_size: tuple[int, int], dense: bool) -> None:
+    """Raises a ValueError if patches do not fill images of this height and width.
+
+    ``dense`` is whether the backbone makes maps, for MMSegmentation, or else features for a classifier of MMPretrain,
+    whose preprocessors pad by options of different names.
+    """
     if size[0] % patch_size[0] or size[1] % patch_size[1]:
+        divisor = max(patch_size)
+        option, when = (
+            (f'test_cfg=dict(size_divisor={divisor})', ' at test time')
+            if dense
+            else (f'pad_size_divisor={divisor}', '')
+        )
         multiple = ' and '.join(map(str, dict.fromkeys(patch_size)))
         raise ValueError(
             f'height and width of an image or crop must be multiples of {multiple}, got {size[0]} x {size[1]} '
-            f'(data_preprocessor.test_cfg=dict(size_divisor={max(patch_size)}) pads images at test time)'
+            f'(data_preprocessor.{option} pads images{when})'
         )
 
 

@@ -212,7 +212,7 @@ class FAN(AttentionBackbone):
         self, images: Tensor, observe: Observe | None = None
     ) -> tuple[Tensor, ...] | tuple[tuple[Tensor, ...], tuple[Any, ...]]:
         """Images ``(B, 3, H, W)``, sides multiples of 16, to ``outs`` or ``(outs, aux)`` (see the base class)."""
-        check_size(images.shape[-2:], (PATCH_SIZE, PATCH_SIZE))
+        check_size(images.shape[-2:], (PATCH_SIZE, PATCH_SIZE), self.out_type == 'featmap')
         *maps, grid = _as_maps(self.patch_embed(images))
         x, hw_shape = to_tokens(grid)
         x = self.pos_drop(x + self.pos_embed(hw_shape))

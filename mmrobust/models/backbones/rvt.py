@@ -227,7 +227,7 @@ class RVT(AttentionBackbone):
         self, images: Tensor, observe: Observe | None = None
     ) -> tuple[Tensor, ...] | tuple[tuple[Tensor, ...], tuple[Any, ...]]:
         """Images ``(B, 3, H, W)``, sides multiples of 16, to ``outs`` or ``(outs, aux)`` (see the base class)."""
-        check_size(images.shape[-2:], (PATCH_SIZE, PATCH_SIZE))
+        check_size(images.shape[-2:], (PATCH_SIZE, PATCH_SIZE), self.out_type == 'featmap')
         x, hw_shape = to_tokens(self.patch_embed(images))
         maps, aux = [], []
         for index, block in enumerate(self.blocks):

@@ -123,7 +123,7 @@ class Swin(AttentionBackbone):
         tap_cfg: None for the baseline; ``dict(num_branches=4)`` for TAP; with a ``type``, one of its rivals of Table 1
             (see :class:`~mmrobust.models.backbones.FAN`).
         out_type: ``'featmap'`` or ``'avg_featmap'``.
-        out_indices: which of the stages to return, from 0, in ascending order.
+        out_indices: with ``'featmap'``, which of the stages to return, from 0, in ascending order.
         channel_attention: FAN-Swin (Zhou et al., ICML 2022, arXiv:2204.12451): FAN's channel attention as feed-forward
             layer of all stages but the last. Parameters and multiplications are those of the released FAN-Swin. The
             released "FAN-Swin with TAP" ignores the number of branches and has no TAP; with ``tap_cfg`` it is here.
@@ -163,7 +163,8 @@ class Swin(AttentionBackbone):
         check_choice('out_type', out_type, OUT_TYPES)
         depths, heads = arch['depth'], arch['num_heads']
         last_stage, num_blocks = len(depths) - 1, sum(depths)
-        check_out_indices(out_indices, len(depths))
+        if out_type == 'featmap':
+            check_out_indices(out_indices, len(depths))
         self.check_frozen_stages(num_blocks)
         dims = [arch['embed_dims'] * 2**stage for stage in range(len(depths))]
         self.out_type = out_type

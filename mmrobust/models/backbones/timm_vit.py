@@ -214,7 +214,7 @@ class TimmViT(AttentionBackbone):
         size = tuple(images.shape[-2:])
         # patches of 14 pixels do not fill the 384 of some SigLIP models
         if size != self.img_size and not self.patch_embed.dynamic_img_pad:
-            check_size(size, self.patch_embed.feat_ratio(as_scalar=False))
+            check_size(size, self.patch_embed.feat_ratio(as_scalar=False), self.out_type == 'featmap')
         hw_shape = tuple(self.patch_embed.dynamic_feat_size(size))
         patches = self.patch_embed(images)
         patches = patches.flatten(1, -2)  # a grid if the model was built with dynamic_img_size=True

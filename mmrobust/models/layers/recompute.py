@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from itertools import count
 from typing import Any
 
 import torch
@@ -13,26 +14,32 @@ from torch.utils.checkpoint import checkpoint
 def recompute(
     function: Callable[..., Any], *args: Any, norms: nn.Module | None = None, random: bool = True, **kwargs: Any
 ) -> Any:
-    """``function(*args, **kwargs)``, of which only the arguments are kept, and which the backward pass runs again.
+    """``function(*args, **kwargs)``, of which only the arguments are kept, and which each backward pass runs again.
 
     Non-reentrant activation checkpointing: the reentrant kind gives an observed loss a gradient of exactly zero.
-    Differs from plain ``torch.utils.checkpoint`` in that the second run leaves the running statistics of batch norms as
-    they are; there every step would count twice in them.
+    Differs from plain ``torch.utils.checkpoint`` in that later runs leave the running statistics of batch norms as they
+    are; there every step would count twice in them.
 
     Args:
         function: a module, or a function of tensors.
         *args: its arguments.
         norms: the module in which ``function`` may use batch norms.
-        random: whether ``function`` draws random numbers, as dropout does; they are the same in the second run.
+        random: whether ``function`` draws random numbers, as dropout does; they are the same in every run.
         **kwargs: its keyword arguments.
     """
-    if not torch.is_grad_enabled():
+    if not torch.is_grad_enabled() or torch.jit.is_tracing():  # a trace keeps its own activations
         return function(*args, **kwargs)
-    options = {}
-    # the compiler takes no context, and needs none: it stores what batch norms found in the first run only
+    run = function
+    # the compiler needs no context: it stores what batch norms found in the first run only
     if norms is not None and not torch.compiler.is_compiling():
-        options['context_fn'] = lambda: (nullcontext(), _running_statistics_kept(norms))
-    return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=random, **options, **kwargs)
+        runs = count()
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            # a context for each run: with retain_graph there are several backward passes
+            with _running_statistics_kept(norms) if next(runs) else nullcontext():
+                return function(*args, **kwargs)
+
+    return checkpoint(run, *args, use_reentrant=False, preserve_rng_state=random, **kwargs)
 
 
 @contextmanager

@@ -161,6 +161,34 @@ def test_checkpointing_changes_nothing(name, out_type):
         torch.testing.assert_close(grads_cp[key], grad, msg=key)
 
 
+@every_backbone
+@pytest.mark.parametrize('with_cp', [False, True])
+def test_a_second_backward_pass_gives_the_same_gradients(name, with_cp):
+    backbone = _build(name, with_cp=with_cp)
+    adl = AttentionDiversificationLoss(tau=1.0)
+    outs, terms = backbone(_images(), adl.layer_term)
+    loss = adl(terms) + sum(out.square().mean() for out in outs)
+    parameters = list(backbone.parameters())
+    buffers = {key: value.clone() for key, value in backbone.named_buffers()}
+    first, second, third = (torch.autograd.grad(loss, parameters, retain_graph=keep) for keep in (True, True, False))
+    assert all(map(torch.equal, first, second)) and all(map(torch.equal, first, third))
+    assert all(torch.equal(buffers[key], value) for key, value in backbone.named_buffers())
+
+
+@every_backbone
+@pytest.mark.filterwarnings('ignore::torch.jit.TracerWarning')
+def test_jit_trace_with_gradient(name):
+    """Under the checks of torch.jit.trace itself; the trace gives the gradients of the backbone too."""
+    backbone = _build(name).eval()
+    traced = torch.jit.trace(backbone, _images(batch=1))
+    images = _images().requires_grad_()
+    results = []
+    for network in (traced, backbone):
+        outs = network(images)
+        results.append([*outs, *torch.autograd.grad(sum(out.square().mean() for out in outs), images)])
+    torch.testing.assert_close(*results)
+
+
 @every_network
 def test_adl_gradient_at_batch_1(name):
     backbone = _build(name)

@@ -69,6 +69,14 @@ def _as_mmseg(state_dict, depths):
     return converted
 
 
+def test_a_classifier_of_two_stages_needs_no_out_indices():
+    arch = dict(embed_dims=8, depth=(1, 1), num_heads=(1, 2), window_size=4)
+    (features,) = Swin(arch, out_type='avg_featmap')(torch.randn(1, 3, 64, 64))
+    assert features.shape == (1, 16)
+    with pytest.raises(ValueError, match=r'out_indices must be ascending and within 0 to 1, got \(0, 1, 2, 3\)'):
+        Swin(arch)
+
+
 @pytest.mark.parametrize('arch', [TINY, pytest.param('tiny', marks=pytest.mark.slow)])
 def test_equals_timm(arch):
     timm = _of_timm(ARCHS[arch] if arch == 'tiny' else arch)

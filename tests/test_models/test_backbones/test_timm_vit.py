@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from functools import partial
@@ -7,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.config import ConfigDict
 from mmengine.structures import PixelData
+from mmpretrain.structures import DataSample
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import nn
@@ -482,6 +484,23 @@ def test_gated_attention_is_refused(monkeypatch):
 def test_bad_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         _tiny(**options)
+
+
+@pytest.mark.parametrize(
+    ('out_type', 'kind', 'option', 'sample'),
+    [
+        ('featmap', 'mmseg.SegDataPreProcessor', 'test_cfg=dict(size_divisor=14)', SegDataSample),
+        ('cls_token', 'mmpretrain.ClsDataPreprocessor', 'pad_size_divisor=14', DataSample),
+    ],
+)
+def test_the_option_that_pads_images_is_that_of_the_kind_of_model(out_type, kind, option, sample):
+    backbone = _tiny(img_size=56, patch_size=14, out_type=out_type)
+    with pytest.raises(
+        ValueError, match=rf'multiples of 14, got 28 x 30 \(data_preprocessor\.{re.escape(option)} pads'
+    ):
+        backbone(torch.randn(1, 3, 28, 30))
+    data = dict(inputs=[torch.zeros(3, 28, 30)], data_samples=[sample()])
+    backbone(MODELS.build(dict(type=kind, **eval(f'dict({option})')))(data)['inputs'].float())
 
 
 def test_size_of_the_image():
