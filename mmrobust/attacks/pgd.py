@@ -162,9 +162,7 @@ def _check(images: Tensor, labels: Tensor, eps: float, step_size: float, num_ste
     if images.dim() != 4:
         raise ValueError(f'images must be (B, C, H, W), got {tuple(images.shape)}')
     if not ((images >= 0) & (images <= 1)).all():
-        raise ValueError(
-            f'images must be in [0, 1], not normalised, got {images.min():g} to {images.max():g}'
-        )
+        raise ValueError(f'images must be in [0, 1], not normalised, got {images.min():g} to {images.max():g}')
     if labels.dtype != torch.int64:
         raise TypeError(f'labels must be int64, got {labels.dtype}')
     if labels.shape != images.shape[:1]:

@@ -26,6 +26,9 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
     OpenCV fills the rest of a JPEG with grey and MMCV fails an assertion on a PNG. A JPEG that lacks bytes in its
     middle cannot be told from a whole one.
 
+    An image that is there already, ``results['img']``, is taken as it is. In place of ``results`` the file's name or
+    the image itself will do: so inferencers of OpenMMLab run the pipeline of a config.
+
     Args:
         to_float32: Whether the image becomes float32, in the same range 0 to 255.
         color_type: ``'color'``, or another flag of ``mmcv.imfrombytes``, which then decides the shape.
@@ -51,11 +54,15 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
     ) -> None:
         super().__init__(to_float32, color_type, imdecode_backend, ignore_empty=ignore_empty, backend_args=backend_args)
 
-    def transform(self, results: dict) -> dict | None:
+    def transform(self, results: dict | str | np.ndarray) -> dict | None:
         """Add img, img_shape and ori_shape (both (H, W))."""
-        path = results['img_path']
+        if not isinstance(results, dict):
+            results = {'img' if isinstance(results, np.ndarray) else 'img_path': results}
+        path = results.setdefault('img_path', None)
         try:
-            img = _decode(path, self.color_type, self.imdecode_backend, self.backend_args)
+            img = results.get('img')
+            if img is None:
+                img = _decode(path, self.color_type, self.imdecode_backend, self.backend_args)
             if self.color_type.startswith('color') and (img.dtype != np.uint8 or img.shape[2:] != (3,)):
                 raise ValueError(
                     f'The image {path} must become (H, W, 3) uint8, but {self.imdecode_backend} gives {img.shape} '
@@ -76,7 +83,8 @@ class LoadAnnotations(MMSegLoadAnnotations):
 
     The label must be as large as the image (``results['ori_shape']``), of integers up to 255: others would become
     another class. Where the dataset gives ``num_classes`` and ``ignore_index``, as ``mmrobust.CityscapesDataset`` does,
-    every value must be a class or the ignored one.
+    every value must be a class or the ignored one. What comes from no dataset, as in ``inference_model`` of
+    MMSegmentation, has no label and stays as it is.
 
     Args:
         reduce_zero_label: Whether 0 is ignored and the classes start at 1; None takes the dataset's word.
@@ -90,6 +98,8 @@ class LoadAnnotations(MMSegLoadAnnotations):
     """
 
     def _load_seg_map(self, results: dict) -> None:
+        if 'seg_fields' not in results:  # a dataset gives them
+            return
         path = results['seg_map_path']
         label = _decode(path, 'unchanged', self.imdecode_backend, self.backend_args).squeeze()
         shape = tuple(results.get('ori_shape', label.shape[:2]))
