@@ -104,7 +104,10 @@ class LoadAnnotations(MMSegLoadAnnotations):
         label = _decode(path, 'unchanged', self.imdecode_backend, self.backend_args).squeeze()
         shape = tuple(results.get('ori_shape', label.shape[:2]))
         if label.shape != shape:
-            raise ValueError(f'The label {path} must have the shape of its image, {shape}, but has {label.shape}.')
+            remedy = ': its colours must be made numbers of classes' if label.ndim == 3 else ''
+            raise ValueError(
+                f'The label {path} must have the shape of its image, {shape}, but has {label.shape}{remedy}.'
+            )
         label = _as_uint8(label, path)
         reduce_zero_label = self.reduce_zero_label
         if reduce_zero_label is None:
