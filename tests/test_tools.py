@@ -218,6 +218,14 @@ def test_images_of_two_sizes_in_a_batch_are_one_sentence(config, checkpoint, tmp
         assert 'error: The images of a batch must be of one size, got several: take one image per batch' in last
 
 
+def test_augmentation_of_a_wrapper_is_refused(config):
+    test = load_tool('test.py')
+    merged = Config.fromfile(ROOT / 'configs/fan_minicity.py')
+    merged.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[])
+    with pytest.raises(ValueError, match='must have a pipeline of its own here, got ConcatDataset'):
+        test.merge_args(merged, test.parse_args([config, config, '--tta']))
+
+
 def test_no_loading_processes(config, tmp_path):
     """The shipped configs keep processes and prefetch, which PyTorch refuses where there are none."""
     options = ['train_dataloader.persistent_workers=True', 'val_dataloader.persistent_workers=True']

@@ -25,6 +25,7 @@ from torch import nn
 
 from mmrobust.classes import check_classes, classes_of_config, classes_of_meta, num_outputs
 from mmrobust.cli import load_config, require_file
+from mmrobust.datasets.corrupted import refuse_wrapper
 from mmrobust.evaluation.benchmarks import Benchmark, benchmark_types
 from mmrobust.evaluation.cells import Cell, CellStore
 from mmrobust.evaluation.cells import shard as shard_of
@@ -124,6 +125,7 @@ def evaluate(
             settle_preprocessing(config, getattr(model, 'pretrained_cfg', None))
         if not config.get('test_dataloader'):
             raise ValueError(f'data must be the config of the test images, because {name} has no test_dataloader')
+        refuse_wrapper(config.test_dataloader.dataset)
         kind = _kind(benchmark, name, config)
         if amp and not kind.low_precision:
             raise ValueError(f'amp is not for the benchmark {benchmark}: its numbers would not be right')
