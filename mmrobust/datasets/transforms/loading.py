@@ -1,9 +1,12 @@
 """Loads images and labels, and refuses broken ones, which OpenCV does not."""
 
+import functools
+
 import mmcv
 import numpy as np
 from mmcv.transforms import LoadImageFromFile as MMCVLoadImageFromFile
 from mmengine import fileio
+from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations as MMSegLoadAnnotations
 
 from mmrobust.registry import TRANSFORMS
@@ -82,9 +85,10 @@ class LoadAnnotations(MMSegLoadAnnotations):
     """Load ``results['seg_map_path']`` into ``results['gt_seg_map']``, (H, W) uint8, as MMSegmentation does.
 
     The label must be as large as the image (``results['ori_shape']``), of integers up to 255: others would become
-    another class. Where the dataset gives ``num_classes`` and ``ignore_index``, as ``mmrobust.CityscapesDataset`` does,
-    every value must be a class or the ignored one. What comes from no dataset, as in ``inference_model`` of
-    MMSegmentation, has no label and stays as it is.
+    another class. Every value must be a class of the dataset or its ``ignore_index``: any ``BaseSegDataset`` of
+    MMSegmentation that names its classes says ``num_classes`` and ``ignore_index`` of its label files.
+
+    What comes from no dataset, as in ``inference_model`` of MMSegmentation, has no label and stays as it is.
 
     Args:
         reduce_zero_label: Whether 0 is ignored and the classes start at 1; None takes the dataset's word.
@@ -118,6 +122,22 @@ class LoadAnnotations(MMSegLoadAnnotations):
             label = _renumbering(reduce_zero_label, results.get('label_map'))[label]
         results['gt_seg_map'] = label
         results['seg_fields'].append('gt_seg_map')
+
+
+def _say_classes() -> None:
+    """Let every dataset of MMSegmentation say in its samples which values its label files may have."""
+    original = BaseSegDataset.get_data_info
+
+    @functools.wraps(original)
+    def get_data_info(self: BaseSegDataset, idx: int) -> dict:
+        info = original(self, idx)
+        classes = self.METAINFO.get('classes') or self._metainfo.get('classes')  # all, where metainfo takes some
+        return info | dict(num_classes=len(classes), ignore_index=self.ignore_index) if classes else info
+
+    BaseSegDataset.get_data_info = get_data_info
+
+
+_say_classes()
 
 
 def _decode(path: str, flag: str, backend: str, backend_args: dict | None) -> np.ndarray:
@@ -187,10 +207,14 @@ def _check_values(label: np.ndarray, num_classes: int, ignore_index: int, path: 
         allowed[ignore_index] = True
     wrong = np.unique(label[~allowed[label]])
     if len(wrong):
+        remedy = (
+            'probably it holds labelIds instead of labelTrainIds (tools/dataset_converters/cityscapes.py converts them)'
+            if num_classes == 19
+            else 'name a class for every value in METAINFO, and those to train in metainfo=dict(classes=[...])'
+        )
         raise ValueError(
             f'The label {path} has the values {_listed(wrong)}, but only 0 to {num_classes - 1} and {ignore_index} are '
-            'allowed: probably it holds labelIds instead of labelTrainIds (tools/dataset_converters/cityscapes.py '
-            'converts them).'
+            f'allowed: {remedy}.'
         )
 
 
