@@ -54,7 +54,7 @@ USER_ERRORS = (OSError, ValueError, TypeError, KeyError, SyntaxError, ImportErro
 
 @contextmanager
 def one_sentence(kinds: tuple[type[Exception], ...] = USER_ERRORS, writes_to: str | None = None) -> Iterator[None]:
-    """Turn an error of these kinds, and the death of a loader or of another rank, into one sentence and exit code 2.
+    """Turn an error of these kinds, and some of loaders and other ranks, into one sentence and exit code 2.
 
     The sentence is on stderr. ``python -X dev`` shows the traceback all the same.
 
@@ -74,8 +74,8 @@ def one_sentence(kinds: tuple[type[Exception], ...] = USER_ERRORS, writes_to: st
     except Exception as error:
         _stop_watching_loaders()
         dead_loader = _of_dead_loader(error)
-        lost_rank = _of_lost_rank(error)
-        if sys.flags.dev_mode or not (dead_loader or lost_rank or isinstance(error, kinds)):
+        known = _of_lost_rank(error) or _of_mixed_sizes(error)
+        if sys.flags.dev_mode or not (dead_loader or known or isinstance(error, kinds)):
             raise
         # str(KeyError) is the repr of its message, with quotes around it
         message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
@@ -92,8 +92,8 @@ def one_sentence(kinds: tuple[type[Exception], ...] = USER_ERRORS, writes_to: st
                 f'A process that loads images has died ({str(dead_loader).strip().rstrip(".")}): mostly memory was '
                 'short, of which fewer num_workers need less.'
             )
-        elif lost_rank:
-            message = lost_rank
+        elif known:
+            message = known
         elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
             message += f', writing to {writes_to}' if writes_to else ''
         if isinstance(error, BrokenPipeError) and _nobody_reads():
@@ -158,6 +158,17 @@ def _of_lost_rank(error: Exception) -> str | None:
         return None
     reason = re.sub(r'^\[.*?\] ', '', text.strip().splitlines()[0]).split('. ')[0].rstrip('.')
     return f'Another process of this run has died or does not answer ({reason}): its own output says why.'
+
+
+def _of_mixed_sizes(error: Exception) -> str | None:
+    """Sentence for MMSegmentation's or PyTorch's error for images that make no batch; None for other errors."""
+    if not re.search('image size in a batch should be the same|stack expects each tensor to be equal size', str(error)):
+        return None
+    return (
+        'The images of a batch must be of one size, got several: take one image per batch (--batch-size 1, or '
+        '--cfg-options test_dataloader.batch_size=1 val_dataloader.batch_size=1), or bring all to one size in the '
+        'pipeline.'
+    )
 
 
 class CfgOptions(DictAction):
@@ -274,7 +285,7 @@ def set_run(config: Config, args: argparse.Namespace) -> None:
     """Set launcher and working directory: ``--work-dir``, else the config's own, else ``work_dirs/<config name>``.
 
     Loaders of a classification config stack their samples, unless it says otherwise: MMPretrain's own tools give them
-    this, and its configs rely on it.
+    this, and its configs rely on it. Without loading processes what is said of them is left out.
     """
     config.launcher = args.launcher
     if args.launcher == 'pytorch':
@@ -282,10 +293,12 @@ def set_run(config: Config, args: argparse.Namespace) -> None:
             number_in_environment(name, 0)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config.work_dir = args.work_dir or config.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
-    if config.get('default_scope') == 'mmpretrain':
-        for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-            if config.get(name) is not None:
-                config[name].setdefault('collate_fn', {'type': 'default_collate'})
+    for loader in filter(None, map(config.get, ('train_dataloader', 'val_dataloader', 'test_dataloader'))):
+        if config.get('default_scope') == 'mmpretrain':
+            loader.setdefault('collate_fn', {'type': 'default_collate'})
+        if not loader.get('num_workers'):
+            for name in ('persistent_workers', 'prefetch_factor', 'timeout'):  # which PyTorch refuses then
+                loader.pop(name, None)
 
 
 def is_first_process(launcher: str) -> bool:

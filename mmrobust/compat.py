@@ -5,12 +5,14 @@ forks (maintained) and the official OpenMMLab releases. The rest of the project 
 """
 
 import contextlib
+import functools
 import importlib
 import importlib.metadata
 import importlib.util
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 # module -> distribution, and the extra of mmrobust that installs the family
 STACKS = {
@@ -39,6 +41,7 @@ def prepare() -> None:
     name_distributions(stack)
     find_own_configs()
     read_checkpoints_safely()
+    let_inferencers_load_images()
 
 
 def find_stack() -> str:
@@ -156,6 +159,30 @@ def read_checkpoints_safely() -> None:
 
     register_safe_loader()
     refuse_strangers()
+
+
+def let_inferencers_load_images() -> None:
+    """Let MMEngine's inferencers, such as ``MMSegInferencer``, run a pipeline that loads with ours.
+
+    They look for the steps that load by their plain names, and put a loader of their own there, which takes half an
+    image for a whole one. ``mmrobust.LoadImageFromFile`` takes whatever an inferencer is given; labels are left out.
+    """
+    from mmengine.dataset import Compose
+    from mmengine.infer import BaseInferencer
+
+    original = BaseInferencer._init_model
+    if hasattr(original, '__wrapped__'):
+        return
+
+    @functools.wraps(original)
+    def init_model(self: BaseInferencer, cfg: Any, *args: Any, **kwargs: Any) -> Any:
+        model = original(self, cfg, *args, **kwargs)  # which fills an empty cfg from the checkpoint
+        steps = cfg.get('test_dataloader', {}).get('dataset', {}).get('pipeline', ())
+        if any(step['type'] == 'mmrobust.LoadImageFromFile' for step in steps):
+            self._init_pipeline = lambda _: Compose([step for step in steps if 'LoadAnnotations' not in step['type']])
+        return model
+
+    BaseInferencer._init_model = init_model
 
 
 def import_quietly(module: str) -> None:

@@ -6,7 +6,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from mmengine.config import Config
+from torch.utils.data import default_collate
 
 from mmrobust import cli
 from tests.tool_loading import load_tool
@@ -44,6 +46,12 @@ def test_dead_loading_processes_are_one_sentence(capsys):
     with pytest.raises(SystemExit), cli.one_sentence(kinds=()):
         ours.recv()
     assert 'A process that loads images has died' in capsys.readouterr().err
+
+
+def test_images_that_make_no_batch_are_one_sentence(capsys):
+    with pytest.raises(SystemExit), cli.one_sentence(kinds=()):
+        default_collate([torch.zeros(3, 4, 4), torch.zeros(3, 5, 4)])
+    assert 'must be of one size, got several: take one image per batch' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

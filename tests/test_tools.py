@@ -154,6 +154,29 @@ def test_help(name, capsys):
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason='needs a machine without CUDA'),
         ),
         ('train.py', ['CONFIG', '--amp', 'half'], "invalid choice: 'half'"),
+        pytest.param(
+            'train.py',
+            ['CONFIG', '--cfg-options', 'optim_wrapper.type=AmpOptimWrapper'],
+            'on a CPU, got AmpOptimWrapper: pass --amp,',
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason='needs a machine without CUDA'),
+        ),
+        *(
+            (
+                'train.py',
+                ['CONFIG', '--cfg-options', f'optim_wrapper.constructor={constructor}', *paramwise],
+                f'got {constructor}: leave it out and give learning rates by optim_wrapper.paramwise_cfg.custom_keys',
+            )
+            for constructor, paramwise in (
+                (
+                    'LearningRateDecayOptimizerConstructor',
+                    ['optim_wrapper.paramwise_cfg.num_layers=1', 'optim_wrapper.paramwise_cfg.decay_rate=0.9'],
+                ),
+                (
+                    'mmpretrain.LearningRateDecayOptimWrapperConstructor',
+                    ['optim_wrapper.paramwise_cfg.layer_decay_rate=0.9'],
+                ),
+            )
+        ),
         ('train.py', ['CONFIG', '--cfg-options', 'train_dataloader.dataset.data_root=/none'], "'/none/images'"),
         ('test.py', ['CONFIG', 'CONFIG', '--tta'], 'needs tta_model and tta_pipeline'),
         ('test.py', ['CONFIG', 'CONFIG'], 'no PyTorch checkpoint'),
@@ -172,6 +195,44 @@ def test_mistake_is_one_sentence(name, argv, sentence, config, capsys, tmp_path,
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert 'error: ' in last
     assert sentence in last
+
+
+def test_images_of_two_sizes_in_a_batch_are_one_sentence(config, checkpoint, tmp_path, capsys):
+    for kind, suffix in (('images', 'leftImg8bit'), ('labels', 'gtFine_labelTrainIds')):
+        (tmp_path / kind).mkdir()
+        for size in (32, 48):
+            assert cv2.imwrite(
+                str(tmp_path / kind / f'{size}_{suffix}.png'),
+                np.zeros((size, 64, 3 - 2 * (kind == 'labels')), np.uint8),
+            )
+    for tool, options in (
+        ('test.py', ['--work-dir', str(tmp_path / 'run'), '--cfg-options', 'test_dataloader.batch_size=2']),
+        (
+            'evaluate_robustness.py',
+            ['--device', 'cpu', '--out', str(tmp_path / 'out'), '--batch-size', '2', '--cfg-options'],
+        ),
+    ):
+        with pytest.raises(SystemExit) as exit_:
+            load_tool(tool).main([config, checkpoint, *options, f'test_dataloader.dataset.data_root={tmp_path}'])
+        assert exit_.value.code == 2
+        last = capsys.readouterr().err.strip().splitlines()[-1]
+        assert 'error: The images of a batch must be of one size, got several: take one image per batch' in last
+
+
+def test_augmentation_of_a_wrapper_is_refused(config):
+    test = load_tool('test.py')
+    merged = Config.fromfile(ROOT / 'configs/fan_minicity.py')
+    merged.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[])
+    with pytest.raises(ValueError, match='must have a pipeline of its own here, got ConcatDataset'):
+        test.merge_args(merged, test.parse_args([config, config, '--tta']))
+
+
+def test_no_loading_processes(config, tmp_path):
+    """The shipped configs keep processes and prefetch, which PyTorch refuses where there are none."""
+    options = ['train_dataloader.persistent_workers=True', 'val_dataloader.persistent_workers=True']
+    others = ['train_dataloader.prefetch_factor=4', 'val_dataloader.timeout=60', 'train_cfg.val_interval=2']
+    load_tool('train.py').main([config, '--work-dir', str(tmp_path), '--cfg-options', *options, *others])
+    assert (tmp_path / 'iter_2.pth').is_file()
 
 
 def test_print_config_merges_options(config, capsys):

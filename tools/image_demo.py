@@ -10,7 +10,6 @@ from pathlib import Path
 from mmrobust import cli  # first: it checks the OpenMMLab stack, and prepares it for Config.fromfile
 
 # isort: split
-from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 from mmseg.apis import MMSegInferencer
 
@@ -50,23 +49,15 @@ def find_images(img: str) -> list[str]:
     return images
 
 
-def use_plain_loaders(config: Config) -> None:
-    """Name our loaders as MMSegmentation's, because its inferencer finds the step to replace by that name."""
-    for step in config.test_dataloader.dataset.pipeline:
-        if step.type in ('mmrobust.LoadImageFromFile', 'mmrobust.LoadAnnotations'):
-            step.type = step.type.removeprefix('mmrobust.')
-
-
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with cli.one_sentence():
         images = find_images(args.img)
-        check = LoadImageFromFile()  # it refuses broken files, and the inferencer does not
+        check = LoadImageFromFile()  # it refuses broken files, all of them before the model is built
         for image in images:
             check({'img_path': image})
         config = cli.load_config(args.config)
         cli.require_file(args.checkpoint, 'checkpoint')
-        use_plain_loaders(config)
         inferencer = MMSegInferencer(config, args.checkpoint, device=args.device)
         # the inferencer itself only warns of weights that do not fit, and draws all the same
         weights = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')

@@ -21,6 +21,7 @@ from mmengine.runner import Runner
 from PIL import Image
 from torch.utils.data import Dataset
 
+from mmrobust.datasets.corrupted import refuse_wrapper
 from mmrobust.datasets.transforms.corrupt import name_below
 from mmrobust.engine.any_device import init_cpu_group
 from mmrobust.engine.strict_load import require_fit
@@ -66,6 +67,7 @@ def merge_args(config: Config, args: argparse.Namespace) -> None:
     if args.tta:
         if 'tta_model' not in config or 'tta_pipeline' not in config:
             raise ValueError('--tta needs tta_model and tta_pipeline in the config, which has not both.')
+        refuse_wrapper(config.test_dataloader.dataset)
         config.test_dataloader.dataset.pipeline = config.tta_pipeline
         config.model = ConfigDict(config.tta_model, module=config.model)
     if args.out is not None and is_folder(args.out) and config.get('default_scope') != 'mmseg':

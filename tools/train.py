@@ -125,6 +125,30 @@ def enable_compile(config: Config, cuda_graphs: bool) -> None:
         hooks['compile']['cuda_graphs'] = True
 
 
+def build_optimizer(runner: Runner) -> None:
+    """Build the optimizer before the run does, because what does not fit there is the configuration's.
+
+    Raises:
+        ValueError: its constructor does not know the layers of the model, or it is for a GPU.
+    """
+    given = runner.optim_wrapper or {}  # None: there is nothing to train, which the run says
+    try:
+        runner.optim_wrapper = given and runner.build_optim_wrapper(given)
+    except NotImplementedError as error:  # MMSegmentation's and MMPretrain's layer-wise decay
+        raise ValueError(
+            'optim_wrapper.constructor must know the layers of the model, got '
+            f'{given.get("constructor")}: leave it out and give learning rates by '
+            'optim_wrapper.paramwise_cfg.custom_keys, such as {"backbone.blocks.0": dict(lr_mult=0.5)}.'
+        ) from error
+    except AssertionError as error:
+        if 'Amp' not in str(error):
+            raise
+        raise ValueError(
+            'optim_wrapper.type must be OptimWrapper or BFloat16OptimWrapper on a CPU, got AmpOptimWrapper: pass '
+            '--amp, which takes the one that suits the machine.'
+        ) from error
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with ExitStack() as until_the_end:
@@ -136,6 +160,7 @@ def main(argv: list[str] | None = None) -> None:
                 until_the_end.enter_context(lock_folder(config.work_dir))
             init_cpu_group(config)
             runner = Runner.from_cfg(config)
+            build_optimizer(runner)
         # data or weights that are not what the config says, a full disk, a loss that is not finite
         with cli.one_sentence((OSError, ValueError, FloatingPointError), config.work_dir), explained_compile_errors():
             runner.train()

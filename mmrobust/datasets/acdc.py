@@ -94,8 +94,7 @@ class ACDCDataset(SeededSampling, BaseSegDataset):
     the conditions merged; ``gt`` likewise. An image that lies in both is taken once, with its condition. The
     references (``*_ref``) are never taken.
 
-    Each sample carries ``condition`` (None where the conditions are merged), and ``num_classes`` and ``ignore_index``,
-    from which ``mmrobust.LoadAnnotations`` knows the values that a label may have. Samples of the test split have no
+    Each sample carries ``condition`` (None where the conditions are merged). Samples of the test split have no
     ``seg_map_path``: its labels are withheld.
 
     Args:
@@ -138,8 +137,6 @@ class ACDCDataset(SeededSampling, BaseSegDataset):
             sample = dict(
                 img_path=image.path,
                 condition=image.condition,
-                num_classes=len(self.METAINFO['classes']),
-                ignore_index=self.ignore_index,
                 label_map=self.label_map,
                 reduce_zero_label=self.reduce_zero_label,
                 seg_fields=[],

@@ -16,9 +16,6 @@ __all__ = ['CityscapesDataset']
 class CityscapesDataset(SeededSampling, MMSegCityscapesDataset):
     """Cityscapes for semantic segmentation: 2048 x 1024 images, 19 classes, 255 is ignored.
 
-    Each sample also carries ``num_classes`` (of the label files) and ``ignore_index``, from which
-    ``mmrobust.LoadAnnotations`` knows the values that a label may have.
-
     Args:
         **kwargs: As in ``mmseg.CityscapesDataset``. Without ``seg_map_path`` in ``data_prefix`` (the test set, whose
             labels are not public) no labels are looked for.
@@ -29,7 +26,7 @@ class CityscapesDataset(SeededSampling, MMSegCityscapesDataset):
     """
 
     def load_data_list(self) -> list[dict]:
-        """Return one dict per image: those of MMSegmentation with num_classes and ignore_index."""
+        """Return one dict per image: those of MMSegmentation."""
         root = self.data_root or self.data_prefix['img_path']
         if not fileio.exists(root, backend_args=self.backend_args):
             raise FileNotFoundError(
@@ -47,8 +44,6 @@ class CityscapesDataset(SeededSampling, MMSegCityscapesDataset):
             )
         if 'seg_map_path' in self.data_prefix:
             self._check_labels(data_list)
-        for sample in data_list:
-            sample.update(num_classes=len(self.METAINFO['classes']), ignore_index=self.ignore_index)
         return data_list
 
     def _check_labels(self, data_list: list[dict]) -> None:

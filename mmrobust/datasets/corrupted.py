@@ -1,12 +1,14 @@
 """Any dataset with corrupted images: Cityscapes-C is Cityscapes in this wrapper."""
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 from torch.utils.data import Dataset
 
 from mmrobust.registry import DATASETS
 
-__all__ = ['corrupted_dataset', 'position_of_loading']
+__all__ = ['corrupted_dataset', 'position_of_loading', 'refuse_wrapper']
 
 
 @DATASETS.register_module(name='CorruptedDataset')
@@ -33,11 +35,12 @@ def corrupted_dataset(
             None corrupts them when they are loaded. The pixels are the same.
 
     Raises:
-        ValueError: the pipeline has no ``LoadImageFromFile``; the corruption, severity or profile is not allowed; the
-            copy is of another seed or profile. And the dataset's own errors.
+        ValueError: the dataset is a wrapper; the pipeline has no ``LoadImageFromFile``; the corruption, severity or
+            profile is not allowed; the copy is of another seed or profile. And the dataset's own errors.
         TypeError: the severity is not an integer.
         FileNotFoundError: there is no copy. And the dataset's own errors.
     """
+    refuse_wrapper(dataset)
     dataset = copy.deepcopy(dataset)
     pipeline = list(dataset.get('pipeline') or ())
     position = position_of_loading(pipeline)
@@ -54,6 +57,19 @@ def corrupted_dataset(
         pipeline[position].update(type='mmrobust.LoadCorruptedImageFromFile', corrupted_root=corrupted_root, **how)
     dataset['pipeline'] = pipeline  # set last: a ConfigDict takes a copy
     return DATASETS.build(dataset)
+
+
+def refuse_wrapper(dataset: Mapping[str, Any]) -> None:
+    """Refuse the config of a wrapper, such as ``ConcatDataset``, where the pipeline itself is needed.
+
+    Raises:
+        ValueError: it is one.
+    """
+    if 'pipeline' not in dataset and ('dataset' in dataset or 'datasets' in dataset):
+        raise ValueError(
+            f'the dataset must have a pipeline of its own here, got {_last_part(dataset["type"])}: write a config for '
+            'each dataset in it, and take them one after the other'
+        )
 
 
 def position_of_loading(pipeline: list[dict]) -> int:

@@ -5,8 +5,9 @@ from itertools import islice
 
 from mmengine.dataset import DefaultSampler
 from mmpretrain.datasets import RepeatAugSampler
+from torch.utils.data import Dataset
 
-from mmrobust.datasets.seeded_sampling import SeededIndex, SeededSampling
+from mmrobust.datasets.seeded_sampling import SeededIndex, take_seeds
 from mmrobust.randomness import derive_seed
 from mmrobust.registry import DATA_SAMPLERS
 
@@ -20,15 +21,11 @@ class SeededEpochs:
     undisturbed one sees.
 
     Raises:
-        TypeError: The dataset does not understand a ``SeededIndex``.
+        TypeError: It is no dataset, such as a list.
     """
 
-    def __init__(self, dataset: SeededSampling, *args, **kwargs) -> None:
-        if not isinstance(dataset, SeededSampling):
-            raise TypeError(
-                f'{type(self).__name__} needs a dataset with the mix-in mmrobust.datasets.SeededSampling, '
-                f'but got {type(dataset).__name__}.'
-            )
+    def __init__(self, dataset: Dataset, *args, **kwargs) -> None:
+        take_seeds(dataset)
         super().__init__(dataset, *args, **kwargs)
         self.skipped = 0
 
@@ -51,7 +48,7 @@ class SeededEpochSampler(SeededEpochs, DefaultSampler):
     """MMEngine's ``DefaultSampler`` that yields ``SeededIndex`` instead of integers, in the same order.
 
     Args:
-        dataset: A dataset with the mix-in ``SeededSampling``.
+        dataset: Any dataset, which learns to understand a ``SeededIndex``.
         *args, **kwargs: As in ``DefaultSampler``.
     """
 
@@ -63,6 +60,6 @@ class SeededRepeatAugSampler(SeededEpochs, RepeatAugSampler):
     Each repetition of an image has a seed of its own, so each is augmented in another way.
 
     Args:
-        dataset: A dataset with the mix-in ``SeededSampling``.
+        dataset: Any dataset, which learns to understand a ``SeededIndex``.
         *args, **kwargs: As in ``RepeatAugSampler``.
     """

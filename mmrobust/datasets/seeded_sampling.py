@@ -4,13 +4,15 @@ MMEngine seeds a worker once, when it starts: what a sample looks like then depe
 samples before it, and a resumed run sees other images than the undisturbed one.
 """
 
+import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
 from mmengine.dataset import InfiniteSampler
 from mmengine.logging import print_log
+from torch.utils.data import Dataset
 
 from mmrobust.datasets.transforms.loading import BrokenImageError
 from mmrobust.randomness import derive_seed, seeded
@@ -32,7 +34,8 @@ class SeededSampling:
     """Dataset mix-in, left of the dataset class: a ``SeededIndex`` seeds all that ``__getitem__`` draws.
 
     A plain integer does what it does without the mix-in. The caller's random states are not touched, so without worker
-    processes the model's own randomness does not depend on the augmentations.
+    processes the model's own randomness does not depend on the augmentations. The samplers of this project give the
+    mix-in to datasets that do not have it, see :func:`take_seeds`.
 
     Args:
         *args, **kwargs: As in the dataset class.
@@ -45,6 +48,8 @@ class SeededSampling:
         ValueError: ``on_corrupt`` is something else; 10 samples in a row are broken.
     """
 
+    on_corrupt = 'raise'
+
     def __init__(self, *args, on_corrupt: str = 'raise', **kwargs) -> None:
         if on_corrupt not in ('raise', 'skip'):
             raise ValueError(f"on_corrupt must be 'raise' or 'skip', got {on_corrupt!r}")
@@ -52,24 +57,62 @@ class SeededSampling:
         super().__init__(*args, **kwargs)
 
     def __getitem__(self, idx: int | SeededIndex) -> Any:
-        if not isinstance(idx, SeededIndex):
-            return super().__getitem__(idx)
-        index, problem = idx.index, None
-        for attempt in range(MAX_SUBSTITUTES + 1):
-            try:
-                with seeded(idx.seed):
-                    sample = super().__getitem__(index)
-                break
-            except BrokenImageError as error:
-                if self.on_corrupt == 'raise' or attempt == MAX_SUBSTITUTES:
-                    raise
-                problem = str(error)
-                # as an error, because only errors are shown of all ranks
-                print_log(f'{problem} Another one takes its place.', logger='current', level=logging.ERROR)
-                index = derive_seed(idx.seed, 'substitute', attempt) % len(self)
-        if problem and 'data_samples' in sample:
-            sample['data_samples'].set_metainfo({'substitute_for': problem})
-        return sample
+        return _seeded_sample(self, super().__getitem__, idx)
+
+
+def _seeded_sample(dataset: SeededSampling, get: Callable[[int], Any], idx: int | SeededIndex) -> Any:
+    if not isinstance(idx, SeededIndex):
+        return get(idx)
+    index, problem = idx.index, None
+    for attempt in range(MAX_SUBSTITUTES + 1):
+        try:
+            with seeded(idx.seed):
+                sample = get(index)
+            break
+        except BrokenImageError as error:
+            if dataset.on_corrupt == 'raise' or attempt == MAX_SUBSTITUTES:
+                raise
+            problem = str(error)
+            # as an error, because only errors are shown of all ranks
+            print_log(f'{problem} Another one takes its place.', logger='current', level=logging.ERROR)
+            index = derive_seed(idx.seed, 'substitute', attempt) % len(dataset)
+    if problem and 'data_samples' in sample:
+        sample['data_samples'].set_metainfo({'substitute_for': problem})
+    return sample
+
+
+def take_seeds(dataset: Dataset) -> None:
+    """Let a dataset understand a ``SeededIndex``: give it the mix-in, in place, because its loader has it already.
+
+    A wrapper, such as ``ConcatDataset``, skips broken files if all that it wraps do.
+
+    Raises:
+        TypeError: It has no class that could be changed, such as a list.
+    """
+    kind = type(dataset)
+    if issubclass(kind, SeededSampling):
+        return
+
+    def getitem(self: Dataset, idx: int | SeededIndex) -> Any:
+        return _seeded_sample(self, functools.partial(kind.__getitem__, self), idx)
+
+    def reduce(self: Dataset, protocol: int) -> tuple:
+        plain = kind.__new__(kind)  # processes that are spawned do not know the new class
+        plain.__dict__.update(self.__dict__)
+        return _with_seeds, (plain,)
+
+    wrapped = [getattr(dataset, 'dataset', None), *(getattr(dataset, 'datasets', None) or ())]
+    skips = {getattr(one, 'on_corrupt', 'raise') for one in wrapped if one is not None} == {'skip'}
+    own = {'on_corrupt': 'skip' if skips else 'raise', '__getitem__': getitem, '__reduce_ex__': reduce}
+    try:  # of these bases the first decides whether an object may change its class
+        dataset.__class__ = type(kind.__name__, (kind, SeededSampling), own)
+    except TypeError as error:
+        raise TypeError(f'dataset must be a torch.utils.data.Dataset, got {kind.__name__}') from error
+
+
+def _with_seeds(dataset: Dataset) -> Dataset:
+    take_seeds(dataset)
+    return dataset
 
 
 @DATA_SAMPLERS.register_module()
@@ -79,20 +122,16 @@ class SeededInfiniteSampler(InfiniteSampler):
     The stream is counted over all ranks (rank r of w sees the positions r, r + w, r + 2w, ...) and never restarts.
 
     Args:
-        dataset: A dataset with the mix-in ``SeededSampling``.
+        dataset: Any dataset, which learns to understand a ``SeededIndex``.
         shuffle: Whether every pass over the dataset is a new permutation.
         seed: Seed of permutations and augmentations, the same on every rank; None draws one.
 
     Raises:
-        TypeError: The dataset does not understand a ``SeededIndex``.
+        TypeError: It is no dataset, such as a list.
     """
 
-    def __init__(self, dataset: SeededSampling, shuffle: bool = True, seed: int | None = None) -> None:
-        if not isinstance(dataset, SeededSampling):
-            raise TypeError(
-                'SeededInfiniteSampler needs a dataset with the mix-in mmrobust.datasets.SeededSampling, '
-                f'but got {type(dataset).__name__}.'
-            )
+    def __init__(self, dataset: Dataset, shuffle: bool = True, seed: int | None = None) -> None:
+        take_seeds(dataset)
         super().__init__(dataset, shuffle, seed)
         self.started = False
 

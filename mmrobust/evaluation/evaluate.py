@@ -31,6 +31,7 @@ from mmrobust.cli import (
     require_file,
     set_options,
 )
+from mmrobust.datasets.corrupted import refuse_wrapper
 from mmrobust.evaluation.benchmarks import Benchmark, benchmark_types
 from mmrobust.evaluation.cells import Cell, CellStore, require_shard
 from mmrobust.evaluation.cells import shard as shard_of
@@ -136,6 +137,7 @@ def evaluate(
             settle_preprocessing(config, getattr(model, 'pretrained_cfg', None))
         if not config.get('test_dataloader'):
             raise ValueError(f'data must be the config of the test images, because {name} has no test_dataloader')
+        refuse_wrapper(config.test_dataloader.dataset)
         if module is None:
             check_size_of_images(config)
         kind = _kind(benchmark, name, config)

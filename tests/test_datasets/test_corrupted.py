@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config, ConfigDict
+from mmengine.dataset import ClassBalancedDataset
 from mmengine.registry import DATASETS, DefaultScope
 from mmengine.runner import Runner
 
@@ -269,3 +270,17 @@ def test_a_broken_copy_is_named(minicity, tmp_path):
     written.write_bytes(written.read_bytes()[:-50])
     with pytest.raises(ValueError, match=rf'image {written} .* is broken'):
         corrupted_dataset(cityscapes(minicity), **NOISE, corrupted_root=out)[0]
+
+
+@pytest.mark.parametrize(
+    'wrapper',
+    [
+        dict(type='ConcatDataset', datasets=[{}, {}]),
+        dict(type='RepeatDataset', times=2, dataset={}),
+        dict(type=ClassBalancedDataset, dataset={}, oversample_thr=0.5),
+        dict(type='mmrobust.CorruptedDataset', dataset={}, corruption='fog', severity=1),
+    ],
+)
+def test_a_wrapper_is_refused(wrapper):
+    with pytest.raises(ValueError, match=r'a pipeline of its own here, got \w+: write a config for each dataset in it'):
+        corrupted_dataset(wrapper, 'fog', 1)

@@ -132,7 +132,7 @@ def test_ranks_have_seeds_of_their_own(root, monkeypatch, seeded):
 
 
 def test_samplers_refuse_a_dataset_without_the_mix_in():
-    with pytest.raises(TypeError, match=r'SeededEpochSampler needs a dataset with the mix-in .* but got list'):
+    with pytest.raises(TypeError, match=r'dataset must be a torch.utils.data.Dataset, got list'):
         SeededEpochSampler([1, 2])
 
 

@@ -1,14 +1,15 @@
 """A sample looks the same whoever draws it, and whatever was drawn before."""
 
+import pickle
 import random
 from itertools import islice
 
 import numpy as np
 import pytest
 import torch
-from mmengine.dataset import BaseDataset, InfiniteSampler
+from mmengine.dataset import BaseDataset, ClassBalancedDataset, ConcatDataset, InfiniteSampler, RepeatDataset
 from mmengine.structures import BaseDataElement
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from mmrobust.datasets import SeededIndex, SeededInfiniteSampler, SeededSampling
 from mmrobust.datasets.transforms import BrokenImageError
@@ -25,6 +26,11 @@ class Numbers(BaseDataset):
         return None if idx == 3 else (idx, random.random(), np.random.rand(), torch.rand(1).item())
 
 
+class Labelled(Numbers):
+    def get_cat_ids(self, idx: int) -> list[int]:
+        return [idx % 3]
+
+
 class SeededNumbers(SeededSampling, Numbers):
     pass
 
@@ -33,11 +39,11 @@ def take(sampler, count: int) -> list[SeededIndex]:
     return list(islice(iter(sampler), count))
 
 
-def draw(seed_before: int, num_workers: int) -> list:
+def draw(seed_before: int, num_workers: int, dataset: Dataset | None = None) -> list:
     torch.manual_seed(seed_before)
     random.seed(seed_before)
     np.random.seed(seed_before)
-    dataset = SeededNumbers()
+    dataset = dataset or SeededNumbers()
     sampler = SeededInfiniteSampler(dataset, seed=1)
     loader = DataLoader(dataset, batch_size=2, sampler=sampler, num_workers=num_workers, collate_fn=list)
     return list(islice(loader, 9))
@@ -92,9 +98,38 @@ def test_negative_skip():
         SeededInfiniteSampler(SeededNumbers(), seed=5).skip(-1)
 
 
-def test_dataset_without_the_mixin_is_refused():
-    with pytest.raises(TypeError, match='SeededSampling, but got Numbers'):
-        SeededInfiniteSampler(Numbers(), seed=5)
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda: Numbers(),
+        lambda: ConcatDataset([Numbers(), SeededNumbers()]),
+        lambda: RepeatDataset(SeededNumbers(), 2),
+        lambda: RepeatDataset(Numbers(), 2),
+        lambda: ClassBalancedDataset(Labelled(), 0.5),
+    ],
+)
+def test_any_dataset_takes_seeds(wrap):
+    first = draw(0, 0, wrap())
+    assert first == draw(1, 0, wrap()) == draw(1, 2, wrap())
+    assert len({sample[1] for batch in first for sample in batch}) == 18
+
+
+def test_a_dataset_that_takes_seeds_stays_what_it_is():
+    dataset = RepeatDataset(Numbers(), 2)
+    for _ in range(2):
+        SeededInfiniteSampler(dataset, seed=1)
+    restored = pickle.loads(pickle.dumps(dataset))
+    for one in (dataset, restored):
+        assert isinstance(one, RepeatDataset) and type(one).__name__ == 'RepeatDataset' and len(one) == 20
+        assert one[SeededIndex(14, 7)] == dataset[SeededIndex(4, 7)]
+        assert one[14][0] == 4
+
+
+@pytest.mark.parametrize('kinds', [('skip', 'skip'), ('skip', 'raise'), ('raise', 'raise')])
+def test_a_wrapper_skips_if_all_that_it_wraps_do(kinds):
+    dataset = ConcatDataset([SeededNumbers(on_corrupt=kind) for kind in kinds])
+    SeededInfiniteSampler(dataset, seed=1)
+    assert dataset.on_corrupt == ('skip' if set(kinds) == {'skip'} else 'raise')
 
 
 def test_reseed_before_the_first_sample_but_not_after():

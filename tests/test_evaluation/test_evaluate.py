@@ -247,3 +247,13 @@ def test_a_notebook_gets_numbers(files):  # noqa: F811
     assert report.first('mPC').value == np.mean(list(report.results['corruptions'].values()))
     assert report.first('mPC').count == 4 and report.layout.table('grid') is not None
     assert CELLS[1:3] == OPTIONS['corruptions']
+
+
+@pytest.mark.parametrize(
+    ('scope', 'benchmark'), [('mmseg', 'cityscapes-c'), ('mmseg', 'acdc'), ('mmpretrain', 'imagenet-c')]
+)
+def test_a_wrapper_of_datasets_is_refused(scope, benchmark):
+    loader = dict(dataset=dict(type='ConcatDataset', datasets=[{}, {}]))
+    config = Config(dict(default_scope=scope, model=dict(type='A'), test_dataloader=loader))
+    with pytest.raises(ValueError, match='must have a pipeline of its own here, got ConcatDataset: write a config for'):
+        mmrobust.evaluate(config, benchmark)

@@ -75,7 +75,7 @@ class LoadCorruptedImageFromFile(LoadImageFromFile):
                 f'--corruptions {self.corruption} --severities {self.severity} --seed {self.seed} '
                 f'--profile {self.profile}`, with the --images and --suffix that fit {results["img_path"]}.'
             )
-        loaded = super().transform({**results, 'img_path': path})
+        loaded = super().transform({**results, 'img_path': path, 'img': None})  # a clean one would do
         return None if loaded is None else {**loaded, 'img_path': results['img_path']}
 
     def __repr__(self) -> str:

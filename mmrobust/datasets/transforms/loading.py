@@ -1,11 +1,13 @@
 """Loads images and labels, and refuses broken ones, which OpenCV does not."""
 
+import functools
 import re
 
 import mmcv
 import numpy as np
 from mmcv.transforms import LoadImageFromFile as MMCVLoadImageFromFile
 from mmengine import fileio
+from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations as MMSegLoadAnnotations
 
 from mmrobust.registry import TRANSFORMS
@@ -28,6 +30,9 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
     Greyscale, 16-bit and RGBA files become 8-bit colour ones. A truncated file or a corrupt PNG is an error, where
     OpenCV fills the rest of a JPEG with grey and MMCV fails an assertion on a PNG. A JPEG that lacks bytes in its
     middle cannot be told from a whole one.
+
+    An image that is there already, ``results['img']``, is taken as it is. In place of ``results`` the file's name or
+    the image itself will do: so inferencers of OpenMMLab run the pipeline of a config.
 
     Args:
         to_float32: Whether the image becomes float32, in the same range 0 to 255.
@@ -54,11 +59,15 @@ class LoadImageFromFile(MMCVLoadImageFromFile):
     ) -> None:
         super().__init__(to_float32, color_type, imdecode_backend, ignore_empty=ignore_empty, backend_args=backend_args)
 
-    def transform(self, results: dict) -> dict | None:
+    def transform(self, results: dict | str | np.ndarray) -> dict | None:
         """Add img, img_shape and ori_shape (both (H, W))."""
-        path = results['img_path']
+        if not isinstance(results, dict):
+            results = {'img' if isinstance(results, np.ndarray) else 'img_path': results}
+        path = results.setdefault('img_path', None)
         try:
-            img = _decode(path, self.color_type, self.imdecode_backend, self.backend_args)
+            img = results.get('img')
+            if img is None:
+                img = _decode(path, self.color_type, self.imdecode_backend, self.backend_args)
             if self.color_type.startswith('color') and (img.dtype != np.uint8 or img.shape[2:] != (3,)):
                 raise ValueError(
                     f'The image {path} must become (H, W, 3) uint8, but {self.imdecode_backend} gives {img.shape} '
@@ -78,8 +87,10 @@ class LoadAnnotations(MMSegLoadAnnotations):
     """Load ``results['seg_map_path']`` into ``results['gt_seg_map']``, (H, W) uint8, as MMSegmentation does.
 
     The label must be as large as the image (``results['ori_shape']``), of integers up to 255: others would become
-    another class. Where the dataset gives ``num_classes`` and ``ignore_index``, as ``mmrobust.CityscapesDataset`` does,
-    every value must be a class or the ignored one.
+    another class. Every value must be a class of the dataset or its ``ignore_index``: any ``BaseSegDataset`` of
+    MMSegmentation that names its classes says ``num_classes`` and ``ignore_index`` of its label files.
+
+    What comes from no dataset, as in ``inference_model`` of MMSegmentation, has no label and stays as it is.
 
     Args:
         reduce_zero_label: Whether 0 is ignored and the classes start at 1; None takes the dataset's word.
@@ -93,11 +104,16 @@ class LoadAnnotations(MMSegLoadAnnotations):
     """
 
     def _load_seg_map(self, results: dict) -> None:
+        if 'seg_fields' not in results:  # a dataset gives them
+            return
         path = results['seg_map_path']
         label = _decode(path, 'unchanged', self.imdecode_backend, self.backend_args).squeeze()
         shape = tuple(results.get('ori_shape', label.shape[:2]))
         if label.shape != shape:
-            raise ValueError(f'The label {path} must have the shape of its image, {shape}, but has {label.shape}.')
+            remedy = ': its colours must be made numbers of classes' if label.ndim == 3 else ''
+            raise ValueError(
+                f'The label {path} must have the shape of its image, {shape}, but has {label.shape}{remedy}.'
+            )
         label = _as_uint8(label, path)
         reduce_zero_label = self.reduce_zero_label
         if reduce_zero_label is None:
@@ -108,6 +124,22 @@ class LoadAnnotations(MMSegLoadAnnotations):
             label = _renumbering(reduce_zero_label, results.get('label_map'))[label]
         results['gt_seg_map'] = label
         results['seg_fields'].append('gt_seg_map')
+
+
+def _say_classes() -> None:
+    """Let every dataset of MMSegmentation say in its samples which values its label files may have."""
+    original = BaseSegDataset.get_data_info
+
+    @functools.wraps(original)
+    def get_data_info(self: BaseSegDataset, idx: int) -> dict:
+        info = original(self, idx)
+        classes = self.METAINFO.get('classes') or self._metainfo.get('classes')  # all, where metainfo takes some
+        return info | dict(num_classes=len(classes), ignore_index=self.ignore_index) if classes else info
+
+    BaseSegDataset.get_data_info = get_data_info
+
+
+_say_classes()
 
 
 def _decode(path: str, flag: str, backend: str, backend_args: dict | None) -> np.ndarray:
@@ -199,10 +231,14 @@ def _check_values(label: np.ndarray, num_classes: int, ignore_index: int, path: 
         allowed[ignore_index] = True
     wrong = np.unique(label[~allowed[label]])
     if len(wrong):
+        remedy = (
+            'probably it holds labelIds instead of labelTrainIds (tools/dataset_converters/cityscapes.py converts them)'
+            if num_classes == 19
+            else 'name a class for every value in METAINFO, and those to train in metainfo=dict(classes=[...])'
+        )
         raise ValueError(
             f'The label {path} has the values {_listed(wrong)}, but only 0 to {num_classes - 1} and {ignore_index} are '
-            'allowed: probably it holds labelIds instead of labelTrainIds (tools/dataset_converters/cityscapes.py '
-            'converts them).'
+            f'allowed: {remedy}.'
         )
 
 

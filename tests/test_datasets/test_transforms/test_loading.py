@@ -189,6 +189,13 @@ def test_no_value_becomes_another_class(tmp_path, name, dtype, values, listed):
     assert found.dtype == np.uint8 and set(np.unique(found)) == {0, 1, 2, 255}
 
 
+@pytest.mark.parametrize('channels', [3, 4])
+def test_label_of_colours(tmp_path, channels):
+    path = save(tmp_path / 'a.png', np.zeros((HEIGHT, WIDTH, channels), np.uint8))
+    with pytest.raises(ValueError, match=rf'has \(40, 64, {channels}\): its colours must be made numbers of classes'):
+        load_label(path)
+
+
 def test_label_of_another_size(tmp_path):
     with pytest.raises(ValueError, match=r'shape of its image, \(40, 64\), but has \(20, 64\)'):
         load_label(save(tmp_path / 'a.png', labels(0)[:20]))
