@@ -52,10 +52,12 @@ def read_released(
     checkpoint = load_checkpoint_file(path)
     averaged = [checkpoint[key] for key in _AVERAGED if key in checkpoint]
     if ema and not averaged:
-        raise ValueError(f'{path} holds no {" or ".join(_AVERAGED)}, only {sorted(map(str, checkpoint))[:8]}')
+        raise ValueError(
+            f'{path} holds no {" or ".join(_AVERAGED)}, only {[key[:80] for key in sorted(map(str, checkpoint))[:8]]}'
+        )
     weights = weights_of({'state_dict': averaged[0]} if ema else checkpoint, path)
     if not is_released(weights):
-        raise ValueError(f'{path} is not a released {family}: its keys begin {list(weights)[:3]}')
+        raise ValueError(f'{path} is not a released {family}: its keys begin {[key[:80] for key in list(weights)[:3]]}')
     return without_auxiliary_head(weights, path)
 
 
