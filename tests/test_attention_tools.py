@@ -220,7 +220,7 @@ def test_sweep(tmp_path):
 @pytest.mark.parametrize(
     ('tool', 'argv', 'sentence'),
     [
-        ('attention_statistics', ['MODELS', '--num-images', '0'], 'max_images must be 1 or more, got 0'),
+        ('attention_statistics', ['MODELS', '--num-images', '0'], 'num_images must be 1 or more, got 0'),
         ('attention_statistics', ['MODELS', '--top-k', '0'], 'top_k must be at least 1, got 0'),
         ('attention_statistics', ['--model', 'a', 'no.py', 'no.pth'], "There is no checkpoint 'no.pth'."),
         ('visualize_attention', ['MODELS', '--image', '3'], '--image must be 0 to 2, got 3'),
