@@ -62,4 +62,4 @@ def test_pretrained(tmp_path, out_type, layout):
     _assert_same(target, source)
     with pytest.raises(ValueError, match=r'weights.pth does not fit.*another architecture') as error:
         _rvt(**options, ffn_type='linear').init_weights()
-    assert 'blocks.2.mlp.bn3.weight' in str(error.value)
+    assert 'blocks.0.mlp.bn3.weight' in str(error.value)
