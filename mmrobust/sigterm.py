@@ -79,6 +79,16 @@ def outlive_sigterm(loader: DataLoader) -> None:
     """
     if loader.num_workers and hasattr(signal, 'sigwaitinfo'):  # macOS has none
         loader.worker_init_fn = functools.partial(_init_worker, loader.worker_init_fn)
+        loader._get_iterator = functools.partial(_start_blocked, loader._get_iterator)
+
+
+def _start_blocked(start: Callable[[], Iterator]) -> Iterator:
+    """Start processes while SIGTERM is blocked, which they inherit: in their first moments it would end them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        return start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _init_worker(then: Callable[[int], None] | None, worker: int) -> None:

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data._utils import signal_handling
 
 from mmrobust.sigterm import noted_sigterm, outlive_sigterm, stopped_by_sigterm
 
@@ -87,6 +88,21 @@ def test_loading_processes_obey_their_parent_alone():
     process.terminate()
     process.join(5)
     assert process.exitcode == 0
+
+
+def test_loading_processes_outlive_it_from_their_first_moment(monkeypatch):
+    """It comes right after PyTorch has set its handlers, before anything of ours runs there."""
+    set_handlers = signal_handling._set_worker_signal_handlers
+
+    def set_and_be_told():
+        set_handlers()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(signal_handling, '_set_worker_signal_handlers', set_and_be_told)
+    loader = DataLoader(range(6), num_workers=2)
+    outlive_sigterm(loader)
+    assert [int(batch) for batch in loader] == [*range(6)]
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_no_processes_need_nothing():
