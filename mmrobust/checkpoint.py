@@ -93,12 +93,13 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
         raise FileNotFoundError(f'There is no checkpoint {path}.')
     if path.endswith('.safetensors'):
         return _load_safetensors(path, map_location)
-    if zipfile.is_zipfile(path) and (size := _unpacked_size(path)) > osp.getsize(path):  # torch.save compresses nothing
+    is_zip = zipfile.is_zipfile(path)
+    if is_zip and (size := _unpacked_size(path)) > osp.getsize(path):  # torch.save compresses nothing
         raise ValueError(
             f'The checkpoint {path} must hold what torch.save wrote, got a zip file of {osp.getsize(path)} bytes that '
             f'unpacks to {size}.'
         )
-    if zipfile.is_zipfile(path) and not is_whole(path):  # torch.load reads the wrong bytes and says nothing
+    if is_zip and not is_whole(path):  # torch.load reads the wrong bytes and says nothing
         raise ValueError(f'The checkpoint {path} is damaged: not everything in it has the checksum noted there.')
     try:
         with torch.serialization.safe_globals(ALLOWED_GLOBALS) if TAKES_ALLOW_LIST else nullcontext():
@@ -114,7 +115,7 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
                 f'The checkpoint {path} holds {_shown(refused[1])}, which is not on the list of what a checkpoint may '
                 'hold and could run any code, so it is not loaded.'
             ) from None
-        if zipfile.is_zipfile(path) and isinstance(error, RuntimeError) and _OF_THE_MACHINE.search(str(error)):
+        if is_zip and isinstance(error, RuntimeError) and _OF_THE_MACHINE.search(str(error)):
             raise  # the file is whole: this is about map_location, or memory
         reason = _shown(' '.join(f'{type(error).__name__} {error}'.split('. ')[0].split()))
         raise ValueError(

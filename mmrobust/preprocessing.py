@@ -1,4 +1,4 @@
-"""What a model is shown: what its config says, and of a network of timm, where it says nothing, what timm says."""
+"""Preprocessing of a model: as its config says, and where that says nothing of a network of timm, as timm says."""
 
 import contextlib
 import math

@@ -1,4 +1,4 @@
-"""What a config and the checkpoint that is resumed must have in common, and what is said where they differ."""
+"""Compares a config with the checkpoint that is resumed: optimizer, schedules, averaged weights, steps."""
 
 import warnings
 

@@ -385,7 +385,6 @@ def _report(
         'protocol': {'benchmark': benchmark.name, **benchmark.protocol},
         **{key: value for key, value in store.identity.items() if key != 'classes'},  # the report has them
         **({'compile': True} if compiled else {}),
-        'data_root': benchmark.data_root,
         'versions': {
             'mmrobust': __version__,
             'torch': torch.__version__,

@@ -49,15 +49,9 @@ def find_worst(counts: Mapping[Cell, Confusion], count: int) -> list[WorstImage]
     Every image is shown once, and no corruption has more than its share of the places: otherwise the hardest
     corruption at severity 5 would take them all.
     """
-    scored = [
-        _scored(cell, name, areas)
-        for cell, found in counts.items()
-        for name, areas in found.images.items()
-        if areas[2].any()  # there is a label
-    ]
     share = math.ceil(count / len({cell.name for cell in counts})) if counts else 0
     worst: list[WorstImage] = []
-    for one in sorted(scored, key=lambda one: (one.miou, one.cell.key, one.image)):
+    for one in sorted(_scored(counts).values(), key=lambda one: (one.miou, one.cell.key, one.image)):
         if len(worst) == count:
             break
         of_corruption = sum(other.cell.name == one.cell.name for other in worst)
@@ -68,16 +62,19 @@ def find_worst(counts: Mapping[Cell, Confusion], count: int) -> list[WorstImage]
 
 def those_of(cases: Sequence[Mapping[str, Any]], counts: Mapping[Cell, Confusion]) -> list[WorstImage]:
     """The worst images of another report that are here too, with the mIoU that they have here."""
-    found = []
-    for case in cases:
-        cell, name = Cell.of_key(str(case['cell'])), str(case['image'])
-        if cell in counts and name in counts[cell].images:
-            found.append(_scored(cell, name, counts[cell].images[name]))
-    return found
+    scored = _scored(counts)
+    places = [(Cell.of_key(str(case['cell'])), str(case['image'])) for case in cases]
+    return [scored[place] for place in places if place in scored]
 
 
-def _scored(cell: Cell, name: str, areas: np.ndarray) -> WorstImage:
-    return WorstImage(cell, name, float(np.nanmean(iou_of_areas(*areas))))
+def _scored(counts: Mapping[Cell, Confusion]) -> dict[tuple[Cell, str], WorstImage]:
+    """Every image that has a label."""
+    return {
+        (cell, name): WorstImage(cell, name, float(np.nanmean(iou_of_areas(*areas))))
+        for cell, found in counts.items()
+        for name, areas in found.images.items()
+        if areas[2].any()
+    }
 
 
 def error_map(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:

@@ -52,6 +52,7 @@ def test_error_map():
 def test_what_has_no_label_is_not_ranked():
     result = Confusion(np.zeros((2, 2), np.int64), {'a': np.zeros((3, 2), np.int64)})
     assert find_worst({Cell('fog'): result}, 3) == []
+    assert those_of([{'cell': 'fog', 'image': 'a'}], {Cell('fog'): result}) == []
 
 
 def test_panels(tmp_path):
