@@ -7,7 +7,7 @@ STAMP := $(VENV)/.mmrobust-installed
 # OpenMP threads sleep while they wait: spinning, the default, slows training several times on a shared machine.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo demo-classification test test-slow fuzz faults gpu-check lint clean
+.PHONY: help demo demo-classification test test-slow fuzz faults gpu-check docs lint clean
 
 help:  ## print this list (default)
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,10 +42,15 @@ faults: $(STAMP)  ## kill training and evaluating 20 times each at random moment
 gpu-check: $(STAMP)  ## check and measure everything that needs a GPU, in one report: seven minutes on one GPU
 	$(VENV)/bin/python tools/analysis_tools/gpu_check.py
 
+docs: $(STAMP)  ## build these pages as a site: docs/_build/html/index.html
+	$(VENV)/bin/python -c 'import furo, myst_parser, sphinx_copybutton, sphinx_design' 2>/dev/null || \
+		$(VENV)/bin/python -m pip install --disable-pip-version-check $(CONSTRAINTS) -e '.[docs]'
+	$(VENV)/bin/python -m sphinx -q -W --keep-going docs docs/_build/html
+
 lint: $(STAMP)  ## check style and format
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
 clean:  ## remove the environment and everything that was generated
-	rm -rf $(VENV) build dist mmrobust.egg-info mmrobust/.mim .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist mmrobust.egg-info mmrobust/.mim docs/_build .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

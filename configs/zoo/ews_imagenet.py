@@ -1,6 +1,6 @@
 """ResNet-50 trained with enhanced weak subnets on ImageNet: paper Table III, row "EWS".
 
-The network is resnet50_imagenet.py; where the weights are says docs/model_zoo.md.
+The network is resnet50_imagenet.py; where the weights are says docs/reference/model_zoo.md.
 """
 
 _base_ = 'resnet50_imagenet.py'

@@ -43,7 +43,7 @@ class ImageFolder(SeededSampling, BaseDataset):
 
     def load_data_list(self) -> list[dict]:
         """Return one dict per image, sorted by class and name."""
-        title, remedy = 'image folder', 'it needs one folder of images per class, see docs/datasets.md'
+        title, remedy = 'image folder', 'it needs one folder of images per class, see docs/how-to/datasets.md'
         folders = []
         if fileio.isdir(self.data_root):
             folders = class_folders(self.data_root)

@@ -29,7 +29,8 @@ and the counts are taken region by region.
 
 Sampled rows. ``sample_rows=n`` computes ``L`` from n query rows of each image, drawn anew without replacement at every
 call, instead of all of them: n / N of the cost. In pairwise mode the estimate is unbiased. In the other modes it is
-biased upwards, as a mean of fewer rows is nearer to each of them (docs/performance.md has bias and variance).
+biased upwards, as a mean of fewer rows is nearer to each of them (docs/explanation/performance.md measures bias and
+variance).
 """
 
 # B batch, H heads, G groups of heads (1: averaged, H: each its own), N tokens, D channels per head, S regions

@@ -73,7 +73,7 @@ def test_samples_depend_on_their_seed_only(root):
 
 
 def test_a_missing_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'There is no image folder in .*none: .*docs/datasets\.md'):
+    with pytest.raises(FileNotFoundError, match=r'There is no image folder in .*none: .*docs/how-to/datasets\.md'):
         ImageFolder(str(tmp_path / 'none'))
 
 

@@ -1,4 +1,4 @@
-"""The data set of one's own in docs/datasets.md, on a shipped config."""
+"""The data set of one's own in docs/how-to/datasets.md, on a shipped config."""
 
 import re
 import sys
@@ -27,7 +27,7 @@ def write(folder, split: str, values: list[int]) -> None:
 @pytest.fixture
 def example(tmp_path, monkeypatch):
     """The two files of the documentation, the network and the crops made small."""
-    section = (REPO / 'docs/datasets.md').read_text().split('## Your own classes')[1]
+    section = (REPO / 'docs/how-to/datasets.md').read_text().split('## Your own classes')[1]
     module, config = re.findall('```python\n(.*?)```', section, re.S)[:2]
     (tmp_path / 'camvid.py').write_text(module)
     (tmp_path / 'tiny.py').write_text(TINY_SEGMENTATION)

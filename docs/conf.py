@@ -1,0 +1,17 @@
+"""Sphinx builds the site from these pages: ``make docs``."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+project = 'mmrobust'
+copyright = 'the mmrobust authors'
+extensions = ['myst_parser', 'sphinx_copybutton', 'sphinx_design']
+exclude_patterns = ['_build']
+html_theme = 'furo'
+html_title = 'mmrobust'
+myst_enable_extensions = ['colon_fence', 'dollarmath']
+myst_heading_anchors = 3  # links to headings, by the names that GitHub gives them
+copybutton_prompt_text = '$ '
