@@ -10,20 +10,9 @@ from torch.utils.data import Dataset
 
 from mmrobust.datasets.transforms.loading import BrokenImageError
 
-__all__ = ['check_labels', 'require_images', 'segmentation_parts']
+__all__ = ['check_labels', 'segmentation_parts']
 
 MOST = 2000  # label files of a data set: of Cityscapes' size they take two cores 10 s
-
-
-def require_images(dataset: Dataset) -> None:
-    """Raise ValueError for a dataset without a sample: a sampler would look for one for ever."""
-    if hasattr(dataset, '__len__') and not len(dataset):
-        where, suffix = getattr(dataset, 'data_prefix', {}).get('img_path'), getattr(dataset, 'img_suffix', None)
-        found = f' in {where or "the current folder"} that ends in {suffix}' if suffix else ''
-        raise ValueError(
-            f'The data set {type(dataset).__name__} must have images, got none{found}: check data_root, data_prefix '
-            'and img_suffix.'
-        )
 
 
 def check_labels(dataset: Dataset, indices: Sequence[int] | None = None) -> None:
@@ -32,7 +21,7 @@ def check_labels(dataset: Dataset, indices: Sequence[int] | None = None) -> None
     Of more than ``MOST`` files as many are taken, spread evenly; each process of a distributed run takes its share.
 
     Args:
-        dataset: Any; what is no ``BaseSegDataset``, is wrapped in no wrapper of MMEngine or has no labels is left alone.
+        dataset: Any; what is no ``BaseSegDataset``, or wraps none as MMEngine does, or has no labels, is left alone.
         indices: Of the samples to take; None takes all.
 
     Raises:

@@ -14,7 +14,6 @@ from mmengine.dataset import InfiniteSampler
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
-from mmrobust.datasets.early_check import require_images
 from mmrobust.datasets.transforms.loading import BrokenImageError
 from mmrobust.randomness import derive_seed, seeded
 from mmrobust.registry import DATA_SAMPLERS
@@ -89,9 +88,7 @@ def take_seeds(dataset: Dataset) -> None:
 
     Raises:
         TypeError: It has no class that could be changed, such as a list.
-        ValueError: It has no sample.
     """
-    require_images(dataset)
     kind = type(dataset)
     if issubclass(kind, SeededSampling):
         return

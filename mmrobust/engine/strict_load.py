@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from mmrobust.checkpoint import compare_state_dicts, weights_of
 from mmrobust.classes import check_classes, classes_of_meta, num_outputs
-from mmrobust.datasets.early_check import check_labels, require_images, segmentation_parts
+from mmrobust.datasets.early_check import check_labels, segmentation_parts
 from mmrobust.preprocessing import check_size_of_images
 from mmrobust.registry import HOOKS
 
@@ -51,8 +51,8 @@ class StrictLoadHook(Hook):
         strict: Whether a difference of keys is an error, or a warning in the log.
 
     Raises:
-        ValueError: Some keys are missing, unexpected or of another shape; the classes do not fit; a label is wrong; or
-            a data set has no image.
+        ValueError: Some keys are missing, unexpected or of another shape; the classes do not fit; or a label is
+            wrong.
         FileNotFoundError: An image has no label.
     """
 
@@ -80,7 +80,6 @@ class StrictLoadHook(Hook):
         names, subset = _classes_of(data), getattr(data, 'metainfo', {}).get('subset')
         if names is not None:
             check_classes(num_outputs(runner.model), names, trained, subset, runner.cfg.get('class_map'))
-        require_images(data)
         _check_ignored(runner, data)
         check_labels(data)
 
@@ -102,19 +101,21 @@ def _check_ignored(runner: Runner, data: Dataset) -> None:
     Raises:
         ValueError: The loss, a metric or the padding of labels has another.
     """
+    own = {part.ignore_index for part in segmentation_parts(data)} - {255}
+    if not own:
+        return
     loops = [loop for loop in (runner._val_loop, runner._test_loop) if hasattr(loop, 'evaluator')]
     metrics = [metric for loop in loops for metric in loop.evaluator.metrics]
-    heads = [module for module in runner.model.modules() if isinstance(module, BaseDecodeHead)]
-    padding = [module for module in runner.model.modules() if hasattr(module, 'seg_pad_val')]
-    for part in segmentation_parts(data):
-        for kind, key in ((heads, 'ignore_index'), (metrics, 'ignore_index'), (padding, 'seg_pad_val')):
-            for one in kind:
-                if part.ignore_index not in (255, found := getattr(one, key, part.ignore_index)):
-                    raise ValueError(
-                        f'{key} of {type(one).__name__} must be ignore_index of the data set, {part.ignore_index}, got '
-                        f'{found}: give it the same value, or name void in METAINFO and leave it out of '
-                        'metainfo.classes, which makes it 255.'
-                    )
+    modules = list(runner.model.modules())
+    heads = [module for module in modules if isinstance(module, BaseDecodeHead)]
+    for kind, key in ((heads, 'ignore_index'), (metrics, 'ignore_index'), (modules, 'seg_pad_val')):
+        for one in kind:
+            if own != {found := getattr(one, key, min(own))}:
+                raise ValueError(
+                    f'{key} of {type(one).__name__} must be ignore_index of the data set, '
+                    f'{", ".join(map(str, own))}, got {found}: give it the same value, or name void in METAINFO and '
+                    'leave it out of metainfo.classes, which makes it 255.'
+                )
 
 
 def _classes_of(data: Dataset) -> tuple[str, ...] | None:

@@ -135,16 +135,29 @@ class LoadAnnotations(MMSegLoadAnnotations):
 
 
 def _check_every_dataset() -> None:
-    """Let every dataset of MMSegmentation say which values its label files may have, and its loading step check them."""
-    original = BaseSegDataset.get_data_info
+    """Let every dataset of MMSegmentation say which values its label files may have, and its loading step check them.
 
-    @functools.wraps(original)
-    def get_data_info(self: BaseSegDataset, idx: int) -> dict:
-        info = original(self, idx)
+    One without an image, of which MMEngine says "need at least one array to concatenate", says where it looked.
+    """
+    get_data_info, filter_data = BaseSegDataset.get_data_info, BaseSegDataset.filter_data
+
+    @functools.wraps(get_data_info)
+    def with_classes(self: BaseSegDataset, idx: int) -> dict:
+        info = get_data_info(self, idx)
         classes = self.METAINFO.get('classes') or self._metainfo.get('classes')  # all, where metainfo takes some
         return info | dict(num_classes=len(classes), ignore_index=self.ignore_index) if classes else info
 
-    BaseSegDataset.get_data_info = get_data_info
+    @functools.wraps(filter_data)
+    def with_images(self: BaseSegDataset) -> list[dict]:
+        data_list = filter_data(self)
+        if not data_list:
+            raise ValueError(
+                f'The data set {type(self).__name__} must have images, got none in {self.data_prefix.get("img_path")} '
+                f'that ends in {self.img_suffix}: check data_root, data_prefix, ann_file and img_suffix.'
+            )
+        return data_list
+
+    BaseSegDataset.get_data_info, BaseSegDataset.filter_data = with_classes, with_images
     MMSegLoadAnnotations._load_seg_map = functools.wraps(MMSegLoadAnnotations._load_seg_map)(
         lambda self, results: LoadAnnotations._load_seg_map(self, results)
     )
