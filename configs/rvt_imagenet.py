@@ -32,7 +32,7 @@ model = dict(
         out_type='avg_featmap',
         drop_path_rate=0.1,
     ),
-    head=dict(in_channels=768),
+    head=dict(in_channels=768, init_cfg=None),  # PyTorch's initial values, as in the blocks
     patch_augment=dict(prob=0.1),
 )
 train_dataloader = dict(sampler=dict(type='mmrobust.SeededRepeatAugSampler', num_repeats=3))

@@ -13,7 +13,7 @@ There is nothing to train. Cost: one pass over 50 000 images, not measured.
 _base_ = ['_base_/datasets/imagenet_224.py', '_base_/runtime_cls.py']
 
 model = dict(
-    type='TimmClassifier',
+    type='mmrobust.TimmClassifier',
     model_name='resnet50',
     pretrained=False,  # True: evaluate_robustness.py needs no checkpoint, timm downloads its own
     data_preprocessor=dict(num_classes=1000, mean='timm', std='timm', to_rgb=True),  # the network's own

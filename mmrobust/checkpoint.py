@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import inspect
 import json
 import os
 import os.path as osp
@@ -204,27 +205,48 @@ def refuse_strangers() -> None:
     """Make MMEngine refuse weights of which a model takes nothing, or that are not finite, wherever it loads.
 
     That is init_cfg of any backbone, init_model, inferencers, and ``load_from`` without ``StrictLoadHook``. Weights of
-    which a part fits are MMEngine's business there. May be called repeatedly.
+    which only a part fits are refused where the caller does not say ``strict``: init_model and inferencers, to predict
+    with. Others are the caller's business. May be called repeatedly.
     """
     load = mmengine_checkpoint.load_state_dict
     if hasattr(load, '__wrapped__'):
         return
 
     @functools.wraps(load)
-    def load_state_dict(module: nn.Module, state_dict: Mapping[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+    def load_state_dict(
+        module: nn.Module, state_dict: Mapping[str, Tensor], strict: bool | None = False, *args: Any, **kwargs: Any
+    ) -> Any:
         check_finite(module.state_dict(), state_dict)
         held = [tensor for tensor in [*module.parameters(), *module.buffers()] if not tensor.is_inference()]
         before = [tensor._version for tensor in held]  # hooks may rename keys, so what was written is what counts
-        result = load(module, state_dict, *args, **kwargs)
+        result, problem = None, None
+        try:
+            result = load(module, state_dict, strict in (True, None), *args, **kwargs)
+        except RuntimeError as error:
+            if strict:
+                raise
+            problem = error
         if held and before == [tensor._version for tensor in held]:
             names = [', '.join(map(_shown, list(keys)[:3])) for keys in (state_dict, module.state_dict())]
             raise ValueError(
                 f'Weights for {type(module).__name__} must fit some of its keys ({names[1]}, ...), got others '
                 f'({names[0]}, ...): they are of another model'
             )
+        if held and problem:
+            difference = compare_state_dicts(module.state_dict(), state_dict) or _shown(problem)
+            raise ValueError(
+                f'The checkpoint does not fit the model, {difference}\nTo take a part of it, say strict=False.'
+            )
         return result
 
     mmengine_checkpoint.load_state_dict = load_state_dict
+    # by their defaults, because other modules may hold these functions already
+    for function in (mmengine_checkpoint.load_checkpoint, mmengine_checkpoint._load_checkpoint_to_model):
+        names = list(inspect.signature(function).parameters)
+        of_strict = names.index('strict') - len(names)
+        defaults = list(function.__defaults__)
+        defaults[of_strict] = None
+        function.__defaults__ = tuple(defaults)
 
 
 def weights_of(checkpoint: Mapping[str, Any], source: str = 'the checkpoint') -> dict[str, Tensor]:

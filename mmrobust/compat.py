@@ -143,7 +143,9 @@ def find_own_configs() -> None:
         package, _, name = cfg_path.partition('::')
         if package != 'mmrobust':
             return original(cfg_path, filename)
-        return str(Path(__file__).parent / '.mim' / 'configs' / name), None
+        package = Path(__file__).parent
+        installed = package / '.mim'  # made by pip, of a checkout too; a bare one has none
+        return str((installed if installed.exists() else package.parent) / 'configs' / name), None
 
     Config._get_cfg_path = staticmethod(find)
 

@@ -35,7 +35,11 @@ ALLOWED = {
     ),
     # task models get backbone and loss from the registry
     'mmrobust.models.segmentors': ('mmrobust.models.attention_loss', 'mmrobust.registry'),
-    'mmrobust.models.classifiers': ('mmrobust.models.attention_loss', 'mmrobust.registry'),
+    'mmrobust.models.classifiers': (
+        'mmrobust.models.attention_loss',
+        'mmrobust.preprocessing',
+        'mmrobust.registry',
+    ),
     'mmrobust.models.attention_loss': ('mmrobust.registry',),
     # of models only the type of what it is handed; which model and which images is the business of benchmarks
     'mmrobust.analysis': (

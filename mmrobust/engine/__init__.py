@@ -10,6 +10,7 @@ from mmrobust.engine.seeded_iterations import SeedIterationHook
 from mmrobust.engine.stop_on_sigterm import StopOnSigtermHook
 from mmrobust.engine.strict_load import StrictLoadHook
 from mmrobust.engine.substitutes import CountSubstitutesHook
+from mmrobust.engine.sync_buffers import SyncBuffersHook
 
 __all__ = [
     'AtomicLocalBackend',
@@ -22,4 +23,5 @@ __all__ = [
     'StopOnNonFiniteLossHook',
     'StopOnSigtermHook',
     'StrictLoadHook',
+    'SyncBuffersHook',
 ]

@@ -7,10 +7,12 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch.utils.data import Dataset
 
 from mmrobust.checkpoint import compare_state_dicts, weights_of
 from mmrobust.classes import check_classes, classes_of_meta, num_outputs
+from mmrobust.datasets.early_check import check_labels, segmentation_parts
 from mmrobust.preprocessing import check_size_of_images
 from mmrobust.registry import HOOKS
 
@@ -42,13 +44,16 @@ class StrictLoadHook(Hook):
 
     Before training and testing the classes of model, data and checkpoint are compared as well, see
     :func:`mmrobust.classes.check_classes`; the config's ``class_map`` says which names mean the same. When training
-    starts from other weights by ``load_from``, their classes may be others.
+    starts from other weights by ``load_from``, their classes may be others. Label files are read ahead, see
+    :func:`mmrobust.datasets.early_check.check_labels`, and what is ignored must be so everywhere.
 
     Args:
         strict: Whether a difference of keys is an error, or a warning in the log.
 
     Raises:
-        ValueError: Some keys are missing, unexpected or of another shape; or the classes do not fit.
+        ValueError: Some keys are missing, unexpected or of another shape; the classes do not fit; or a label is
+            wrong.
+        FileNotFoundError: An image has no label.
     """
 
     def __init__(self, strict: bool = True) -> None:
@@ -75,6 +80,8 @@ class StrictLoadHook(Hook):
         names, subset = _classes_of(data), getattr(data, 'metainfo', {}).get('subset')
         if names is not None:
             check_classes(num_outputs(runner.model), names, trained, subset, runner.cfg.get('class_map'))
+        _check_ignored(runner, data)
+        check_labels(data)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self.classes = classes_of_meta(checkpoint.get('meta') or {})
@@ -86,6 +93,29 @@ class StrictLoadHook(Hook):
             raise ValueError(f'The checkpoint does not fit the model, {difference}')
         if difference:
             print_log(f'The checkpoint does not fit the model, {difference}', logger='current', level=logging.WARNING)
+
+
+def _check_ignored(runner: Runner, data: Dataset) -> None:
+    """Refuse a value of its own for void that not all who look at labels know; 255 is everybody's default.
+
+    Raises:
+        ValueError: The loss, a metric or the padding of labels has another.
+    """
+    own = {part.ignore_index for part in segmentation_parts(data)} - {255}
+    if not own:
+        return
+    loops = [loop for loop in (runner._val_loop, runner._test_loop) if hasattr(loop, 'evaluator')]
+    metrics = [metric for loop in loops for metric in loop.evaluator.metrics]
+    modules = list(runner.model.modules())
+    heads = [module for module in modules if isinstance(module, BaseDecodeHead)]
+    for kind, key in ((heads, 'ignore_index'), (metrics, 'ignore_index'), (modules, 'seg_pad_val')):
+        for one in kind:
+            if own != {found := getattr(one, key, min(own))}:
+                raise ValueError(
+                    f'{key} of {type(one).__name__} must be ignore_index of the data set, '
+                    f'{", ".join(map(str, own))}, got {found}: give it the same value, or name void in METAINFO and '
+                    'leave it out of metainfo.classes, which makes it 255.'
+                )
 
 
 def _classes_of(data: Dataset) -> tuple[str, ...] | None:

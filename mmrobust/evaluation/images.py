@@ -11,6 +11,7 @@ import numpy as np
 from mmengine.registry import DATASETS, DefaultScope
 from torch.utils.data import Dataset
 
+from mmrobust.datasets.early_check import check_labels
 from mmrobust.datasets.transforms.corrupt import name_below
 
 _BLOCK = 8192  # bytes that are read of a file at its start, in its middle and at its end
@@ -111,6 +112,7 @@ class LabelMapImages(Images):
         self._files = [(self.name(of['img_path']), [of[kind] for kind in kinds if of.get(kind)]) for of in found]
         self.palette = [tuple(color) for color in built.metainfo['palette']]
         self.ignore_index = built.ignore_index
+        check_labels(built, kept)
 
     def only(self, name: str) -> dict:
         """The config of a dataset that holds one of these images."""

@@ -1,12 +1,19 @@
 """Whole runs of two ranks are those of one process with the same total batch, also after a resume."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.hooks import EMAHook
+from mmengine.runner import get_priority
 
 from mmrobust.checkpoint import load_checkpoint_file
+from mmrobust.engine import CheckpointHook, SyncBuffersHook
 from mmrobust.randomness import derive_seed
 from tests.test_distributed.tiny_runs import Result, accuracy, train
+from tests.tiny_segmentation import REPO
 
 FAR = 10_000
 
@@ -40,6 +47,27 @@ def test_weights_and_their_average(one, two):
         assert all(np.array_equal(first[name], second[name]) for name in first)
     name = 'backbone.blocks.0.attn.q.weight'
     assert not np.allclose(one.weights[name], one.averaged[name], rtol=1e-5)
+
+
+def test_statistics_of_batch_norm_at_the_end_of_an_epoch(ranks):
+    """Those of the weights and of their average, on both ranks, before the epoch is validated and saved."""
+    for found in ranks.run(statistics_after_an_epoch):
+        assert found == [[0.5, 1.5, 3], [10.5, 11.5, 3]]
+    hooks = Config.fromfile(REPO / 'configs/fan_imagenet.py').custom_hooks
+    (hook,) = [hook for hook in hooks if hook.type == 'mmrobust.SyncBuffersHook']
+    assert get_priority(hook.get('priority', SyncBuffersHook.priority)) < get_priority(CheckpointHook.priority)
+
+
+def statistics_after_an_epoch() -> list[list[float]]:
+    rank, norms, hook = torch.distributed.get_rank(), [], EMAHook()
+    for first in (0, 10):
+        norms.append(norm := torch.nn.BatchNorm1d(1))
+        norm.running_mean.fill_(first + rank)
+        norm.running_var.fill_(first + 1 + rank)
+        norm.num_batches_tracked.fill_(3)
+    model, hook.ema_model = norms
+    SyncBuffersHook().after_train_epoch(SimpleNamespace(model=model, hooks=[hook]))
+    return [[buffer.item() for buffer in norm.buffers()] for norm in norms]
 
 
 def test_metrics_without_the_sample_that_fills_up_the_last_batch(one, two):

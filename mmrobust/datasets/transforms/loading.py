@@ -1,6 +1,7 @@
 """Loads images and labels, and refuses broken ones, which OpenCV does not."""
 
 import functools
+import io
 import re
 
 import mmcv
@@ -14,7 +15,7 @@ from mmrobust.registry import TRANSFORMS
 
 __all__ = ['BrokenImageError', 'LoadAnnotations', 'LoadImageFromFile']
 
-PNG_START, JPEG_START = b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff'
+PNG_START, JPEG_START, NPY_START = b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff', b'\x93NUMPY'
 # in the data of a scan FF 00 is a byte, and FF D0 to FF D7 restart the decoder
 JPEG_MARKER = re.compile(rb'\xff([^\x00\xff\xd0-\xd7])')
 
@@ -88,18 +89,21 @@ class LoadAnnotations(MMSegLoadAnnotations):
 
     The label must be as large as the image (``results['ori_shape']``), of integers up to 255: others would become
     another class. Every value must be a class of the dataset or its ``ignore_index``: any ``BaseSegDataset`` of
-    MMSegmentation that names its classes says ``num_classes`` and ``ignore_index`` of its label files.
+    MMSegmentation that names its classes says ``num_classes`` and ``ignore_index`` of its label files. MMSegmentation's
+    own step of this name, in a config of another project, loads and checks in the same way. Arrays in ``.npy`` files
+    are read too.
 
     What comes from no dataset, as in ``inference_model`` of MMSegmentation, has no label and stays as it is.
 
     Args:
-        reduce_zero_label: Whether 0 is ignored and the classes start at 1; None takes the dataset's word.
+        reduce_zero_label: Whether 0 is ignored and the classes start at 1; None takes the dataset's word, and no other
+            word than the dataset's is allowed.
         backend_args: File backend of MMEngine; None reads local files.
         imdecode_backend: Decoder; only ``'pillow'`` understands palettes.
 
     Raises:
         BrokenImageError: The file cannot be decoded completely; it is a ``ValueError``.
-        ValueError: It has another size than the image, or wrong values.
+        ValueError: It has another size than the image, or wrong values; ``reduce_zero_label`` is not the dataset's.
         FileNotFoundError: There is no such file.
     """
 
@@ -115,9 +119,13 @@ class LoadAnnotations(MMSegLoadAnnotations):
                 f'The label {path} must have the shape of its image, {shape}, but has {label.shape}{remedy}.'
             )
         label = _as_uint8(label, path)
-        reduce_zero_label = self.reduce_zero_label
-        if reduce_zero_label is None:
-            reduce_zero_label = results.get('reduce_zero_label', False)
+        of_dataset = results.get('reduce_zero_label', self.reduce_zero_label)
+        if self.reduce_zero_label not in (None, of_dataset):
+            raise ValueError(
+                f"LoadAnnotations.reduce_zero_label must be the dataset's, {of_dataset}, got {self.reduce_zero_label}: "
+                'say it in the dataset, which metrics ask too.'
+            )
+        reduce_zero_label = bool(of_dataset)
         if 'num_classes' in results:
             _check_values(label, results['num_classes'] + reduce_zero_label, results['ignore_index'], path)
         if reduce_zero_label or results.get('label_map'):
@@ -126,20 +134,36 @@ class LoadAnnotations(MMSegLoadAnnotations):
         results['seg_fields'].append('gt_seg_map')
 
 
-def _say_classes() -> None:
-    """Let every dataset of MMSegmentation say in its samples which values its label files may have."""
-    original = BaseSegDataset.get_data_info
+def _check_every_dataset() -> None:
+    """Let every dataset of MMSegmentation say which values its label files may have, and its loading step check them.
 
-    @functools.wraps(original)
-    def get_data_info(self: BaseSegDataset, idx: int) -> dict:
-        info = original(self, idx)
+    One without an image, of which MMEngine says "need at least one array to concatenate", says where it looked.
+    """
+    get_data_info, filter_data = BaseSegDataset.get_data_info, BaseSegDataset.filter_data
+
+    @functools.wraps(get_data_info)
+    def with_classes(self: BaseSegDataset, idx: int) -> dict:
+        info = get_data_info(self, idx)
         classes = self.METAINFO.get('classes') or self._metainfo.get('classes')  # all, where metainfo takes some
         return info | dict(num_classes=len(classes), ignore_index=self.ignore_index) if classes else info
 
-    BaseSegDataset.get_data_info = get_data_info
+    @functools.wraps(filter_data)
+    def with_images(self: BaseSegDataset) -> list[dict]:
+        data_list = filter_data(self)
+        if not data_list:
+            raise ValueError(
+                f'The data set {type(self).__name__} must have images, got none in {self.data_prefix.get("img_path")} '
+                f'that ends in {self.img_suffix}: check data_root, data_prefix, ann_file and img_suffix.'
+            )
+        return data_list
+
+    BaseSegDataset.get_data_info, BaseSegDataset.filter_data = with_classes, with_images
+    MMSegLoadAnnotations._load_seg_map = functools.wraps(MMSegLoadAnnotations._load_seg_map)(
+        lambda self, results: LoadAnnotations._load_seg_map(self, results)
+    )
 
 
-_say_classes()
+_check_every_dataset()
 
 
 def _decode(path: str, flag: str, backend: str, backend_args: dict | None) -> np.ndarray:
@@ -152,6 +176,8 @@ def _decode(path: str, flag: str, backend: str, backend_args: dict | None) -> np
     problem = _problem(content, flag, backend)
     if problem is None:
         try:
+            if content.startswith(NPY_START):
+                return np.load(io.BytesIO(content), allow_pickle=False)
             image = mmcv.imfrombytes(content, flag=flag, backend=backend)
             if image is not None:
                 return image

@@ -165,7 +165,7 @@ def build_tap(tap_cfg: dict | None, embed_dims: int) -> nn.Module | None:
 
 
 def init_linear(module: nn.Module) -> None:
-    """For ``apply``: the initial values of the linear layers of FAN, RVT and Swin."""
+    """For ``apply``: the initial values of the linear layers of FAN and Swin; RVT has PyTorch's."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:

@@ -124,7 +124,8 @@ class FAN(AttentionBackbone):
     released segmentation code computes and drops the rest.
 
     With ``out_type='cls_token'`` the result is ``(cls_token,)``, ``(B, C)`` after the final norm, as
-    ``mmpretrain.LinearClsHead`` expects.
+    ``mmpretrain.LinearClsHead`` expects. The released ``large_hybrid`` starts with a head 1000 times smaller than the
+    others: ``head=dict(init_cfg=dict(type='TruncNormal', layer='Linear', std=2e-5))``.
 
     Args:
         arch: a name of ``ARCHS``, or a dict with ``embed_dims``, ``depth``, ``num_heads``, ``feature_blocks`` and, for

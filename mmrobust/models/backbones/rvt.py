@@ -19,7 +19,6 @@ from mmrobust.models.backbones.base import (
     check_out_indices,
     check_size,
     find_arch,
-    init_linear,
     stages_of,
     to_map,
     to_tokens,
@@ -220,7 +219,6 @@ class RVT(AttentionBackbone):
         self.pool_before = {stages.index(stage): stage - 1 for stage in range(1, len(dims))}
         if out_type == 'avg_featmap':
             self.norm = nn.LayerNorm(dims[-1], eps=1e-6)
-        self.apply(init_linear)
         self.train()  # freezes, before anyone wraps the model for distributed training
 
     def forward(

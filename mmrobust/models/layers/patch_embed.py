@@ -3,6 +3,7 @@
 # B batch, C channels; images and feature maps are (B, C, H, W), tokens (B, N, C)
 
 import itertools
+import math
 
 import torch
 import torch.nn.functional as F
@@ -113,6 +114,10 @@ class ConvNeXtStem(nn.Module):
             nn.Sequential(*(ConvNeXtBlock(width) for _ in range(depth)))
             for depth, width in zip(depths, channels, strict=True)
         )
+        for module in self.modules():  # as in a ConvNeXt, to which the last projection does not belong
+            if isinstance(module, nn.Conv2d):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
         self.proj = nn.Conv2d(channels[1], embed_dims, 2, stride=2)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -138,6 +143,8 @@ class TokenDownsample(nn.Module):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         self.proj = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
+        nn.init.normal_(self.proj.weight, 0, math.sqrt(2 / (9 * out_channels)))  # by fan-out
+        nn.init.zeros_(self.proj.bias)
         self.norm = nn.LayerNorm(out_channels)
 
     def forward(self, x: Tensor, hw_shape: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:

@@ -28,7 +28,7 @@ class PositionAwareScaling(nn.Module):
         self.hw_shape = tuple(hw_shape)
         num_tokens = hw_shape[0] * hw_shape[1]
         self.logits = nn.Parameter(torch.empty(num_heads, num_tokens, num_tokens))
-        nn.init.trunc_normal_(self.logits, std=0.02)
+        nn.init.trunc_normal_(self.logits, std=0.02, a=-0.02, b=0.02)
 
     def forward(self, hw_shape: tuple[int, int]) -> Tensor:
         """Factors ``(H, Nq, Nk)`` for a token grid ``(height, width)``."""

@@ -134,6 +134,8 @@ def test_equals_the_plain_formula_in_value_and_gradient(ffn_type, out_type):
                 tensor.mul_(1.5).add_(0.1 * torch.randn_like(tensor).abs())
                 if 'attn.q' in key or 'attn.kv' in key or 'logits' in key:
                     tensor.normal_()
+                if 'tap' in key:
+                    tensor.mul_(0.2)  # or one branch has all the weight, and gradients are rounding
     backbone.eval()
     images = torch.randn(2, 3, 64, 96, dtype=torch.float64)
     outs = backbone(images)
