@@ -5,6 +5,7 @@ Only timm's modules are taken over, under timm's names; its blocks are run here.
 
 # B batch, N = P + Hp * Wp tokens, P prefix tokens (class, distillation, registers), C channels, H heads, D = C / H
 
+import copy
 import difflib
 import math
 from collections.abc import Mapping, Sequence
@@ -163,7 +164,7 @@ class TimmViT(AttentionBackbone):
 
     Args:
         model_name: name in ``timm.list_models()``, such as ``'deit3_base_patch16_224'``; or the network itself, which
-            shares its parameters with the backbone, and is changed: ``timm_kwargs`` are then for nothing.
+            shares its parameters with the backbone, and is left to it; ``timm_kwargs`` are then not used.
         pretrained: load timm's weights for this name while the model is built. TAP starts from its own initialisation.
         img_size: height and width of the images for which each patch has its own position embedding; None keeps the
             model's. It need not be the size of the images.
@@ -228,7 +229,7 @@ class TimmViT(AttentionBackbone):
             vit, 'pool_include_prefix', vit.attn_pool is not None
         )  # Eva has no such option
 
-        self.patch_embed = vit.patch_embed
+        self.patch_embed = copy.copy(vit.patch_embed)  # with its parameters; the network may belong to somebody else
         self.img_size = tuple(vit.patch_embed.img_size)
         self.patch_embed.img_size = None  # so that it takes any size; the position embedding is resampled here
         self.cls_token = vit.cls_token
