@@ -242,6 +242,39 @@ def test_segmentation_of_acdc(models, tmp_path):
     assert 'ACDC in night' in (tmp_path / 'segmentation.svg').read_text()
 
 
+def test_what_the_forms_of_adl_reward():
+    """The paper's form flattens rows until they are below the threshold; the pairwise one keeps and sharpens them."""
+    tool = load_tool('analysis_tools/adl_forms.py')
+    logits = tool.start(24, 0, sink=3, diagonal=2)
+    busiest, tokens, diagonal, active = tool.describe(logits, 2.0)
+    probs = logits.softmax(-1)
+    assert busiest == pytest.approx(probs.mean(0).max().item(), rel=1e-5)
+    assert diagonal == pytest.approx(probs.diagonal().mean().item(), rel=1e-5)
+    assert tokens == pytest.approx((-(probs * probs.log()).sum(-1)).exp().mean().item(), rel=1e-5) and active == 1
+    after = {mode: tool.describe(tool.descend(logits, mode, 2.0, 120), 2.0) for mode in ('paper', 'pairwise')}
+    assert after['paper'][0] < busiest / 2 and after['pairwise'][0] < busiest / 2
+    assert after['paper'][1] > tokens > after['pairwise'][1]
+    assert after['paper'][3] < 0.5 and after['pairwise'][3] == 1
+    assert after['pairwise'][2] > 2 * diagonal
+
+
+def test_plateaus_of_the_forms_of_adl():
+    tool = load_tool('analysis_tools/adl_forms.py')
+    for (noise, sink), value in zip(tool.PLATEAUS.values(), (0, 1), strict=True):
+        for mode in ('paper', 'official', 'pairwise'):
+            loss, gradient = tool.value_and_gradient(tool.start(64, 0, noise, sink), mode, 2.0)
+            assert loss == pytest.approx(value, abs=1e-12) and gradient < 1e-15
+
+
+def test_figure_of_the_forms_of_adl(tmp_path, capsys):
+    load_tool('analysis_tools/adl_forms.py').main(['--tokens', '8', '--steps', '2', '--out', str(tmp_path)])
+    assert files(tmp_path) == all_kinds('adl_forms')
+    lines = list(csv.reader((tmp_path / 'adl_forms.csv').open()))[1:]
+    assert len(lines) == 4 * 4 * 8
+    np.testing.assert_allclose(np.array([line[3:] for line in lines], float).mean(-1), 1, rtol=1e-4)
+    assert 'value / largest entry of the gradient' in capsys.readouterr().out
+
+
 def test_sweep(tmp_path):
     for value, number in (('1', 40), ('4', 44)):
         (tmp_path / value).mkdir()
