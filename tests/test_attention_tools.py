@@ -252,7 +252,7 @@ def test_what_the_forms_of_adl_reward():
     assert diagonal == pytest.approx(probs.diagonal().mean().item(), rel=1e-5)
     assert tokens == pytest.approx((-(probs * probs.log()).sum(-1)).exp().mean().item(), rel=1e-5) and active == 1
     after = {mode: tool.describe(tool.descend(logits, mode, 2.0, 120), 2.0) for mode in ('paper', 'pairwise')}
-    assert after['paper'][0] < busiest / 2 and after['pairwise'][0] < busiest / 2
+    assert max(after['paper'][0], after['pairwise'][0]) < 0.6 * busiest
     assert after['paper'][1] > tokens > after['pairwise'][1]
     assert after['paper'][3] < 0.5 and after['pairwise'][3] == 1
     assert after['pairwise'][2] > 2 * diagonal

@@ -68,9 +68,12 @@ class ObservedModel(EvaluatedModel):
         if batch_size < 1:
             raise ValueError(f'batch_size must be 1 or more, got {batch_size}')
         clean = self.config.test_dataloader.dataset
-        datasets = [self.build_dataset(clean)]
-        if not len(datasets[0]):
-            raise ValueError(f'the test set must have images, got none in {clean.get("data_root")!r}')
+        try:
+            datasets = [self.build_dataset(clean)]
+        except RuntimeError as error:  # MMPretrain's, for a folder without images
+            raise ValueError(
+                f'the test set must have images, got none in {clean.get("data_root")!r} ({error})'
+            ) from error
         if corruption is not None:
             how = dict(type='mmrobust.CorruptedDataset', corruption=corruption, severity=severity)
             datasets.append(self.build_dataset(dict(**how, dataset=clean)))
