@@ -312,9 +312,9 @@ class TimmViT(AttentionBackbone):
         """Sine and cosine of the angles of RoPE, ``(Hp * Wp, 2 * D)`` or that for each block and head; None without."""
         if self.rope is None:
             return None
-        if hasattr(self.rope, 'update_feat_shape'):  # some kinds keep those of one grid
-            self.rope.update_feat_shape(list(hw_shape))
-        return self.rope.get_embed(shape=list(hw_shape))
+        if hasattr(self.rope, 'update_feat_shape'):  # some kinds keep those of one grid, and compare it with a tuple
+            self.rope.update_feat_shape(hw_shape)
+        return self.rope.get_embed(shape=hw_shape)
 
     def _resample(self, pos_embed: Tensor, new: tuple[int, int], old: tuple[int, int] | None = None) -> Tensor:
         """The position embedding of another token grid; ``old`` None stands for a square one."""
