@@ -3,8 +3,8 @@
 python tools/analysis_tools/attention_statistics.py --model baseline CONFIG CHECKPOINT \
     --model 'TAP + ADL' CONFIG CHECKPOINT --corruption gaussian_noise --severity 3 --out work_dirs/attention
 
-python tools/analysis_tools/attention_statistics.py --timm vit_small_patch14_dinov2 \
-    --timm vit_small_patch14_reg4_dinov2 --images data/imagenet/val    # without registers, and with
+python tools/analysis_tools/attention_statistics.py --timm vit_large_patch14_dinov2 \
+    --timm vit_large_patch14_reg4_dinov2 --images data/imagenet/val    # without registers, and with
 
 Writes statistics.csv, a line for each statistic, layer and head, and box plots as PNG, SVG and CSV; of models with TAP
 also dilations, as PNG, SVG and CSV. The definitions are those of attention_statistics.py, token_norms.py, rollout.py
