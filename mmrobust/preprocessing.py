@@ -1,6 +1,7 @@
 """Preprocessing of a model: as its config says, and where that says nothing of a network of timm, as timm says."""
 
 import contextlib
+import difflib
 import math
 import warnings
 from collections.abc import Mapping
@@ -29,7 +30,8 @@ def settle_preprocessing(config: Config, pretrained_cfg: Mapping[str, Any] | Non
         pretrained_cfg: the settings of a network in memory; None takes those of the config's ``model_name``.
 
     Raises:
-        ValueError: the network's resize and crop are wanted, and MMPretrain has no such step.
+        ValueError: the network's resize and crop are wanted, and MMPretrain has no such step; or its mean and std are
+            wanted, and timm does not know it.
     """
     model = config.get('model') or {}
     if config.get('data_preprocessor') and model:
@@ -39,10 +41,12 @@ def settle_preprocessing(config: Config, pretrained_cfg: Mapping[str, Any] | Non
     backbone = model.get('backbone') or {}
     network = model if is_classifier else backbone if backbone.get('pretrained') else {}
     wanted = _settings(network, pretrained_cfg) if 'model_name' in network else None
+    given = model.get('data_preprocessor') or {}
     if wanted is None:
+        if is_classifier and 'timm' in (given.get('mean'), given.get('std')):
+            _refuse_unknown(str(network.get('model_name')))
         return
     scales = {name: [round(255 * value, 4) for value in wanted[name]] for name in ('mean', 'std')}
-    given = model.get('data_preprocessor') or {}
     differ = [
         f'model.data_preprocessor.{name}="{scale}"'.replace(' ', '')
         for name, scale in scales.items()
@@ -58,6 +62,16 @@ def settle_preprocessing(config: Config, pretrained_cfg: Mapping[str, Any] | Non
             f'says {" ".join(differ)}',
             stacklevel=2,
         )
+
+
+def _refuse_unknown(name: str) -> None:
+    import timm
+
+    if ':' in name:  # of a hub or a folder, which timm reads when the network is built
+        return
+    close = difflib.get_close_matches(name.split('.')[0], timm.list_models())
+    hint = f'; close to it are {", ".join(close)}' if close else ''
+    raise ValueError(f"model_name must be one of timm.list_models() where mean or std are 'timm', got {name!r}{hint}")
 
 
 def check_size_of_images(config: Config) -> None:

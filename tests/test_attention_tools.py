@@ -89,6 +89,22 @@ def classifier(tmp_path_factory) -> list[str]:
     return write_model(folder, 'swin', CLASSIFICATION.replace('DATA', str(folder / 'data')), 0)
 
 
+@pytest.fixture(scope='module')
+def timm_vits(tmp_path_factory) -> list[str]:
+    """Two ViTs of timm, the second without a class token, and a folder of images in folders."""
+    timm = pytest.importorskip('timm')
+    folder = tmp_path_factory.mktemp('timm')
+    arguments = []
+    for name in ('test_vit', 'test_vit3'):
+        torch.save(timm.create_model(name).state_dict(), folder / f'{name}.pth')
+        arguments += ['--timm', name, str(folder / f'{name}.pth')]
+    for index in range(3):
+        path = folder / 'images' / 'ab'[index % 2] / f'{index}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.random.default_rng(index).integers(0, 256, (64, 80, 3), dtype=np.uint8))
+    return [*arguments, '--images', str(folder / 'images')]
+
+
 def read(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(path.open()))
 
@@ -107,7 +123,7 @@ def test_statistics(models, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert 'first: 2 x 32 x 64 pixels take' in printed  # the sliding window, clean and corrupted
     assert files(tmp_path) == {'statistics.csv'} | all_kinds(
-        'stability', 'overfocusing', 'diagonality', 'head_similarity', 'dilations'
+        *('stability', 'overfocusing', 'diagonality', 'head_similarity', 'dilations', 'sinks', 'token_norms')
     )
     rows = read(tmp_path / 'statistics.csv')
     assert {row['model'] for row in rows} == {'first', 'second'}
@@ -157,6 +173,32 @@ def test_statistics_of_a_classifier_in_windows(classifier, tmp_path):
     assert 'dilations.csv' not in files(tmp_path)  # it has no TAP
 
 
+def test_statistics_of_vits_of_timm(timm_vits, tmp_path, capsys):
+    options = ['--num-images', '2', '--num-workers', '0', '--device', 'cpu', '--corruption', 'fog']
+    load_tool('analysis_tools/attention_statistics.py').main([*timm_vits, *options, '--out', str(tmp_path)])
+    assert {f'{name}.csv' for name in ('sinks', 'token_norms', 'class_token')} <= files(tmp_path)
+    rows = read(tmp_path / 'statistics.csv')
+    of_models = {name: {row['statistic'] for row in rows if row['model'] == name} for name in ('test_vit', 'test_vit3')}
+    assert of_models['test_vit'] - of_models['test_vit3'] == {'class_patch_share', 'class_patches', 'rollout_patches'}
+    assert of_models['test_vit3'] - of_models['test_vit'] == {'register_share'}
+    norms = [row for row in rows if row['statistic'] == 'norm_ratio' and row['model'] == 'test_vit']
+    assert {row['head'] for row in norms} == {'all'} and {row['layer'] for row in norms} == {'all', *'123456'}
+    assert {row['count'] for row in norms} == {'2', '12'}
+    assert 'sink_rate' in capsys.readouterr().out
+
+
+def test_maps_of_the_class_token(timm_vits, tmp_path):
+    options = ['--num-images', '1', '--device', 'cpu', '--layers', '2', '6', '--corruption', 'none']
+    load_tool('analysis_tools/visualize_attention.py').main([*timm_vits, *options, '--out', str(tmp_path)])
+    assert all_kinds('class_over_picture') <= files(tmp_path)
+    lines = list(csv.reader((tmp_path / 'class_over_picture.csv').open()))[1:]
+    assert {(row, column) for row, column, *_ in lines} == {
+        ('test_vit clean', column) for column in ('layer 2', 'layer 6', 'rollout')
+    }
+    cells = np.array([line[3:] for line in lines], float)
+    assert cells.shape == (3 * 10, 10) and 0.5 < cells.mean() < 1.1  # multiples of 1 / N, that on itself not shown
+
+
 def test_windows_have_no_maps(classifier, tmp_path, capsys):
     with pytest.raises(SystemExit):
         load_tool('analysis_tools/visualize_attention.py').main(
@@ -200,6 +242,39 @@ def test_segmentation_of_acdc(models, tmp_path):
     assert 'ACDC in night' in (tmp_path / 'segmentation.svg').read_text()
 
 
+def test_what_the_forms_of_adl_reward():
+    """The paper's form flattens rows until they are below the threshold; the pairwise one keeps and sharpens them."""
+    tool = load_tool('analysis_tools/adl_forms.py')
+    logits = tool.start(24, 0, sink=3, diagonal=2)
+    busiest, tokens, diagonal, active = tool.describe(logits, 2.0)
+    probs = logits.softmax(-1)
+    assert busiest == pytest.approx(probs.mean(0).max().item(), rel=1e-5)
+    assert diagonal == pytest.approx(probs.diagonal().mean().item(), rel=1e-5)
+    assert tokens == pytest.approx((-(probs * probs.log()).sum(-1)).exp().mean().item(), rel=1e-5) and active == 1
+    after = {mode: tool.describe(tool.descend(logits, mode, 2.0, 120), 2.0) for mode in ('paper', 'pairwise')}
+    assert max(after['paper'][0], after['pairwise'][0]) < 0.6 * busiest
+    assert after['paper'][1] > tokens > after['pairwise'][1]
+    assert after['paper'][3] < 0.5 and after['pairwise'][3] == 1
+    assert after['pairwise'][2] > 2 * diagonal
+
+
+def test_plateaus_of_the_forms_of_adl():
+    tool = load_tool('analysis_tools/adl_forms.py')
+    for (noise, sink), value in zip(tool.PLATEAUS.values(), (0, 1), strict=True):
+        for mode in ('paper', 'official', 'pairwise'):
+            loss, gradient = tool.value_and_gradient(tool.start(64, 0, noise, sink), mode, 2.0)
+            assert loss == pytest.approx(value, abs=1e-12) and gradient < 1e-15
+
+
+def test_figure_of_the_forms_of_adl(tmp_path, capsys):
+    load_tool('analysis_tools/adl_forms.py').main(['--tokens', '8', '--steps', '2', '--out', str(tmp_path)])
+    assert files(tmp_path) == all_kinds('adl_forms')
+    lines = list(csv.reader((tmp_path / 'adl_forms.csv').open()))[1:]
+    assert len(lines) == 4 * 4 * 8
+    np.testing.assert_allclose(np.array([line[3:] for line in lines], float).mean(-1), 1, rtol=1e-4)
+    assert 'value / largest entry of the gradient' in capsys.readouterr().out
+
+
 def test_sweep(tmp_path):
     for value, number in (('1', 40), ('4', 44)):
         (tmp_path / value).mkdir()
@@ -223,6 +298,16 @@ def test_sweep(tmp_path):
         ('attention_statistics', ['MODELS', '--num-images', '0'], 'num_images must be 1 or more, got 0'),
         ('attention_statistics', ['MODELS', '--top-k', '0'], 'top_k must be at least 1, got 0'),
         ('attention_statistics', ['--model', 'a', 'no.py', 'no.pth'], "There is no checkpoint 'no.pth'."),
+        ('attention_statistics', ['MODELS', '--outlier-ratio', '0'], 'outlier_ratio must be at least 1, got 0.0'),
+        ('attention_statistics', [], 'a model must be named, by --model or --timm, got none'),
+        ('attention_statistics', ['--timm', 'test_vit'], "There is no folder 'data/imagenet/val' of images"),
+        ('attention_statistics', ['VITS', '--images', '.'], "must have images, got none in '.'"),
+        (
+            'attention_statistics',
+            ['--timm', 'a', 'b', 'c', '--images', '.'],
+            'a NAME and perhaps a CHECKPOINT, got a b',
+        ),
+        ('attention_statistics', ['--timm', 'test_vitt', '--images', '.'], "got 'test_vitt'; close to it are test_vit"),
         ('visualize_attention', ['MODELS', '--image', '3'], '--image must be 0 to 2, got 3'),
         ('visualize_attention', ['MODELS', '--layers', '3'], 'a layer must be 1 to 2, got 3'),
         ('visualize_attention', ['MODELS', '--token', '1', '0'], 'two shares from 0 to below 1, got [0.0, 1.0]'),
@@ -234,9 +319,10 @@ def test_sweep(tmp_path):
         ('plot_sweep', ['--series', 'TAP'], 'takes a name and at least one VALUE=PATH'),
     ],
 )
-def test_mistake_is_one_sentence(tool, argv, sentence, models, capsys, tmp_path, monkeypatch):
+def test_mistake_is_one_sentence(tool, argv, sentence, models, timm_vits, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    given = [part for argument in argv for part in (models if argument == 'MODELS' else [argument])]
+    placeholders = {'MODELS': models, 'VITS': timm_vits}
+    given = [part for argument in argv for part in placeholders.get(argument, [argument])]
     device = [] if tool == 'plot_sweep' else ['--device', 'cpu']
     with pytest.raises(SystemExit) as exit_:
         load_tool(f'analysis_tools/{tool}.py').main([*given, *device])

@@ -136,6 +136,11 @@ def test_images_of_a_size_that_the_network_does_not_take(name):
     check_size_of_images(config)
 
 
+def test_a_network_that_timm_does_not_know_has_no_settings(photographs):
+    with pytest.raises(ValueError, match="where mean or std are 'timm', got 'resnet5'; close to it are resnet50"):
+        _config('resnet5', photographs)
+
+
 def test_a_pretrained_backbone_is_told(tmp_path):
     backbone = dict(type='mmrobust.TimmViT', model_name='vit_tiny_patch16_224', pretrained=True)
     model = dict(type='ImageClassifier', backbone=backbone, data_preprocessor=IMAGENET)

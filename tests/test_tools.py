@@ -33,6 +33,7 @@ TOOLS = [
     'analysis_tools/visualize_attention.py',
     'analysis_tools/visualize_segmentation.py',
     'analysis_tools/plot_sweep.py',
+    'analysis_tools/adl_forms.py',
     'analysis_tools/get_flops.py',
     'analysis_tools/benchmark.py',
     'analysis_tools/benchmark_corruptions.py',

@@ -4,8 +4,10 @@ from mmrobust.analysis.attention_maps import CoarseMaps, TokenAttention
 from mmrobust.analysis.attention_statistics import STATISTICS, AttentionStatistics, Statistic
 from mmrobust.analysis.distribution import Distribution, Summary
 from mmrobust.analysis.observing import preprocess, require_observable
+from mmrobust.analysis.rollout import attention_rollout, has_rollout, rollout_statistics
 from mmrobust.analysis.statistics_table import StatisticsTable
 from mmrobust.analysis.tap_dilations import DilationTable, dilation_shares
+from mmrobust.analysis.token_norms import TokenNorms
 
 __all__ = [
     'STATISTICS',
@@ -17,7 +19,11 @@ __all__ = [
     'StatisticsTable',
     'Summary',
     'TokenAttention',
+    'TokenNorms',
+    'attention_rollout',
     'dilation_shares',
+    'has_rollout',
     'preprocess',
     'require_observable',
+    'rollout_statistics',
 ]

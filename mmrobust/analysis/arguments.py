@@ -1,14 +1,26 @@
 """Shared command line options of the analysis tools: models, images, corruption."""
 
 import argparse
+from pathlib import Path
 
 import torch
+from mmengine.config import Config
 
 from mmrobust import cli
 from mmrobust.analysis.observed_model import ObservedModel
 from mmrobust.corruptions import CORRUPTIONS
+from mmrobust.preprocessing import RESIZE_AND_CROP, settle_preprocessing
 
-__all__ = ['NO_CORRUPTION', 'add_arguments', 'describe', 'load_models', 'name_corruption', 'named']
+__all__ = [
+    'NO_CORRUPTION',
+    'add_arguments',
+    'add_crop',
+    'add_timm',
+    'describe',
+    'load_models',
+    'name_corruption',
+    'named',
+]
 
 NO_CORRUPTION = 'none'
 
@@ -19,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser, num_images: int) -> None:
         '--model',
         nargs=3,
         action='append',
-        required=True,
+        default=[],
         metavar=('NAME', 'CONFIG', 'CHECKPOINT'),
         help='what to call a model, its config and its checkpoint; once for each model',
     )
@@ -41,6 +53,24 @@ def add_arguments(parser: argparse.ArgumentParser, num_images: int) -> None:
     )
     parser.add_argument('--device', type=cli.device, help='such as cpu or cuda:0 (default: cuda if there is one)')
     cli.add_cfg_options(parser)
+
+
+def add_timm(parser: argparse.ArgumentParser) -> None:
+    """Add ``--timm`` and ``--images``."""
+    parser.add_argument(
+        '--timm',
+        nargs='+',
+        action='append',
+        default=[],
+        metavar=('NAME', 'CHECKPOINT'),
+        help="a ViT of timm by its name, with timm's weights or those of a checkpoint; once for each model",
+    )
+    parser.add_argument(
+        '--images',
+        default='data/imagenet/val',
+        metavar='FOLDER',
+        help='images that --timm looks at, in this folder and those in it (default: %(default)s)',
+    )
 
 
 def add_crop(parser: argparse.ArgumentParser) -> None:
@@ -68,15 +98,48 @@ def named(models: list[list[str]]) -> dict[str, tuple[str, str]]:
     """Name to config and checkpoint.
 
     Raises:
-        ValueError: two models have one name.
+        ValueError: there is no model, or two have one name.
         FileNotFoundError: there is no such checkpoint.
     """
     found = {name: (config, checkpoint) for name, config, checkpoint in models}
+    if not models:
+        raise ValueError('a model must be named, by --model or --timm, got none')
     if len(found) < len(models):
         raise ValueError(f'--model takes different names, got {", ".join(name for name, *_ in models)}')
     for _, checkpoint in found.values():
-        cli.require_file(checkpoint, 'checkpoint')
+        if checkpoint is not None:
+            cli.require_file(checkpoint, 'checkpoint')
     return found
+
+
+def config_of_timm(name: str, pretrained: bool, images: str, cfg_options: dict | None = None) -> Config:
+    """Config of a network of timm, preprocessed as timm says, on the images of a folder."""
+    config = Config(
+        dict(
+            default_scope='mmpretrain',
+            model=dict(
+                type='TimmClassifier',
+                model_name=name,
+                pretrained=pretrained,
+                data_preprocessor=dict(mean='timm', std='timm', to_rgb=True),
+            ),
+            test_dataloader=dict(
+                dataset=dict(
+                    type='CustomDataset',
+                    data_root=images,
+                    with_label=False,
+                    pipeline=[
+                        dict(type='mmrobust.LoadImageFromFile'),
+                        dict(type=RESIZE_AND_CROP),
+                        dict(type='PackInputs'),
+                    ],
+                )
+            ),
+        )
+    )
+    cli.set_options(config, cfg_options)
+    settle_preprocessing(config)
+    return config
 
 
 def which_device(args: argparse.Namespace) -> str:
@@ -93,13 +156,34 @@ def load_models(args: argparse.Namespace, num_workers: int = 0) -> dict[str, Obs
     """
     cli.require_at_least(0, num_workers=num_workers)
     cli.require_at_least(1, num_images=args.num_images, batch_size=getattr(args, 'batch_size', 1))
-    return {
-        name: ObservedModel(
-            cli.load_config(config, args.cfg_options),
-            checkpoint,
-            which_device(args),
-            num_workers,
-            tuple(args.crop) if args.crop else None,
+    of_timm = [_name_and_checkpoint(given) for given in args.timm]
+    if of_timm and not Path(args.images).is_dir():
+        raise FileNotFoundError(f'There is no folder {args.images!r} of images: name one by --images.')
+    found = {}
+    for name, (path, checkpoint) in named([*args.model, *((name, None, file) for name, file in of_timm)]).items():
+        config = (
+            cli.load_config(path, args.cfg_options)
+            if path is not None
+            else config_of_timm(name, checkpoint is None, args.images, args.cfg_options)
         )
-        for name, (config, checkpoint) in named(args.model).items()
-    }
+        crop = tuple(args.crop) if args.crop else None
+        try:
+            found[name] = ObservedModel(config, checkpoint, which_device(args), num_workers, crop)
+        except OSError as error:
+            if checkpoint is not None:
+                raise
+            raise OSError(
+                f'timm does not get its weights of {name}: give a file of them, --timm {name} CHECKPOINT ({error})'
+            ) from error
+    return found
+
+
+def _name_and_checkpoint(given: list[str]) -> tuple[str, str | None]:
+    """What ``--timm`` was given.
+
+    Raises:
+        ValueError: it is more than a name and a checkpoint.
+    """
+    if len(given) > 2:
+        raise ValueError(f'--timm takes a NAME and perhaps a CHECKPOINT, got {" ".join(given)}; repeat it for others')
+    return given[0], given[1] if len(given) == 2 else None

@@ -48,14 +48,15 @@ class CoarseMaps:
 class TokenAttention:
     """An ``observe`` function: what one token attends to, head by head, in multiples of the uniform attention 1 / N.
 
-    Prefix tokens, such as a class token, are not shown.
+    What it attends to among prefix tokens, such as a class token, is not shown.
 
     Args:
-        place: row and column of the token among the patches, each a share of the image's height and width in [0, 1).
+        place: row and column of the token among the patches, each a share of the image's height and width in [0, 1);
+            None for the class token.
     """
 
-    def __init__(self, place: tuple[float, float]) -> None:
-        if not all(0 <= share < 1 for share in place):
+    def __init__(self, place: tuple[float, float] | None) -> None:
+        if place is not None and not all(0 <= share < 1 for share in place):
             raise ValueError(f'the place of a token must be two shares from 0 to below 1, got {place}')
         self.place = place
 
@@ -64,14 +65,25 @@ class TokenAttention:
         """``(B, H, Hp, Wp)``.
 
         Raises:
-            ValueError: attention is confined to windows, or the view's grid is not that of its tokens.
+            ValueError: attention is confined to windows, the view's grid is not that of its tokens, or there is no
+                class token.
         """
         refuse_windows(view)
         view.check_grid()
-        row, column = (int(share * length) for share, length in zip(self.place, view.hw_shape, strict=True))
-        index = view.num_prefix_tokens + row * view.hw_shape[1] + column
+        index = self._index(view)
         attended = view.rows(index, index + 1)[:, :, 0, view.num_prefix_tokens :]
         return view.attention.query.size(2) * attended.unflatten(-1, view.hw_shape)
+
+    def _index(self, view: AttentionView) -> int:
+        if self.place is not None:
+            row, column = (int(share * length) for share, length in zip(self.place, view.hw_shape, strict=True))
+            return view.num_prefix_tokens + row * view.hw_shape[1] + column
+        if not view.has_class_token:
+            raise ValueError(
+                'the attention of the class token must be of a view with one in front of its patches, got '
+                f'{view.num_prefix_tokens} prefix tokens, of which {view.num_registers} are registers'
+            )
+        return 0
 
 
 def refuse_windows(view: AttentionView) -> None:

@@ -14,6 +14,21 @@ Overfocusing (paper, Sec. 1 and 3.1, without a formula): rows look at few column
 
 The last two tell the halves of that sentence apart: attention on the diagonal has N effective tokens and 1 per row.
 
+Attention sinks, as today's papers call what the paper calls overfocusing (Gu et al., "When Attention Sink Emerges in
+Language Models", ICLR 2025, arXiv:2410.10781: their ``alpha_j`` is ``s_j``, over the rows that may see j, and a head
+has a sink where ``alpha_1`` of the first token is above 0.3). In a vision transformer a sink may lie anywhere; so there
+is the largest besides the first::
+
+    sink_share             max_j s_j                              attention on the token that gets most
+    sink_rate              1[max_j s_j > 0.3]                     the mean over heads is the share of heads with a sink
+    first_share            s_1                                    the class token, where there is one
+    register_share         sum of s_j over the registers          (Darcet et al., arXiv:2309.16588)
+
+What the class token attends to, ``a = A_1``, over the P prefix tokens and the patches::
+
+    class_patch_share      sum_(j > P) a_j                        the rest goes to prefix tokens, itself included
+    class_patches          exp(-sum_(j > P) b_j log b_j)          with b_j = a_j over that: it looks at so many
+
 Diagonality (Sec. 4.1.2 speaks of a diagonal pattern, and of one "expanded to the nearby areas"):
 
     self_share             1/N * sum_i A_ii                       attention of a token to itself
@@ -33,9 +48,9 @@ Stability (Sec. 3.1, Fig. 1 and 5: "cosine similarity between the clean and corr
     stability_rows         1/N * sum_i cos(A_i, A'_i)
 
 Windows. Where attention is confined to windows, or to regions of a shifted window, each of them is a map of its own
-with N the number of its keys. The first three are then the mean over the windows, weighted by their rows; the others
-run over all rows of all windows, and ``vec A`` is all windows of the image in one vector. Rows of padding take no
-part.
+with N the number of its keys. What is made of ``s_j`` is then the mean over the windows, weighted by their rows; the
+others run over all rows of all windows, and ``vec A`` is all windows of the image in one vector. Rows of padding take
+no part. No window has a first token: there is no ``first_share``.
 
 Prefix tokens (class, distillation, registers) are rows and columns like all others where the view holds them;
 ``neighbour_share`` counts rows of patches only.
@@ -56,6 +71,7 @@ from mmrobust.models.layers import AttentionView
 __all__ = ['STATISTICS', 'AttentionStatistics', 'Statistic']
 
 _BLOCK_ENTRIES = 2**22  # of a (B, H, r, N) block, 16 MiB in float32; a handful of such blocks is alive at once
+_SINK = 0.3  # the share of attention that makes a token a sink
 _TINY = 1e-18  # its square is above 0 in float32: a row of padding, set to 0, is divided by it
 
 
@@ -64,20 +80,34 @@ class Statistic(NamedTuple):
 
     Attributes:
         label: what an axis says.
-        in_tokens: a number of tokens from 1 on; else a share or a cosine, 0 to 1.
+        from_one: a number from 1 on, such as of tokens; else a share or a cosine, 0 to 1.
         of_pairs: compares a clean image with its corrupted one.
+        of_heads: each head has its own; else it is one number for a layer.
+        is_rate: each value is 0 or 1, so that the mean says something, and the median does not.
     """
 
     label: str
-    in_tokens: bool = False
+    from_one: bool = False
     of_pairs: bool = False
+    of_heads: bool = True
+    is_rate: bool = False
 
 
 STATISTICS = {
     'top_share': Statistic('attention share of the top columns'),
     'column_entropy': Statistic('entropy of columns divided by log N'),
-    'effective_tokens': Statistic('effective tokens of all rows', in_tokens=True),
-    'row_effective_tokens': Statistic('effective tokens of a row', in_tokens=True),
+    'effective_tokens': Statistic('effective tokens of all rows', from_one=True),
+    'row_effective_tokens': Statistic('effective tokens of a row', from_one=True),
+    'sink_share': Statistic('attention share of the largest sink'),
+    'sink_rate': Statistic('share of heads with a sink', is_rate=True),
+    'first_share': Statistic('attention share of the first token'),
+    'register_share': Statistic('attention share of the registers'),
+    'class_patch_share': Statistic('share that the class token gives to patches'),
+    'class_patches': Statistic('effective patches of the class token', from_one=True),
+    'rollout_patches': Statistic('effective patches of the rollout', from_one=True, of_heads=False),
+    'norm_ratio': Statistic('largest over median norm of the patches', from_one=True, of_heads=False),
+    'outlier_share': Statistic('share of patches with an outlier norm', of_heads=False),
+    'activation_ratio': Statistic('largest over median activation', from_one=True, of_heads=False),
     'self_share': Statistic('attention share of the token itself'),
     'neighbour_share': Statistic('attention share of the 3 x 3 patches'),
     'head_similarity_map': Statistic('cosine of heads, of whole maps'),
@@ -159,6 +189,8 @@ class AttentionStatistics:
 
         rows = per_image(counted.sum(-1))  # (I, 1)
         found = _of_columns(sums['columns'], regions, key_regions, self.top_k, per_image)
+        if view.num_windows is None and key_regions is None:
+            found |= _of_prefix_tokens(view, sums['columns'][:, :, 0] / num_tokens)
         found['row_effective_tokens'] = per_image(sums['effective']) / rows
         found['self_share'] = per_image(sums['self']) / rows
         found['neighbour_share'] = per_image(sums['near']) / per_image((counted & on_grid).sum(-1))
@@ -184,6 +216,20 @@ def _places(view: AttentionView) -> tuple[Tensor, Tensor]:
     return place, index >= 0
 
 
+def _of_prefix_tokens(view: AttentionView, shares: Tensor) -> dict[str, Tensor]:
+    """What the first token and the registers are given, ``(B, H, N)`` the shares, and where the class token looks."""
+    num_prefix_tokens, num_registers = view.num_prefix_tokens, view.num_registers
+    found = {'first_share': shares[..., 0]}
+    if num_registers:
+        found['register_share'] = shares[..., num_prefix_tokens - num_registers : num_prefix_tokens].sum(-1)
+    if view.has_class_token:
+        to_patches = view.rows(0, 1)[:, :, 0, num_prefix_tokens:]
+        total = to_patches.sum(-1, keepdim=True)
+        found['class_patch_share'] = total[..., 0]
+        found['class_patches'] = torch.special.entr(to_patches / total.clamp(min=_TINY)).sum(-1).exp()
+    return found
+
+
 def _sum_of_windows(values: Tensor, num_windows: int) -> Tensor:
     """``(B, ...)`` to ``(I, ...)``; pairs have one value for two images, and so half as many in both."""
     return values.unflatten(0, (-1, num_windows)).sum(1)
@@ -201,8 +247,11 @@ def _of_columns(
     num_keys = (regions if key_regions is None else key_regions).sum(-1)[:, None]
     shares = columns / num_rows.clamp(min=1)[..., None]
     entropy = torch.special.entr(shares).sum(-1)  # (B, H, S)
+    largest = shares.topk(min(top_k, shares.size(-1)), dim=-1).values
     values = {
-        'top_share': shares.topk(min(top_k, shares.size(-1)), dim=-1).values.sum(-1),
+        'top_share': largest.sum(-1),
+        'sink_share': largest[..., 0],
+        'sink_rate': (largest[..., 0] > _SINK).to(shares.dtype),
         # a single key leaves no choice: no preference
         'column_entropy': torch.where(num_keys > 1, entropy / num_keys.clamp(min=2).log(), 1.0),
         'effective_tokens': entropy.exp(),

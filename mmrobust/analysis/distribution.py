@@ -8,7 +8,7 @@ import numpy as np
 __all__ = ['Distribution', 'Summary']
 
 _BINS = 2048
-_OCTAVES = 24  # of tokens: up to 2 ** 24 of them
+_OCTAVES = 24  # of numbers from 1 on: up to 2 ** 24
 
 
 class Summary(NamedTuple):
@@ -27,16 +27,17 @@ class Distribution:
     """The distributions of several quantities, such as one statistic of all heads of a layer.
 
     Count, mean, minimum and maximum are exact. For the quartiles values are counted in 2048 bins: of width 1/2048 for
-    shares and cosines, 0 to 1, and 0.8 % wide for numbers of tokens, 1 to 2**24. A quartile, which interpolates between
-    the two values around it as in ``numpy.quantile``, is off by half a bin at most: 0.00025, or 0.4 %.
+    shares and cosines, 0 to 1, and 0.8 % wide for numbers from 1 to 2**24, as of tokens. A quartile, which
+    interpolates between the two values around it as in ``numpy.quantile``, is off by half a bin at most: 0.00025, or
+    0.4 %.
 
     Args:
         size: quantities.
-        in_tokens: the values are numbers of tokens.
+        from_one: the values are numbers from 1 on, such as of tokens; else shares or cosines.
     """
 
-    def __init__(self, size: int, in_tokens: bool = False) -> None:
-        self.in_tokens = in_tokens
+    def __init__(self, size: int, from_one: bool = False) -> None:
+        self.from_one = from_one
         self._counts = np.zeros((size, _BINS), np.uint32)
         self._total = np.zeros(size)
         self._minimum = np.full(size, np.inf)
@@ -50,7 +51,7 @@ class Distribution:
         """
         if not np.isfinite(values).all():
             raise ValueError('a statistic of the attention is not finite: are the weights of the model?')
-        unit = np.log2(np.maximum(values, 1)) / _OCTAVES if self.in_tokens else values
+        unit = np.log2(np.maximum(values, 1)) / _OCTAVES if self.from_one else values
         bins = np.clip(unit * _BINS, 0, _BINS - 1).astype(int)
         for quantity, column in enumerate(bins.T):
             np.add.at(self._counts[quantity], column, 1)
@@ -79,7 +80,7 @@ class Distribution:
         number = int(counts.sum())
         up_to = np.cumsum(counts)
         middles = (np.arange(_BINS) + 0.5) / _BINS
-        middles = np.clip(2 ** (_OCTAVES * middles) if self.in_tokens else middles, minimum, maximum)
+        middles = np.clip(2 ** (_OCTAVES * middles) if self.from_one else middles, minimum, maximum)
 
         def quantile(share: float) -> float:
             position = share * (number - 1)

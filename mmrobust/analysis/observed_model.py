@@ -21,7 +21,8 @@ class ObservedModel(EvaluatedModel):
 
     A segmentation model that predicts in a sliding window never sees a whole image: its attention is that in one
     window, the one in the centre of the image. Weights of a backbone alone are taken as its ``init_cfg`` takes them,
-    such as those of timm, or released ones: the head is not looked at.
+    such as those of timm, or released ones: the head is not looked at. A network of timm in a ``TimmClassifier`` is
+    taken as the backbone that it would be in :class:`~mmrobust.models.TimmViT`.
 
     Args:
         config: of the model; its ``test_dataloader`` names images and pipeline.
@@ -62,12 +63,17 @@ class ObservedModel(EvaluatedModel):
             batch_size: images of a batch, their corrupted copies not counted.
 
         Raises:
-            ValueError: a number or the corruption is not allowed.
+            ValueError: a number or the corruption is not allowed; there are no images.
         """
         if batch_size < 1:
             raise ValueError(f'batch_size must be 1 or more, got {batch_size}')
         clean = self.config.test_dataloader.dataset
-        datasets = [self.build_dataset(clean)]
+        try:
+            datasets = [self.build_dataset(clean)]
+        except RuntimeError as error:  # MMPretrain's, for a folder without images
+            raise ValueError(
+                f'the test set must have images, got none in {clean.get("data_root")!r} ({error})'
+            ) from error
         if corruption is not None:
             how = dict(type='mmrobust.CorruptedDataset', corruption=corruption, severity=severity)
             datasets.append(self.build_dataset(dict(**how, dataset=clean)))
@@ -98,6 +104,10 @@ class ObservedModel(EvaluatedModel):
     def observe(self, inputs: Tensor, observe: Observe) -> tuple[Any, ...]:
         """Result of a function for each attention layer, first layer first."""
         return self.backbone(inputs, observe)[1]
+
+    def _is_built_with_weights(self, model: nn.Module) -> bool:
+        part = self.config.model.get('backbone') or self.config.model
+        return bool(part.get('pretrained'))  # the head is not looked at
 
     def _take_weights(self, model: nn.Module, weights: dict[str, Tensor]) -> None:
         backbone = require_observable(model)

@@ -7,15 +7,20 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mmrobust.registry import MODELS
+
 __all__ = ['preprocess', 'require_observable']
 
 
 def require_observable(model: nn.Module) -> nn.Module:
-    """The backbone of a task model.
+    """The backbone of a task model; of MMPretrain's ``TimmClassifier`` one around its network, in the same mode.
 
     Raises:
         TypeError: its attention cannot be observed.
+        ValueError: the network of timm is of a kind that is not run here.
     """
+    if type(model).__name__ in ('TimmClassifier', 'NetworkOfTimm'):
+        return MODELS.build(dict(type='mmrobust.TimmViT', model_name=model.model)).train(model.training)
     backbone = getattr(model, 'backbone', None)
     if backbone is None or 'observe' not in inspect.signature(backbone.forward).parameters:
         raise TypeError(

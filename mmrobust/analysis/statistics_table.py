@@ -30,7 +30,7 @@ class StatisticsTable:
         """Add a batch.
 
         Args:
-            layers: for each layer, statistic to ``(I, H)``.
+            layers: for each layer, statistic to ``(I, H)``, or to ``(I, 1)`` if it is not of heads.
             paired: the second half of the images is the first half corrupted.
         """
         self.num_images += len(layers[0]['self_share']) // (2 if paired else 1)
@@ -40,7 +40,7 @@ class StatisticsTable:
                 for images, part in parts.items():
                     of_layers = self._of.setdefault((images, name), {})
                     if layer not in of_layers:
-                        of_layers[layer] = Distribution(part.size(1), STATISTICS[name].in_tokens)
+                        of_layers[layer] = Distribution(part.size(1), STATISTICS[name].from_one)
                     of_layers[layer].add(part.double().cpu().numpy())
 
     def boxes(self, name: str, images: str) -> dict[int | None, Summary]:
@@ -57,11 +57,11 @@ class StatisticsTable:
         }
 
     def rows(self) -> Iterator[tuple]:
-        """Everything, as rows of ``COLUMNS``; layer and head count from 1, and ``all`` pools them."""
+        """Everything, as rows of ``COLUMNS``; layer and head count from 1, and ``all`` pools them or has no heads."""
         for (images, name), layers in self._of.items():
             for layer, box in self.boxes(name, images).items():
                 yield images, name, 'all' if layer is None else layer, 'all', *box
-                if layer is not None:
+                if layer is not None and STATISTICS[name].of_heads:
                     for head, summary in enumerate(layers[layer].each(), start=1):
                         yield images, name, layer, head, *summary
 

@@ -112,7 +112,7 @@ class AttentionLogHook(Hook):
         inputs = preprocess(model, data_batch['inputs'][part], data_batch['data_samples'][part], True)
         statistics = AttentionStatistics(top_k=self.top_k)
         coarse = CoarseMaps(MAP_SIDE)
-        _, layers = model.backbone(
+        _, layers = require_observable(model)(
             inputs,
             lambda view: (
                 statistics(view),

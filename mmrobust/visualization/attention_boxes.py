@@ -62,7 +62,9 @@ def statistic_boxes(panels: Sequence[Boxes]) -> Figure:
     width = 0.8 / len(series)
     for ax, panel in zip(axes, panels, strict=True):
         for place, name in enumerate(series):
-            boxes = panel.of_series.get(name, {})
+            boxes = panel.of_series.get(name)
+            if not boxes:  # a model without registers beside one with them
+                continue
             color = looks[name]['edgecolor']
             ax.bxp(
                 [_bxp(boxes[layer]) for layer in boxes],
@@ -84,7 +86,7 @@ def statistic_boxes(panels: Sequence[Boxes]) -> Figure:
         if panel.logarithmic:
             ax.set_yscale('log')
         else:
-            ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]))
+            ax.set_ylim(bottom=min(0.0, *(box.minimum for boxes in panel.of_series.values() for box in boxes.values())))
     axes[-1].set_xticks([_position(layer, layers) for layer in (None, *layers)], ['all', *map(str, layers)])
     axes[-1].set_xlabel('layer', fontsize=9)
     patches = [Patch(**looks[name], label=', '.join(filter(None, name))) for name in series]

@@ -39,6 +39,13 @@ def test_one_token_on_the_grid():
     torch.testing.assert_close(found, expected)
 
 
+def test_the_class_token():
+    view = random_view(num_prefix_tokens=3)._replace(num_registers=2)
+    torch.testing.assert_close(TokenAttention(None)(view), 27 * view.probs()[:, :, 0, 3:].reshape(2, 3, 4, 6))
+    with pytest.raises(ValueError, match='with one in front of its patches, got 3 prefix tokens, of which 3 are'):
+        TokenAttention(None)(view._replace(num_registers=3))
+
+
 def test_windows_are_refused():
     view = random_view()._replace(num_windows=1)
     for observe in (CoarseMaps(), TokenAttention((0.5, 0.5))):

@@ -30,10 +30,13 @@ def statistics_of(maps: torch.Tensor, **options) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     ('attention', 'expected'),
     [
-        (SINK, (1, 0, 1, 1, 1 / 16, 9 / 16)),  # token 5 is inside the grid: near to 9 tokens
-        (torch.eye(N), (3 / 16, 1, 16, 1, 1, 1)),
-        (UNIFORM, (3 / 16, 1, 16, 16, 1 / 16, 100 / 256)),  # 4 x 4 corners, 8 x 6 edges, 4 x 9 inside
-        (SHIFTED, (3 / 16, 1, 16, 1, 0, 12 / 16)),
+        (SINK, (1, 0, 1, 1, 1 / 16, 9 / 16, 1, 1, 0)),  # token 5 is inside the grid: near to 9 tokens
+        (torch.eye(N), (3 / 16, 1, 16, 1, 1, 1, 1 / 16, 0, 1 / 16)),
+        (
+            UNIFORM,
+            (3 / 16, 1, 16, 16, 1 / 16, 100 / 256, 1 / 16, 0, 1 / 16),
+        ),  # 4 x 4 corners, 8 x 6 edges, 4 x 9 inside
+        (SHIFTED, (3 / 16, 1, 16, 1, 0, 12 / 16, 1 / 16, 0, 1 / 16)),
     ],
     ids=['sink', 'identity', 'uniform', 'shifted'],
 )
@@ -46,6 +49,9 @@ def test_values_by_hand(attention, expected):
         'row_effective_tokens',
         'self_share',
         'neighbour_share',
+        'sink_share',
+        'sink_rate',
+        'first_share',
     )
     for name, value in zip(names, expected, strict=True):
         torch.testing.assert_close(found[name], torch.full((2, 3), float(value)), atol=1e-5, rtol=1e-5)
@@ -93,6 +99,9 @@ def plain(maps: torch.Tensor, other: torch.Tensor, top_k: int) -> dict[str, torc
         'effective_tokens': entropy.exp(),
         'row_effective_tokens': (-(maps * maps.log()).sum(-1)).exp().mean(-1),
         'self_share': maps.diagonal(dim1=1, dim2=2).mean(-1),
+        'sink_share': shares.max(-1).values,
+        'sink_rate': (shares.max(-1).values > 0.3).double(),
+        'first_share': maps[..., 0].mean(-1),
         'head_similarity_map': torch.stack(
             [torch.cosine_similarity(flat[a], flat[b], dim=-1).mean() for a, b in enumerate(pairs)]
         ),
@@ -140,6 +149,28 @@ def test_prefix_tokens_are_tokens_without_neighbours():
         AttentionStatistics()(view_of(maps[None, None]))
 
 
+def test_class_token_and_registers():
+    """Of a class token, two registers and 2 x 3 patches, against the formulas."""
+    query, key = 2 * torch.randn(2, 3, 9, 4), torch.randn(2, 3, 9, 4)
+    view = AttentionView(Attention(query, key), (2, 3), 3, num_registers=2)
+    found, maps = AttentionStatistics(block_entries=1)(view), view.probs()
+    torch.testing.assert_close(found['first_share'], maps[..., 0].mean(-1))
+    torch.testing.assert_close(found['register_share'], maps[..., 1:3].sum(-1).mean(-1))
+    to_patches = maps[:, :, 0, 3:]
+    torch.testing.assert_close(found['class_patch_share'], to_patches.sum(-1))
+    shares = to_patches / to_patches.sum(-1, keepdim=True)
+    torch.testing.assert_close(found['class_patches'], (-(shares * shares.log()).sum(-1)).exp())
+
+
+@pytest.mark.parametrize(('num_prefix_tokens', 'num_registers'), [(0, 0), (3, 3)])
+def test_without_a_class_token_nothing_is_said_of_it(num_prefix_tokens, num_registers):
+    num_tokens = 6 + num_prefix_tokens
+    attention = Attention(*torch.randn(2, 1, 2, num_tokens, 4))
+    found = AttentionStatistics()(AttentionView(attention, (2, 3), num_prefix_tokens, num_registers=num_registers))
+    assert {name for name in found if name.startswith('class')} == set()
+    assert ('register_share' in found) == (num_registers > 0)
+
+
 def test_one_head_has_no_similarity():
     assert not [name for name in statistics_of(UNIFORM[None, None]) if name.startswith('head_similarity')]
 
@@ -160,7 +191,7 @@ def test_windows_are_maps_of_their_own(hw_shape, shifted):
     assert windows == view.num_windows
     for image in range(4):
         own, other = (probs[part * windows : (part + 1) * windows] for part in (image, (image + 2) % 4))
-        tops, entropies, counts, flat, rows_cosine = [], [], [], [], []
+        tops, sinks, entropies, counts, flat, rows_cosine = [], [], [], [], [], []
         for index in range(windows):
             regions = (
                 [(torch.ones(16, dtype=torch.bool),) * 2]
@@ -173,6 +204,7 @@ def test_windows_are_maps_of_their_own(hw_shape, shifted):
                 one, two = (maps[index][:, queries][..., keys] for maps in (own, other))
                 torch.testing.assert_close(one.sum(-1), torch.ones_like(one.sum(-1)))  # it sees nothing else
                 shares = one.mean(1)
+                sinks.append(shares.max(-1).values)
                 tops.append(shares.topk(min(2, shares.size(-1))).values.sum(-1))
                 entropies.append(torch.special.entr(shares).sum(-1) / math.log(keys.sum()))
                 counts.append(queries.sum())
@@ -181,6 +213,8 @@ def test_windows_are_maps_of_their_own(hw_shape, shifted):
         weight = torch.stack(counts)[:, None] / sum(counts)
         torch.testing.assert_close(found['top_share'][image], (torch.stack(tops) * weight).sum(0))
         torch.testing.assert_close(found['column_entropy'][image], (torch.stack(entropies) * weight).sum(0))
+        torch.testing.assert_close(found['sink_share'][image], (torch.stack(sinks) * weight).sum(0))
+        assert 'first_share' not in found
         if image < 2:
             whole = torch.cosine_similarity(*(torch.cat(parts, 1) for parts in zip(*flat, strict=True)))
             torch.testing.assert_close(found['stability_map'][image], whole)

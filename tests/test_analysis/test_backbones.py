@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from mmrobust.analysis import STATISTICS, AttentionStatistics, StatisticsTable, require_observable
+from mmrobust.analysis import (
+    STATISTICS,
+    AttentionStatistics,
+    StatisticsTable,
+    TokenNorms,
+    require_observable,
+    rollout_statistics,
+)
 from mmrobust.models import FAN, RVT, Swin, TimmViT
 
 ARCH = dict(embed_dims=16, depth=2, num_heads=2, stem_depths=(1, 1), feature_blocks=(1,))
@@ -24,6 +31,8 @@ BACKBONES = {
     'patches': lambda: timm_vit(reg_tokens=2, observed_tokens='patches'),
 }
 PREFIX_TOKENS = {'class token': 1, 'registers': 3}
+OF_CLASS_TOKEN = {'class_patch_share', 'class_patches', 'rollout_patches'}
+OF_TOKENS = {'norm_ratio', 'outlier_share', 'activation_ratio'}
 # of 64 x 96 pixels; RVT halves its grid before the last block, and Swin shows that of a window
 GRIDS = {'rvt': [(4, 6), (4, 6), (2, 3)], 'swin': [(5, 5)] * 4}
 
@@ -33,24 +42,29 @@ def test_statistics_of_a_backbone(name):
     backbone = BACKBONES[name]().eval()
     images = torch.randn(2, 3, 64, 96)
     batch = torch.cat((images, images + 0.5 * torch.randn_like(images)))
-    statistics = AttentionStatistics(paired=True)
+    statistics, norms = AttentionStatistics(paired=True), TokenNorms()
     with torch.no_grad():
-        layers = backbone(batch, statistics)[1]
+        layers = backbone(batch, lambda view: statistics(view) | norms(view))[1]
         views = backbone(batch, lambda view: view)[1]
         same = backbone(torch.cat((images, images)), statistics)[1]
     assert {view.num_prefix_tokens for view in views} == {PREFIX_TOKENS.get(name, 0)}
     assert [view.hw_shape for view in views] == GRIDS.get(name, [(4, 6), (4, 6)])
+    assert all(view.tokens.shape[0] == 4 and view.tokens.shape[2] % 8 == 0 for view in views)
+    layers = [layer | more for layer, more in zip(layers, rollout_statistics(views), strict=True)]
     table = StatisticsTable()
     table.add(layers, paired=True)
     assert table.num_images == 2
     for layer, unchanged in zip(layers, same, strict=True):
-        assert set(layer) == set(STATISTICS)
+        missing = set() if PREFIX_TOKENS.get(name) else OF_CLASS_TOKEN
+        missing = missing | (set() if name == 'registers' else {'register_share'})
+        assert set(layer) == set(STATISTICS) - missing - ({'first_share'} if name == 'swin' else set())
         for statistic, values in layer.items():
             assert len(values) == (2 if STATISTICS[statistic].of_pairs else 4)
-            if STATISTICS[statistic].in_tokens:
+            if STATISTICS[statistic].from_one:
                 assert (values >= 1 - 1e-4).all()
             else:
-                assert ((values > 0) & (values <= 1 + 1e-5)).all()
+                assert ((values >= 0) & (values <= 1 + 1e-5)).all()
+                assert (values > 0).any() or statistic in ('outlier_share', 'sink_rate')
         for statistic in ('stability_map', 'stability_rows'):
             torch.testing.assert_close(unchanged[statistic], torch.ones_like(unchanged[statistic]))
 

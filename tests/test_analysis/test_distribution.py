@@ -12,17 +12,17 @@ def stream(distribution: Distribution, values: np.ndarray, parts: int = 7) -> Di
     return distribution
 
 
-@pytest.mark.parametrize(('in_tokens', 'largest', 'tolerance'), [(False, 1, 0.00025), (True, 4096, 0.004)])
+@pytest.mark.parametrize(('from_one', 'largest', 'tolerance'), [(False, 1, 0.00025), (True, 4096, 0.004)])
 @pytest.mark.parametrize('number', [8, 9, 1000])
-def test_quartiles_are_those_of_numpy_to_half_a_bin(in_tokens, largest, tolerance, number):
+def test_quartiles_are_those_of_numpy_to_half_a_bin(from_one, largest, tolerance, number):
     values = np.random.default_rng(0).uniform(size=(number, 3)) ** 3
-    if in_tokens:
+    if from_one:
         values = largest**values
-    summaries = stream(Distribution(3, in_tokens), values).each()
+    summaries = stream(Distribution(3, from_one), values).each()
     for head, summary in enumerate(summaries):
         column = values[:, head]
         expected = np.quantile(column, (0.25, 0.5, 0.75))
-        bound = dict(rel=tolerance, abs=0) if in_tokens else dict(abs=tolerance, rel=0)
+        bound = dict(rel=tolerance, abs=0) if from_one else dict(abs=tolerance, rel=0)
         for found, quartile in zip(summary[3:6], expected, strict=True):
             assert found == pytest.approx(quartile, **bound)
         assert summary.count == number

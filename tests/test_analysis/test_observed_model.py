@@ -51,6 +51,29 @@ def test_weights_of_the_backbone_alone(tmp_path, name, frame):
     assert torch.equal(observed.backbone.state_dict()[key], value)
 
 
+def _in_timm_classifier(name: str) -> Config:
+    model = dict(type='TimmClassifier', model_name=name)
+    return Config(dict(default_scope='mmpretrain', model=model, test_dataloader=dict(dataset=dict(pipeline=[]))))
+
+
+def test_network_of_a_timm_classifier(tmp_path):
+    """Its attention, with the weights of the file, at any size; the network itself is as it was."""
+    weights, key, value = _weights('timm')
+    torch.save(weights, tmp_path / 'weights.pth')
+    observed = ObservedModel(_in_timm_classifier('test_vit'), str(tmp_path / 'weights.pth'))
+    network = observed.model.model
+    assert torch.equal(network.state_dict()[key], value)
+    assert network.patch_embed.img_size == (160, 160) and not any(part.training for part in observed.backbone.modules())
+    maps = observed.observe(torch.randn(1, 3, 32, 64), lambda view: view.probs())
+    assert len(maps) == 6 and {probs.shape for probs in maps} == {(1, 2, 9, 9)}
+
+
+def test_other_networks_of_timm_have_no_attention_to_observe(tmp_path):
+    torch.save({}, tmp_path / 'weights.pth')
+    with pytest.raises(ValueError, match=r'must name a VisionTransformer or Eva of timm, got .*ResNet'):
+        ObservedModel(_in_timm_classifier('test_resnet'), str(tmp_path / 'weights.pth'))
+
+
 def test_weights_of_another_backbone_are_refused(tmp_path):
     weights, *_ = _weights('timm')
     del weights['blocks.0.attn.qkv.weight']

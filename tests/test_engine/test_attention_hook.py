@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine.structures import PixelData
 from mmengine.visualization import Visualizer
+from mmpretrain.structures import DataSample
 from mmseg.structures import SegDataSample
 from torch import nn
 
@@ -84,6 +85,27 @@ def test_dilations_of_tap(runner, tmp_path, tiny_hybrid):
         for dilation, mean in enumerate(of_layer.softmax(1).mean((0, 2, 3)).tolist()):
             assert logged[f'attention/dilation_{dilation}/layer_{index}'] == pytest.approx(mean, rel=1e-5)
     assert len(logits) == 2 and len(logged) == 1 + 2 * (6 + 3)
+
+
+def test_a_network_of_timm(runner, tmp_path):
+    pytest.importorskip('timm')
+    data_preprocessor = dict(type='mmpretrain.ClsDataPreprocessor', num_classes=2)
+    runner.model = MODELS.build(
+        dict(
+            type='mmpretrain.TimmClassifier',
+            model_name='test_vit',
+            num_classes=2,
+            img_size=32,
+            data_preprocessor=data_preprocessor,
+        )
+    ).train()
+    data = dict(inputs=[torch.zeros(3, 32, 32, dtype=torch.uint8)] * 2, data_samples=[DataSample().set_gt_label(1)] * 2)
+    AttentionLogHook(interval=2).after_train_iter(runner, 0, data)
+    assert {key for key in scalars(tmp_path) if 'top_share' in key} == {
+        f'attention/top_share/layer_{layer}' for layer in range(1, 7)
+    }
+    assert all(part.training for part in runner.model.modules())
+    runner.model(torch.randn(2, 3, 32, 32))
 
 
 def test_training_does_not_notice_it(runner):

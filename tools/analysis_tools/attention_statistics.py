@@ -1,11 +1,14 @@
-"""Overfocusing, diagonality, similarity of heads and stability of attention, and the dilations that TAP chooses.
+"""Overfocusing, sinks, diagonality, similarity of heads and stability of attention, and the dilations of TAP.
 
 python tools/analysis_tools/attention_statistics.py --model baseline CONFIG CHECKPOINT \
     --model 'TAP + ADL' CONFIG CHECKPOINT --corruption gaussian_noise --severity 3 --out work_dirs/attention
 
+python tools/analysis_tools/attention_statistics.py --timm vit_large_patch14_dinov2 \
+    --timm vit_large_patch14_reg4_dinov2 --images data/imagenet/val    # without registers, and with
+
 Writes statistics.csv, a line for each statistic, layer and head, and box plots as PNG, SVG and CSV; of models with TAP
-also dilations, as PNG, SVG and CSV. The definitions are those of mmrobust/analysis/attention_statistics.py and
-tap_dilations.py.
+also dilations, as PNG, SVG and CSV. The definitions are those of attention_statistics.py, token_norms.py, rollout.py
+and tap_dilations.py of mmrobust/analysis.
 """
 
 import argparse
@@ -21,8 +24,16 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from mmrobust.analysis import STATISTICS, AttentionStatistics, DilationTable, StatisticsTable, Summary
-from mmrobust.analysis.arguments import add_arguments, add_crop, describe, load_models, name_corruption
+from mmrobust.analysis import (
+    STATISTICS,
+    AttentionStatistics,
+    DilationTable,
+    StatisticsTable,
+    Summary,
+    TokenNorms,
+    rollout_statistics,
+)
+from mmrobust.analysis.arguments import add_arguments, add_crop, add_timm, describe, load_models, name_corruption
 from mmrobust.analysis.observed_model import ObservedModel
 from mmrobust.analysis.statistics_table import COLUMNS, PAIRS
 from mmrobust.analysis.tap_dilations import COLUMNS as DILATION_COLUMNS
@@ -36,12 +47,18 @@ from performance.measure import measure
 FIGURES = {
     'stability': ('stability_map', 'stability_rows'),
     'overfocusing': ('top_share', 'effective_tokens', 'row_effective_tokens', 'column_entropy'),
+    'sinks': ('sink_share', 'first_share', 'register_share'),
+    'token_norms': ('norm_ratio', 'outlier_share', 'activation_ratio'),
+    'class_token': ('class_patch_share', 'class_patches', 'rollout_patches'),
     'diagonality': ('self_share', 'neighbour_share'),
     'head_similarity': ('head_similarity_map', 'head_similarity_rows'),
 }
 TITLES = {
     'stability': 'Stability of attention; 1 is unchanged',
     'overfocusing': 'Token overfocusing',
+    'sinks': 'Attention sinks',
+    'token_norms': 'Massive activations: tokens that come into a layer',
+    'class_token': 'What the class token attends to',
     'diagonality': 'Attention on the diagonal and next to it',
     'head_similarity': 'Similarity of the heads of a layer; the lower, the more diverse',
 }
@@ -50,8 +67,15 @@ TITLES = {
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Statistics of the attention of one or several models.')
     add_arguments(parser, num_images=100)
+    add_timm(parser)
     add_crop(parser)
     parser.add_argument('--top-k', type=int, default=5, help='columns of top_share (default: %(default)s)')
+    parser.add_argument(
+        '--outlier-ratio',
+        type=float,
+        default=3.0,
+        help='norm from which a patch is an outlier, in multiples of the median (default: %(default)s)',
+    )
     parser.add_argument('--batch-size', type=int, default=1, help='images at once (default: %(default)s)')
     parser.add_argument('--num-workers', type=int, default=2, help='loading processes (default: %(default)s)')
     parser.add_argument(
@@ -83,18 +107,22 @@ def collect(name: str, model: ObservedModel, args: argparse.Namespace) -> tuple[
     """The statistics of a model, and the dilations that its TAP chooses, over the images."""
     corruption = name_corruption(args)
     paired = corruption is not None
-    statistics = AttentionStatistics(paired, args.top_k)
+    statistics, norms = AttentionStatistics(paired, args.top_k), TokenNorms(args.outlier_ratio)
     table, dilations = StatisticsTable(), DilationTable()
 
-    def look(view: AttentionView) -> tuple[dict[str, Tensor], Tensor | None]:
-        return statistics(view), view.tap_weights
+    def look(view: AttentionView) -> tuple[dict[str, Tensor], Tensor | None, AttentionView | None]:
+        # of the rollout, for which there must be a class token; tokens need not be kept for it
+        kept = view._replace(tokens=None, tap_weights=None) if view.has_class_token else None
+        return statistics(view) | norms(view), view.tap_weights, kept
 
     batches = model.batches(corruption, args.severity, args.num_images, args.batch_size)
     for number, samples in enumerate(track(batches, name)):
         inputs = model.inputs(samples)
         if args.check_memory and number == 0:
             report_memory(name, model, inputs, look)
-        found, tap_weights = zip(*model.observe(inputs, look), strict=True)
+        found, tap_weights, views = zip(*model.observe(inputs, look), strict=True)
+        if None not in views:
+            found = [of | more for of, more in zip(found, rollout_statistics(views), strict=True)]
         table.add(found, paired)
         dilations.add(tap_weights, paired)
     return table, dilations
@@ -122,14 +150,13 @@ def write_box_plots(tables: dict[str, StatisticsTable], args: argparse.Namespace
             Boxes(
                 STATISTICS[statistic].label.replace('top columns', f'top {args.top_k} columns'),
                 {name: {layer: Box(*of[2:]) for layer, of in boxes.items()} for name, boxes in of_series.items()},
-                STATISTICS[statistic].in_tokens,
+                STATISTICS[statistic].from_one,
             )
             for statistic, of_series in found.items()
         ]
         caption = (
             f'{TITLES[title]}: {about_images(tables, args)}. Boxes are quartiles and median over images and heads, '
-            'on grey over all layers too; whiskers are minimum and maximum. Formulas: '
-            'mmrobust/analysis/attention_statistics.py.'
+            'on grey over all layers too; whiskers are minimum and maximum. Formulas: docs/attention.md.'
         )
         rows = [
             (statistic, *name, 'all' if layer is None else layer, *summary)
@@ -165,15 +192,16 @@ def about_images(tables: dict[str, StatisticsTable], args: argparse.Namespace) -
 
 
 def show_medians(tables: dict[str, StatisticsTable]) -> None:
-    """Print the median of every statistic over images, layers and heads."""
-    shown = Table('clean / corrupted', title='Median over images, layers and heads')
+    """Print the median of every statistic over images, layers and heads; of a rate the mean."""
+    shown = Table('clean / corrupted', title='Median over images, layers and heads (of a rate: mean)')
     for name in tables:
-        shown.add_column(name, justify='right')
+        shown.add_column(name, justify='right', overflow='fold')
     for statistic in STATISTICS:
         boxes = [
             [table.boxes(statistic, images) for images in ('clean', 'corrupted', PAIRS)] for table in tables.values()
         ]
-        cells = [' / '.join(f'{found[None].median:.3f}' for found in of_model if found) for of_model in boxes]
+        kind = 'mean' if STATISTICS[statistic].is_rate else 'median'
+        cells = [' / '.join(f'{getattr(of[None], kind):.3f}' for of in of_model if of) for of_model in boxes]
         if any(cells):
             shown.add_row(statistic, *cells)
     Console(highlight=False).print(shown)

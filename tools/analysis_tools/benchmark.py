@@ -31,7 +31,7 @@ from mmrobust.ops import ADL_MODES
 from performance.corruption_cases import loading, photograph, suite_beside_imagecorruptions
 from performance.measure import Measurement, in_own_process, in_turn, together
 from performance.model_cases import prediction, training_step
-from performance.op_cases import ADL_FORMS, TAP_FORMS, adl, tap
+from performance.op_cases import ADL_FORMS, TAP_FORMS, adl, adl_modes, tap
 from performance.sampling_cases import sampled_rows
 from performance.scaling import Cluster, Workload, estimate, most_predictions
 from performance.targets import LOADERS_PER_GPU, ON_CPU, ON_CUDA, judge
@@ -58,10 +58,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Measure what TAP and ADL cost.')
     parser.add_argument('parts', nargs='*', help=f'some of {", ".join(PARTS)} (default: all)')
     parser.add_argument(
-        '--repeats', type=int, default=3, help='rounds over all forms, of which medians count (default: 3)'
+        '--repeats',
+        type=int,
+        default=3,
+        help='rounds over all forms, ten times as many in modes, of which medians count (default: 3)',
     )
     parser.add_argument(
-        '--tokens', type=int, nargs='+', default=[1024, 2304, 4096], help='of adl (default: 1024 2304 4096)'
+        '--tokens', type=int, nargs='+', default=[1024, 2304, 4096], help='of adl, modes (default: 1024 2304 4096)'
     )
     parser.add_argument('--crops', type=int, nargs='+', default=[512, 768], help='pixels, of step (default: 512 768)')
     parser.add_argument('--batch-size', type=int, default=1, help='crops of a training step (default: 1)')
@@ -141,6 +144,15 @@ def measure_adl(args: argparse.Namespace) -> dict:
         for form, row in rows.items():
             seconds.setdefault(form, {})[tokens] = row.seconds
     return found | {'slopes': slopes('attention', seconds)}
+
+
+def measure_modes(args: argparse.Namespace) -> dict:
+    found: dict = {'tables': {}}
+    for tokens in args.tokens:
+        rows = in_own_process(adl_modes, tokens, 10 * args.repeats, dtype(args))
+        title = f'attention with each form of ADL, forward and backward, 8 heads of 56, N = {tokens}'
+        found['tables'][f'N = {tokens}'] = show(title, 'attention alone', rows)
+    return found
 
 
 def measure_sampling(args: argparse.Namespace) -> dict:
@@ -282,6 +294,7 @@ def compute_scale(args: argparse.Namespace) -> dict:
 PARTS = {
     'tap': measure_tap,
     'adl': measure_adl,
+    'modes': measure_modes,
     'sampling': measure_sampling,
     'step': measure_step,
     'inference': measure_inference,

@@ -3,7 +3,8 @@
 python tools/analysis_tools/visualize_attention.py --model baseline CONFIG CHECKPOINT \\
     --model 'TAP + ADL' CONFIG CHECKPOINT --corruption gaussian_noise --severity 3 --out work_dirs/attention
 
-Writes maps_by_picture, maps_by_layer, maps_by_head and token_over_picture, each as PNG, SVG and CSV.
+--timm NAME takes a ViT of timm instead, and --images FOLDER its images. Writes maps_by_picture, maps_by_layer,
+maps_by_head and token_over_picture, and class_over_picture of models with a class token, each as PNG, SVG and CSV.
 """
 
 import argparse
@@ -17,8 +18,8 @@ from mmrobust import cli  # first: it checks the OpenMMLab stack
 import numpy as np
 from torch import Tensor
 
-from mmrobust.analysis import CoarseMaps, TokenAttention
-from mmrobust.analysis.arguments import add_arguments, add_crop, describe, load_models, name_corruption
+from mmrobust.analysis import CoarseMaps, TokenAttention, attention_rollout, has_rollout
+from mmrobust.analysis.arguments import add_arguments, add_crop, add_timm, describe, load_models, name_corruption
 from mmrobust.analysis.observed_model import ObservedModel
 from mmrobust.models.layers import AttentionView
 from mmrobust.visualization.attention_panels import (
@@ -39,6 +40,7 @@ SCALE = 'Colours are multiples of the uniform attention 1 / N, on the scale of t
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Draw the attention of one or several models.')
     add_arguments(parser, num_images=3)
+    add_timm(parser)
     add_crop(parser)
     parser.add_argument(
         '--image',
@@ -72,27 +74,38 @@ class Seen(NamedTuple):
         maps: of each layer ``(K, H, m, m)``.
         token: of each layer ``(K, H, Hp, Wp)``.
         num_tokens: of each layer, N.
+        class_token: of each layer, and last of the rollout ``(K, Hp, Wp)``: what the class token attends to, mean over
+            heads; None for a model without.
     """
 
     images: list[np.ndarray]
     maps: list[np.ndarray]
     token: list[np.ndarray]
     num_tokens: list[int]
+    class_token: list[np.ndarray] | None
 
 
 def look(model: ObservedModel, args: argparse.Namespace) -> list[Seen]:
     """Every image, through the eyes of a model."""
     found = []
-    coarse, token = CoarseMaps(args.side), TokenAttention(args.token[::-1])
+    coarse, token, class_token = CoarseMaps(args.side), TokenAttention(args.token[::-1]), TokenAttention(None)
 
-    def both(view: AttentionView) -> tuple[Tensor, Tensor, int]:
-        return coarse(view), token(view), view.attention.key.size(2)
+    def all_three(view: AttentionView) -> tuple[Tensor, Tensor, Tensor | None, AttentionView]:
+        of_class = class_token(view).mean(1) if view.has_class_token else None
+        return coarse(view), token(view), of_class, view._replace(tokens=None, tap_weights=None)
 
     for samples in model.batches(name_corruption(args), args.severity, args.num_images):
         inputs = model.inputs(samples)
-        maps, of_token, num_tokens = zip(*model.observe(inputs, both), strict=True)
+        maps, of_token, of_class, views = zip(*model.observe(inputs, all_three), strict=True)
         images = [model.seen(sample).permute(1, 2, 0).numpy()[..., ::-1] for sample in samples]
-        found.append(Seen(images, *([layer.cpu().numpy() for layer in of] for of in (maps, of_token)), num_tokens))
+        num_tokens = [view.attention.key.size(2) for view in views]
+        if has_rollout(views):
+            to_patches = attention_rollout(views)[0][:, views[0].num_prefix_tokens :].unflatten(-1, views[0].hw_shape)
+            of_class = (*of_class, num_tokens[0] * to_patches)
+        else:
+            of_class = None
+        arrays = [None if of is None else [layer.cpu().numpy() for layer in of] for of in (maps, of_token, of_class)]
+        found.append(Seen(images, *arrays[:2], num_tokens, arrays[2]))
     return found
 
 
@@ -160,7 +173,26 @@ def figures(seen: dict[str, list[Seen]], args: argparse.Namespace) -> Iterator[t
         for kind in range(len(kinds))
     ]
     caption = f'{of}: what the token at the cross attends to, by layer, mean over heads. {scale}'
-    yield 'token_over_picture', caption, rows, row_titles, ['image', *(f'layer {layer + 1}' for layer in layers)]
+    titles = ['image', *(f'layer {layer + 1}' for layer in layers)]
+    yield 'token_over_picture', caption, rows, row_titles, titles
+
+    with_class = {name: model for name, model in one.items() if model.class_token is not None}
+    if not with_class:
+        return
+    rows = [
+        [
+            Image(model.images[kind]),
+            *(OverImage(model.images[kind], None, model.class_token[layer][kind]) for layer in (*layers, -1)),
+        ]
+        for model in with_class.values()
+        for kind in range(len(kinds))
+    ]
+    row_titles = [f'{name}\n{kind}' for name in with_class for kind in kinds]
+    caption = (
+        f'{of}: what the class token attends to, by layer, mean over heads, and the attention rollout from it through '
+        f'all layers to the image. {scale}'
+    )
+    yield 'class_over_picture', caption, rows, row_titles, [*titles, 'rollout']
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -65,12 +65,15 @@ class AttentionBackbone(BaseModule):
         return dict(state_dict)
 
     def run_block(
-        self, block: nn.Module, x: Tensor, hw_shape: tuple[int, int], observe: Observe | None
+        self, block: nn.Module, x: Tensor, hw_shape: tuple[int, int], observe: Observe | None, **others: Any
     ) -> tuple[Tensor, Any]:
-        """``block(x, hw_shape, observe=observe)``, under activation checkpointing where that is asked for."""
+        """``block(x, hw_shape, observe=observe)``, under activation checkpointing where that is asked for.
+
+        ``others`` are further arguments of the block.
+        """
         if self.with_cp:
-            return recompute(block, x, hw_shape, observe=observe, norms=block)
-        return block(x, hw_shape, observe=observe)
+            return recompute(block, x, hw_shape, observe=observe, norms=block, **others)
+        return block(x, hw_shape, observe=observe, **others)
 
     def init_weights(self) -> None:
         """Initialise, or load the pretrained weights that ``init_cfg`` names."""

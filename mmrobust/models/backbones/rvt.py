@@ -104,7 +104,8 @@ class RVTBlock(nn.Module):
         """``(B, N, C)`` to the same shape, and what ``observe`` made of the attention."""
         pooled, tap_weights = pool_tokens(self.tap, x, hw_shape)
         gate = None if self.position_scaling is None else self.position_scaling(hw_shape)
-        attended, aux = self.attn(self.norm1(pooled), hw_shape, observe=observe, gate=gate, tap_weights=tap_weights)
+        shown = dict(observe=observe, tap_weights=tap_weights, tokens=x)
+        attended, aux = self.attn(self.norm1(pooled), hw_shape, gate=gate, **shown)
         x = x + self.drop_path(attended)
         x = x + self.drop_path(self.mlp(self.norm2(x), hw_shape))
         return x, aux

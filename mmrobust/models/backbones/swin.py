@@ -93,7 +93,8 @@ class SwinBlock(nn.Module):
     def forward(self, x: Tensor, hw_shape: tuple[int, int], *, observe: Observe | None = None) -> tuple[Tensor, Any]:
         """``(B, N, C)`` to the same shape, and what ``observe`` made of the attention."""
         pooled, tap_weights = pool_tokens(self.tap, x, hw_shape)
-        attended, aux = self.attn(self.norm1(pooled), hw_shape, observe=observe, tap_weights=tap_weights)
+        shown = dict(observe=observe, tap_weights=tap_weights, tokens=x)
+        attended, aux = self.attn(self.norm1(pooled), hw_shape, **shown)
         x = x + self.drop_path(attended)
         x = x + self.drop_path(self.mlp(self.norm2(x), hw_shape))
         return x, aux

@@ -1,16 +1,18 @@
-"""Any VisionTransformer of timm as a backbone: its attention can be observed, and TAP can sit in its blocks.
+"""Any VisionTransformer or Eva of timm as a backbone: its attention can be observed, and TAP can sit in its blocks.
 
 Only timm's modules are taken over, under timm's names; its blocks are run here. timm is imported when it is needed.
 """
 
-# B batch, N = P + Hp * Wp tokens, P prefix tokens (class, distillation, registers), C channels, H heads
+# B batch, N = P + Hp * Wp tokens, P prefix tokens (class, distillation, registers), C channels, H heads, D = C / H
 
+import copy
 import difflib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmrobust.models.backbones.base import (
@@ -29,12 +31,14 @@ OUT_TYPES = ('featmap', 'cls_token', 'cls_dist_tokens')
 OBSERVED_TOKENS = ('all', 'patches')
 
 # What is run here of a timm block. A part with another name would be skipped in silence, so it is refused.
-BLOCK_PARTS = {'norm1', 'attn', 'ls1', 'drop_path1', 'norm2', 'mlp', 'ls2', 'drop_path2'}
-ATTENTION_PARTS = {'qkv', 'q_norm', 'k_norm', 'attn_drop', 'norm', 'proj', 'proj_drop'}
+BLOCK_PARTS = {'norm1', 'attn', 'ls1', 'gamma_1', 'drop_path1', 'norm2', 'mlp', 'ls2', 'gamma_2', 'drop_path2'}
+ATTENTION_PARTS = {'qkv', 'q_proj', 'k_proj', 'v_proj', 'q_bias', 'v_bias', 'q_norm', 'k_norm'} | {
+    *('attn_drop', 'norm', 'proj', 'proj_drop')
+}
 
 
 class TimmBlock(nn.Module):
-    """A timm ``Block``, run so that its attention can be observed, with TAP in front of its first norm.
+    """A timm ``Block`` or ``EvaBlock``, run so that its attention can be observed, with TAP in front of its first norm.
 
     TAP pools the patch tokens; prefix tokens have no place on the grid and pass unchanged. The shortcut is not pooled.
 
@@ -42,24 +46,52 @@ class TimmBlock(nn.Module):
         block: the timm block whose parts are taken over, under the same names.
         tap: the layer in front of self-attention, or None.
         num_prefix_tokens: P, the tokens before the patch tokens.
-        hidden_tokens: how many of them, from the first on, ``observe`` is not shown.
+        num_registers: how many of them, the last ones, are registers.
+        hides_prefix: ``observe`` is not shown them.
     """
 
-    def __init__(self, block: nn.Module, tap: nn.Module | None, num_prefix_tokens: int, hidden_tokens: int) -> None:
+    def __init__(
+        self, block: nn.Module, tap: nn.Module | None, num_prefix_tokens: int, num_registers: int, hides_prefix: bool
+    ) -> None:
         super().__init__()
         self.num_prefix_tokens = num_prefix_tokens
-        self.hidden_tokens = hidden_tokens
+        self.num_registers = num_registers
+        self.hides_prefix = hides_prefix and num_prefix_tokens > 0
         self.tap = tap
+        for name in ('gamma_1', 'gamma_2'):  # the layer scales of an EvaBlock, which has no ls1 and ls2
+            self.register_parameter(name, None)
         for name, part in block.named_children():
             self.add_module(name, part)
+        for name, parameter in block.named_parameters(recurse=False):
+            self.register_parameter(name, parameter)
 
-    def forward(self, x: Tensor, hw_shape: tuple[int, int], *, observe: Observe | None = None) -> tuple[Tensor, Any]:
-        """``(B, N, C)``, prefix tokens first, to the same shape, and what ``observe`` made of the attention."""
+    def forward(
+        self,
+        x: Tensor,
+        hw_shape: tuple[int, int],
+        *,
+        observe: Observe | None = None,
+        rope: Tensor | None = None,
+    ) -> tuple[Tensor, Any]:
+        """``(B, N, C)``, prefix tokens first, to the same shape, and what ``observe`` made of the attention.
+
+        ``rope`` holds sine and cosine of the angles by which queries and keys of the patches are rotated, ``(Hp * Wp, 2
+        * D)`` or that for each head.
+        """
         pooled, tap_weights = self._pool(x, hw_shape)
-        attended, aux = self._attend(self.norm1(pooled), hw_shape, observe, tap_weights)
-        x = x + self.drop_path1(self.ls1(attended))
-        x = x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
+        query, key, value = self._project(self.norm1(pooled), rope)
+        view = AttentionView(
+            Attention(query, key), hw_shape, self.num_prefix_tokens, tap_weights, None, self.num_registers, x
+        )
+        attended, aux = self._attend(view, value, observe)
+        x = x + self.drop_path1(self._scale(attended, 1))
+        x = x + self.drop_path2(self._scale(self.mlp(self.norm2(x)), 2))
         return x, aux
+
+    def _scale(self, x: Tensor, number: int) -> Tensor:
+        """Layer scale, which is a module in one kind of block, and a parameter or nothing in the other."""
+        module, gamma = getattr(self, f'ls{number}', None), getattr(self, f'gamma_{number}')
+        return module(x) if module is not None else x if gamma is None else gamma * x
 
     def _pool(self, x: Tensor, hw_shape: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
         if self.tap is None:
@@ -68,33 +100,54 @@ class TimmBlock(nn.Module):
         pooled, tap_weights = pool_tokens(self.tap, patches, hw_shape)
         return torch.cat((prefix, pooled), dim=1), tap_weights
 
-    def _attend(
-        self, x: Tensor, hw_shape: tuple[int, int], observe: Observe | None, tap_weights: Tensor | None
-    ) -> tuple[Tensor, Any]:
+    def _project(self, x: Tensor, rope: Tensor | None) -> list[Tensor]:
+        """Query, scaled, key and value, ``(B, H, N, D)`` each."""
         attn = self.attn
-        query, key, value = attn.qkv(x).unflatten(-1, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        query, key = attn.q_norm(query) * attn.scale, attn.k_norm(key)
+        if attn.qkv is None:
+            parts = attn.q_proj(x), attn.k_proj(x), attn.v_proj(x)
+        elif getattr(attn, 'q_bias', None) is None:
+            parts = attn.qkv(x).chunk(3, -1)
+        else:  # the key has none
+            bias = torch.cat((attn.q_bias, torch.zeros_like(attn.q_bias), attn.v_bias))
+            parts = F.linear(x, attn.qkv.weight, bias).chunk(3, -1)
+        query, key, value = (part.unflatten(-1, (-1, attn.head_dim)).transpose(1, 2) for part in parts)
+        query, key = attn.q_norm(query), attn.k_norm(key)
+        if rope is not None:
+            query, key = (self._rotate(part, rope).type_as(value) for part in (query, key))
+        if key.size(1) < attn.num_heads:  # heads in groups share key and value
+            key, value = (part.repeat_interleave(attn.num_heads // key.size(1), dim=1) for part in (key, value))
+        return [query * attn.scale, key, value]
+
+    def _rotate(self, x: Tensor, rope: Tensor) -> Tensor:
+        from timm.layers import apply_rot_embed_cat
+
+        prefix, patches = x[:, :, : self.num_prefix_tokens], x[:, :, self.num_prefix_tokens :]
+        return torch.cat((prefix, apply_rot_embed_cat(patches, rope, half=self.attn.rotate_half)), dim=2)
+
+    def _attend(self, view: AttentionView, value: Tensor, observe: Observe | None) -> tuple[Tensor, Any]:
+        attn, hidden = self.attn, self.num_prefix_tokens
         dropout = attn.attn_drop.p if self.training else 0.0
-        view = AttentionView(Attention(query, key), hw_shape, self.num_prefix_tokens, tap_weights)
-        if observe is None or not self.hidden_tokens:
+        if observe is None or not self.hides_prefix:
             out, aux = attend(view, value, dropout, observe)
         else:  # what is shown is not what the output is made of
             out, _ = attend(view, value, dropout)
-            shown = Attention(*(tokens[:, :, self.hidden_tokens :] for tokens in (query, key)))
-            aux = observe(AttentionView(shown, hw_shape, self.num_prefix_tokens - self.hidden_tokens, tap_weights))
+            shown = Attention(*(tokens[:, :, hidden:] for tokens in view.attention[:2]))
+            tokens = view.tokens[:, hidden:]
+            aux = observe(view._replace(attention=shown, num_prefix_tokens=0, num_registers=0, tokens=tokens))
         return attn.proj_drop(attn.proj(attn.norm(out.transpose(1, 2).flatten(2)))), aux
 
 
 @MODELS.register_module()
 class TimmViT(AttentionBackbone):
-    """Any ``VisionTransformer`` of timm, by name, for dense prediction and for classification.
+    """Any ``VisionTransformer`` or ``Eva`` of timm, by name, for dense prediction and for classification.
 
     DeiT and DeiT III, ViT, DINOv2, CLIP and SigLIP towers, also with registers, with a convolutional stem, or without a
-    class token. Parameters have timm's names, so timm's weights fit; with ``tap_cfg`` each block has ``tap`` besides.
-    Without TAP the output is timm's.
+    class token; and of ``Eva`` EVA, EVA-02, DINOv3, Perception Encoder and ViTs with rotary position embedding (RoPE),
+    whose attention is that of the rotated queries and keys. Parameters have timm's names, so timm's weights fit; with
+    ``tap_cfg`` each block has ``tap`` besides. Without TAP the output is timm's.
 
     Images of any size whose sides are multiples of the patch size are taken: timm's own function resamples the
-    position embedding.
+    position embedding, and computes the angles of RoPE for the grid.
 
     - ``out_type='featmap'``: the patch tokens after the blocks ``out_indices``, ``(B, C, Hp, Wp)`` each, as mmseg's
       heads expect. Blocks after the last of them are not built, nor is what only a classifier needs.
@@ -110,7 +163,8 @@ class TimmViT(AttentionBackbone):
     choose ``'patches'`` for a model with registers. The attention that pools with ``global_pool='map'`` is not shown.
 
     Args:
-        model_name: name in ``timm.list_models()``, such as ``'deit3_base_patch16_224'``.
+        model_name: name in ``timm.list_models()``, such as ``'deit3_base_patch16_224'``; or the network itself, which
+            shares its parameters with the backbone, and is left to it; ``timm_kwargs`` are then not used.
         pretrained: load timm's weights for this name while the model is built. TAP starts from its own initialisation.
         img_size: height and width of the images for which each patch has its own position embedding; None keeps the
             model's. It need not be the size of the images.
@@ -130,14 +184,14 @@ class TimmViT(AttentionBackbone):
 
     Raises:
         ImportError: if timm is not installed.
-        ValueError: if ``model_name`` is unknown, no ``VisionTransformer`` (NaFlex is none: its tokens are no grid), or
-            one whose blocks are not run here; if another argument or an image's size is not allowed; if there is not
-            one token per patch.
+        ValueError: if ``model_name`` is unknown, no ``VisionTransformer`` or ``Eva`` (NaFlex is none: its tokens are no
+            grid), or one whose blocks are not run here; if another argument or an image's size is not allowed; if there
+            is not one token per patch.
     """
 
     def __init__(
         self,
-        model_name: str,
+        model_name: str | nn.Module,
         pretrained: bool = False,
         img_size: int | tuple[int, int] | None = None,
         tap_cfg: dict | None = None,
@@ -154,7 +208,11 @@ class TimmViT(AttentionBackbone):
         super().__init__(frozen_stages, norm_eval, with_cp, init_cfg)
         check_choice('out_type', out_type, OUT_TYPES)
         check_choice('observed_tokens', observed_tokens, OBSERVED_TOKENS)
-        vit = _create_vit(model_name, pretrained, img_size, timm_kwargs)
+        if isinstance(model_name, nn.Module):
+            vit, model_name = model_name, type(model_name).__name__
+        else:
+            vit = _create_vit(model_name, pretrained, img_size, timm_kwargs)
+        _check_blocks(vit, model_name)
         depth = len(vit.blocks)
         self.check_frozen_stages(depth, model_name)
         indices = [index + depth if index < 0 else index for index in out_indices]
@@ -167,9 +225,11 @@ class TimmViT(AttentionBackbone):
         self.num_prefix_tokens = vit.num_prefix_tokens
         self.no_embed_class = vit.no_embed_class
         self.global_pool = vit.global_pool
-        self.pool_include_prefix = vit.pool_include_prefix
+        self.pool_include_prefix = getattr(
+            vit, 'pool_include_prefix', vit.attn_pool is not None
+        )  # Eva has no such option
 
-        self.patch_embed = vit.patch_embed
+        self.patch_embed = copy.copy(vit.patch_embed)  # with its parameters; the network may belong to somebody else
         self.img_size = tuple(vit.patch_embed.img_size)
         self.patch_embed.img_size = None  # so that it takes any size; the position embedding is resampled here
         self.cls_token = vit.cls_token
@@ -178,9 +238,15 @@ class TimmViT(AttentionBackbone):
         self.pos_embed = vit.pos_embed
         self.pos_drop = vit.pos_drop
         self.norm_pre = vit.norm_pre
-        hidden_tokens = self.num_prefix_tokens if observed_tokens == 'patches' else 0
+        self.rope = getattr(vit, 'rope', None)
+        self.rope_by_block = getattr(vit, 'rope_mixed', False)
+        tokens = (
+            self.num_prefix_tokens,
+            0 if self.reg_token is None else self.reg_token.size(1),
+            observed_tokens == 'patches',
+        )
         self.blocks = nn.ModuleList(
-            TimmBlock(block, build_tap(tap_cfg, self.embed_dims), self.num_prefix_tokens, hidden_tokens)
+            TimmBlock(block, build_tap(tap_cfg, self.embed_dims), *tokens)
             for block in vit.blocks[: indices[-1] + 1 if is_dense else depth]
         )
         self.norm = vit.norm if norm_maps or not is_dense else nn.Identity()
@@ -200,9 +266,11 @@ class TimmViT(AttentionBackbone):
     ) -> tuple[Any, ...] | tuple[tuple[Any, ...], tuple[Any, ...]]:
         """Images ``(B, 3, H, W)``, sides multiples of the patch size, to ``outs`` or ``(outs, aux)`` (base class)."""
         x, hw_shape = self._embed(images)
+        rope = self._angles(hw_shape)
         maps, aux = [], []
         for index, block in enumerate(self.blocks):
-            x, observed = self.run_block(block, x, hw_shape, observe=observe)
+            of_block = rope[index] if self.rope_by_block else rope
+            x, observed = self.run_block(block, x, hw_shape, observe=observe, rope=of_block)
             aux.append(observed)
             if self.out_type == 'featmap' and index in self.out_indices:
                 maps.append(to_map(self.norm(x)[:, self.num_prefix_tokens :], hw_shape))
@@ -236,8 +304,17 @@ class TimmViT(AttentionBackbone):
                 x = torch.cat((*prefix, patches + position), dim=1)
             else:
                 x = torch.cat((*prefix, patches), dim=1) + position
+        if self.pos_embed is not None or self.rope is not None:
             x = self.pos_drop(x)
         return self.norm_pre(x), hw_shape
+
+    def _angles(self, hw_shape: tuple[int, int]) -> Tensor | None:
+        """Sine and cosine of the angles of RoPE, ``(Hp * Wp, 2 * D)`` or that for each block and head; None without."""
+        if self.rope is None:
+            return None
+        if hasattr(self.rope, 'update_feat_shape'):  # some kinds keep those of one grid, and compare it with a tuple
+            self.rope.update_feat_shape(hw_shape)
+        return self.rope.get_embed(shape=hw_shape)
 
     def _resample(self, pos_embed: Tensor, new: tuple[int, int], old: tuple[int, int] | None = None) -> Tensor:
         """The position embedding of another token grid; ``old`` None stands for a square one."""
@@ -259,7 +336,8 @@ class TimmViT(AttentionBackbone):
         return self.head_drop(self.fc_norm(x))
 
     def stages_to_freeze(self) -> list[nn.Module]:
-        return [self.patch_embed, self.norm_pre, *self.blocks[: self.frozen_stages]]
+        position = () if self.rope is None else (self.rope,)
+        return [self.patch_embed, *position, self.norm_pre, *self.blocks[: self.frozen_stages]]
 
     def train(self, mode: bool = True) -> 'TimmViT':
         """Training mode, but for what is frozen: also prefix tokens and position embedding, which are no modules."""
@@ -302,9 +380,6 @@ def _create_vit(
         import timm
     except ImportError as error:
         raise ImportError(f'TimmViT and DeiT need timm: pip install timm ({error})') from error
-    from timm.layers import Attention as TimmAttention
-    from timm.models.deit import VisionTransformerDistilled
-    from timm.models.vision_transformer import Block, VisionTransformer
 
     if ':' not in model_name and not timm.is_model(model_name):  # hf-hub:... and local-dir:... are timm's business
         close = difflib.get_close_matches(model_name.split('.')[0], timm.list_models())
@@ -314,26 +389,40 @@ def _create_vit(
         if timm_kwargs.get(name):
             raise ValueError(f'{name} must be 0 in a backbone, got {timm_kwargs[name]}')
     try:
-        vit = timm.create_model(model_name, pretrained, img_size=img_size, **{**timm_kwargs, 'num_classes': 0})
+        return timm.create_model(model_name, pretrained, img_size=img_size, **{**timm_kwargs, 'num_classes': 0})
     except (AssertionError, TypeError) as error:  # pooling by a class token that is not there; a setting of others
         settings = timm_kwargs if img_size is None else {'img_size': img_size, **timm_kwargs}
         raise ValueError(
-            f'model_name must name a VisionTransformer of timm, and the settings be its own, but timm does not build '
-            f'{model_name} with {settings}: {error}'
+            f'model_name must name a VisionTransformer or Eva of timm, and the settings be its own, but timm does not '
+            f'build {model_name} with {settings}: {error}'
         ) from error
-    if type(vit) not in (VisionTransformer, VisionTransformerDistilled):
+
+
+def _check_blocks(vit: nn.Module, model_name: str) -> None:
+    """Raises a ValueError if a network of timm is of a kind that is not run here."""
+    from timm.layers import Attention as TimmAttention
+    from timm.layers import AttentionRope
+    from timm.models.deit import VisionTransformerDistilled
+    from timm.models.eva import Eva, EvaAttention, EvaBlock
+    from timm.models.vision_transformer import Block, VisionTransformer
+
+    if type(vit) not in (VisionTransformer, VisionTransformerDistilled, Eva):
         raise ValueError(
-            f'model_name must name a VisionTransformer of timm, got {model_name!r}, of class {type(vit).__name__}'
+            f'model_name must name a VisionTransformer or Eva of timm, got {model_name!r}, of class '
+            f'{type(vit).__name__}'
         )
     for block in vit.blocks:
         kinds = [type(module) for module in (block, getattr(block, 'attn', None)) if module is not None]
-        if kinds != [Block, TimmAttention]:
+        if kinds not in ([Block, TimmAttention], [EvaBlock, EvaAttention], [EvaBlock, AttentionRope]):
             got = ' with '.join(kind.__name__ for kind in kinds)
-            raise ValueError(f"TimmViT runs timm's Block with Attention, but the blocks of {model_name} are {got}")
+            raise ValueError(
+                f"TimmViT runs timm's Block with Attention and EvaBlock with EvaAttention or AttentionRope, but the "
+                f'blocks of {model_name} are {got}'
+            )
         for module, known in ((block, BLOCK_PARTS), (block.attn, ATTENTION_PARTS)):
-            unknown = {name for name, _ in module.named_children()} - known
+            parts = (*module.named_children(), *module.named_parameters(recurse=False))
+            unknown = {name for name, _ in parts} - known
             if unknown:
                 raise ValueError(
                     f"TimmViT does not run {sorted(unknown)} of timm's {type(module).__name__}, which {model_name} has"
                 )
-    return vit

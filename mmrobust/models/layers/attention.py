@@ -25,6 +25,10 @@ class AttentionView(NamedTuple):
             branches in each patch token that came in, see
             :meth:`~mmrobust.models.layers.TokenAwareAvgPool.weights`. Without gradient.
         num_windows: windows of an image, images first in B; None where every token of the image can attend to all.
+        num_registers: how many of the prefix tokens, the last of them, are registers; the first one is a class token
+            if there are more.
+        tokens: None, or ``(images, N, C)``, of the whole image in windows too: the tokens that came into the block,
+            before TAP and norm, as they go on along the shortcut. Not detached.
     """
 
     attention: Attention
@@ -32,6 +36,13 @@ class AttentionView(NamedTuple):
     num_prefix_tokens: int = 0
     tap_weights: Tensor | None = None
     num_windows: int | None = None
+    num_registers: int = 0
+    tokens: Tensor | None = None
+
+    @property
+    def has_class_token(self) -> bool:
+        """Whether the first token is a class token."""
+        return self.num_prefix_tokens > self.num_registers
 
     def rows(self, start: int, stop: int) -> Tensor:
         """Probabilities of the query rows ``start`` to ``stop``: ``(B, H, stop - start, Nk)``, rows sum to 1."""
@@ -119,17 +130,18 @@ class SelfAttention(nn.Module):
         observe: Observe | None = None,
         gate: Tensor | None = None,
         tap_weights: Tensor | None = None,
+        tokens: Tensor | None = None,
     ) -> tuple[Tensor, Any]:
         """``(B, N, C)`` to ``(B, N, C)``, and what ``observe`` made of this layer's attention (None without it).
 
-        A ``gate`` ``(H, N, N)`` is multiplied onto the scores; the token grid ``hw_shape`` and ``tap_weights`` are for
-        ``observe``.
+        A ``gate`` ``(H, N, N)`` is multiplied onto the scores; the token grid ``hw_shape``, ``tap_weights`` and
+        ``tokens`` are for ``observe``.
         """
         batch, num_tokens, channels = x.shape
         query = self.q(x).view(batch, num_tokens, self.num_heads, -1).transpose(1, 2) * self.scale
         key, value = self.kv(x).view(batch, num_tokens, 2, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         dropout = self.attn_drop_rate if self.training else 0.0
-        view = AttentionView(Attention(query, key, gate), hw_shape, tap_weights=tap_weights)
+        view = AttentionView(Attention(query, key, gate), hw_shape, tap_weights=tap_weights, tokens=tokens)
         out, aux = attend(view, value, dropout, observe)
         out = self.proj_drop(self.proj(out.transpose(1, 2).reshape(batch, num_tokens, channels)))
         return out, aux

@@ -74,10 +74,11 @@ class WindowAttention(nn.Module):
         *,
         observe: Observe | None = None,
         tap_weights: Tensor | None = None,
+        tokens: Tensor | None = None,
     ) -> tuple[Tensor, Any]:
         """``(B, N, C)`` to the same shape, and what ``observe`` made of this layer's attention (None without it).
 
-        ``tap_weights`` are for ``observe``.
+        ``tap_weights`` and ``tokens`` are for ``observe``.
         """
         (height, width), side = hw_shape, self.window_size
         padding = (-height % side, -width % side)
@@ -98,7 +99,7 @@ class WindowAttention(nn.Module):
         dropout = self.attn_drop_rate if self.training else 0.0
         attention = Attention(query, key, None, bias, *regions)
         num_windows = (padded[0] // side) * (padded[1] // side)
-        view = AttentionView(attention, (side, side), tap_weights=tap_weights, num_windows=num_windows)
+        view = AttentionView(attention, (side, side), tap_weights=tap_weights, num_windows=num_windows, tokens=tokens)
         out, aux = attend(view, value, dropout, observe)
 
         grid = _from_windows(out.transpose(1, 2).flatten(2), padded, side).roll(shift, (1, 2))

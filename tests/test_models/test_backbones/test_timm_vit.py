@@ -14,7 +14,7 @@ from mmseg.structures import SegDataSample
 from torch import nn
 
 from mmrobust.models import AttentionDiversificationLoss, TimmViT
-from mmrobust.ops import Attention
+from mmrobust.ops import Attention, attention_diversification_reference
 
 timm = pytest.importorskip('timm')
 
@@ -36,7 +36,16 @@ NAMES = {
     'vit_tiny_patch16_224': SIZES | dict(global_pool='avgmax', dynamic_img_size=True),
     'vit_tiny_r_s16_p8_224': dict(depth=2),  # convolutional stem
     'aimv2_large_patch14_224': SIZES,  # RMSNorm, SwiGLU, no bias
+    'eva_giant_patch14_224': SIZES | dict(img_size=56),  # Eva without rotary position embedding
+    'eva02_tiny_patch14_224': SIZES
+    | dict(img_size=56, mlp_ratio=2),  # rotary and absolute, SwiGLU, mean of the patches
+    'eva02_base_patch16_clip_224': SIZES | dict(img_size=64),  # SwiGLU with a norm, norm of the attention's output
+    'vit_small_patch16_dinov3': SIZES | dict(img_size=64),  # rotary alone, registers, layer scale, no bias of the key
+    'vit_small_plus_patch16_dinov3': SIZES | dict(img_size=64, global_pool='map'),  # gated feed-forward layer
+    'vit_small_patch16_rope_mixed_224': SIZES | dict(img_size=64),  # angles of each block and head, which are learnt
+    'vit_betwixt_patch16_rope_reg4_gap_256': SIZES | dict(img_size=64),  # registers, and no class token
 }
+ROTARY = [name for name in NAMES if 'eva02' in name or 'dinov3' in name or 'rope' in name]
 every_name = pytest.mark.parametrize('name', NAMES)
 
 
@@ -44,7 +53,7 @@ def _timm(name):
     """The timm model with a head, sharp attention, and no parameter at its initial 0 or 1."""
     model = timm.create_model(name, num_classes=3, **NAMES[name]).eval()
     for key, parameter in model.named_parameters():
-        if parameter.dim() < 2 or 'qkv' in key:
+        if parameter.dim() < 2 or any(name in key for name in ('qkv', 'q_proj', 'k_proj')):
             nn.init.normal_(parameter, std=0.3)
     return model
 
@@ -57,7 +66,7 @@ def _pair(name, **kwargs):
     """A timm model and a backbone with its weights."""
     model = _timm(name)
     backbone = TimmViT(name, **NAMES[name], **kwargs).eval()
-    backbone.load_state_dict(backbone.adapt_state_dict(model.state_dict()))
+    backbone.load_state_dict(backbone.adapt_state_dict(model.state_dict()), strict=not kwargs.get('tap_cfg'))
     return model, backbone
 
 
@@ -106,6 +115,109 @@ def test_parameters_have_timms_names(name):
         assert own == expected
 
 
+@pytest.mark.parametrize('name', ROTARY)
+def test_gradient_is_timms(name):
+    model, backbone = (part.double() for part in _pair(name, out_type='cls_token'))
+    images = _images(model, 2).double()
+    model.forward_head(model.forward_features(images), pre_logits=True).square().sum().backward()
+    backbone(images)[0].square().sum().backward()
+    expected = {key: parameter.grad for key, parameter in model.named_parameters() if not key.startswith('head')}
+    assert expected.keys() == dict(backbone.named_parameters()).keys()
+    for key, parameter in backbone.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[key], msg=key)
+
+
+def _rotated(x, angles, half):
+    """Each pair of channels (a, b) of ``x`` turned by its angle: the pair is next to each other, or half apart."""
+    first, second = (x[..., : x.size(-1) // 2], x[..., x.size(-1) // 2 :]) if half else (x[..., ::2], x[..., 1::2])
+    turned = torch.complex(first, second) * torch.polar(torch.ones_like(angles), angles)
+    pairs = (turned.real, turned.imag)
+    return torch.cat(pairs, -1) if half else torch.stack(pairs, -1).flatten(-2)
+
+
+@pytest.mark.parametrize('name', ['eva02_tiny_patch14_224', 'vit_small_patch16_dinov3'])
+def test_adl_sees_a_plain_softmax_of_rotated_queries_and_keys(name):
+    """The angles are those of the papers: EVA-02 counts 16 steps along a side, DINOv3 goes from -1 to 1 times 2 pi."""
+    _, backbone = _pair(name, tap_cfg=dict(num_branches=1))
+    patch, dims = (14, 8) if 'eva' in name else (16, 8)
+    height, width = 2, 3
+    if 'eva' in name:
+        rows, columns = (torch.arange(length) / length * 16 for length in (height, width))
+        frequencies = 10000.0 ** -(torch.arange(dims // 4) / (dims // 4))
+    else:
+        rows, columns = (4 * torch.pi * ((torch.arange(length) + 0.5) / length - 0.5) for length in (height, width))
+        frequencies = 100.0 ** -(torch.arange(dims // 4) / (dims // 4))
+    grid = torch.stack(torch.meshgrid(rows, columns, indexing='ij'), -1).flatten(0, 1)  # (6, 2)
+    angles = (grid[..., None] * frequencies).flatten(1)  # (6, 4): of a row and of a column
+    images, seen = torch.randn(2, 3, height * patch, width * patch), []
+    backbone.blocks[1].norm1.register_forward_hook(lambda _, __, out: seen.append(out))
+    adl = AttentionDiversificationLoss(tau=1.0).layer_term
+    with torch.no_grad():
+        found = backbone(images, lambda view: (view.probs(), adl(view)))[1][1]
+        attn, (x,), prefix = backbone.blocks[1].attn, seen, backbone.num_prefix_tokens
+        bias = 0 if attn.q_bias is None else torch.cat((attn.q_bias, torch.zeros(32), attn.v_bias))
+        query, key, _ = (x @ attn.qkv.weight.T + bias).unflatten(-1, (3, 4, dims)).permute(2, 0, 3, 1, 4)
+        query, key = (
+            torch.cat((one[:, :, :prefix], _rotated(one[:, :, prefix:], angles, 'dinov3' in name)), 2)
+            for one in (query, key)
+        )
+        probs = (query @ key.transpose(-2, -1) / dims**0.5).softmax(-1)
+        torch.testing.assert_close(found[0], probs, rtol=1e-4, atol=1e-6)
+        expected = attention_diversification_reference(probs, tau=1.0)
+        torch.testing.assert_close(found[1], expected, rtol=1e-4, atol=1e-6)
+        assert expected > 0.05
+
+
+@pytest.mark.parametrize('name', ROTARY)
+def test_tap_and_checkpointing_in_rotary_networks(name):
+    """TAP of one branch changes nothing, more of them do; recomputing changes no gradient."""
+    patch = 14 if 'patch14' in name else 16
+    images = torch.randn(1, 3, 2 * patch, 3 * patch)
+    model, one_branch = _pair(name, tap_cfg=dict(num_branches=1))
+    with_tap, recomputed = (
+        TimmViT(name, tap_cfg=dict(num_branches=3), with_cp=with_cp, **NAMES[name]) for with_cp in (False, True)
+    )
+    for backbone in (with_tap, recomputed):
+        weights = backbone.adapt_state_dict(model.state_dict())
+        tap = {key: value for key, value in with_tap.state_dict().items() if '.tap.' in key}
+        backbone.load_state_dict(weights | tap)
+    plain = TimmViT(name, **NAMES[name]).eval()
+    plain.load_state_dict(plain.adapt_state_dict(model.state_dict()))
+    term = AttentionDiversificationLoss(tau=1.0).layer_term
+    with torch.no_grad():
+        assert torch.equal(plain(images)[0], one_branch(images)[0])
+    grads = []
+    for backbone in (with_tap, recomputed):
+        outs, terms = backbone(images, term)
+        (outs[0].square().sum() + sum(terms)).backward()
+        grads.append([parameter.grad for parameter in backbone.parameters()])
+    assert not torch.allclose(outs[0], plain(images)[0])
+    for grad, again in zip(*grads, strict=True):
+        torch.testing.assert_close(grad, again)
+
+
+@pytest.mark.parametrize('name', ['eva02_tiny_patch14_224', 'vit_small_patch16_dinov3'])
+def test_rotary_networks_compile_in_one_graph(name):
+    _, backbone = _pair(name, tap_cfg=dict(num_branches=2))
+    images, term = torch.randn(1, 3, *backbone.img_size), AttentionDiversificationLoss(tau=1.0).layer_term
+    compiled = torch.compile(backbone, backend='aot_eager', fullgraph=True)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(images, term), backbone(images, term))
+
+
+def test_a_network_that_is_in_memory():
+    """It shares its parameters, and stays as it was."""
+    model = _timm('vit_small_patch16_dinov3')
+    backbone = TimmViT(model, out_type='cls_token').eval()
+    images = _images(model)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            backbone(images)[0], model.forward_head(model.forward_features(images), pre_logits=True)
+        )
+    assert {id(one) for one in backbone.parameters()} <= {id(one) for one in model.parameters()}
+    assert model.patch_embed.img_size == (64, 64)
+
+
 def test_real_deit_tiny():
     model = timm.create_model('deit_tiny_patch16_224').eval()
     backbone = TimmViT('deit_tiny_patch16_224', out_type='cls_token').eval()
@@ -115,7 +227,9 @@ def test_real_deit_tiny():
         torch.testing.assert_close(model.head(backbone(images)[0]), model(images), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize('name', ['deit_tiny_patch16_224', 'vit_small_patch14_reg4_dinov2', 'deit3_base_patch16_224'])
+@pytest.mark.parametrize(
+    'name', ['deit_tiny_patch16_224', 'vit_small_patch14_reg4_dinov2', 'deit3_base_patch16_224', *ROTARY]
+)
 def test_other_sizes_are_resampled_as_timm_does(name):
     model, backbone = _pair(name)
     dynamic = timm.create_model(name, num_classes=3, dynamic_img_size=True, **NAMES[name]).eval()
@@ -213,6 +327,8 @@ def test_value_and_gradient_of_the_plain_formula():
         ('deit_tiny_patch16_224', 1),
         ('deit_small_distilled_patch16_224', 2),
         ('vit_small_patch14_reg4_dinov2', 5),
+        ('vit_small_patch16_dinov3', 5),
+        ('vit_betwixt_patch16_rope_reg4_gap_256', 4),
     ],
 )
 def test_tokens_that_tap_and_adl_see(name, num_prefix_tokens):
@@ -225,7 +341,9 @@ def test_tokens_that_tap_and_adl_see(name, num_prefix_tokens):
         backbone = TimmViT(name, tap_cfg=dict(num_branches=2), observed_tokens=observed_tokens, **NAMES[name]).eval()
         _, views = backbone(images, lambda view: view)
         shown = num_prefix_tokens if observed_tokens == 'all' else 0
-        assert {(view.hw_shape, view.num_prefix_tokens) for view in views} == {((2, 3), shown)}
+        registers = min(shown, 0 if backbone.reg_token is None else 4)
+        assert {(*view[1:3], view.num_registers) for view in views} == {((2, 3), shown, registers)}
+        assert {view.tokens.shape[1] for view in views} == {6 + shown}
         seen[observed_tokens] = [view.probs() for view in views]
         assert {probs.shape[2:] for probs in seen[observed_tokens]} == {
             (6 + num_prefix_tokens * (observed_tokens == 'all'),) * 2
@@ -428,9 +546,8 @@ def test_frozen_stages():
 @pytest.mark.parametrize(
     ('name', 'message'),
     [
-        ('resnet18', "VisionTransformer of timm, got 'resnet18', of class ResNet"),
+        ('resnet18', "VisionTransformer or Eva of timm, got 'resnet18', of class ResNet"),
         ('swin_tiny_patch4_window7_224', 'of class SwinTransformer'),
-        ('eva02_tiny_patch14_224', 'of class Eva'),
         ('naflexvit_base_patch16_gap', 'of class NaFlexVit'),
         ('beit_base_patch16_224', 'of class Beit'),
         ('vit_small_patch16_18x2_224', 'blocks of vit_small_patch16_18x2_224 are ParallelThingsBlock'),
@@ -448,20 +565,30 @@ def test_models_that_are_refused(name, message):
 
 @pytest.mark.parametrize('name', ['resnet18', 'convnext_tiny'])
 def test_other_networks_with_img_size_are_refused(name):
-    message = f"must name a VisionTransformer of timm, .* does not build {name} with {{'img_size': 64}}: "
+    message = f"must name a VisionTransformer or Eva of timm, .* does not build {name} with {{'img_size': 64}}: "
     with torch.device('meta'), pytest.raises(ValueError, match=message):
         TimmViT(name, img_size=64)
 
 
-def test_gated_attention_is_refused(monkeypatch):
-    from timm.layers import Attention
+def test_eva_with_its_norm_behind_is_refused():
+    with pytest.raises(ValueError, match='blocks of eva02_tiny_patch14_224 are EvaBlockPostNorm with EvaAttention'):
+        TimmViT('eva02_tiny_patch14_224', use_post_norm=True, **SIZES)
 
-    init = Attention.__init__
-    monkeypatch.setattr(Attention, '__init__', lambda self, *args, **kwargs: init(self, *args, gated=True, **kwargs))
-    with pytest.raises(
-        ValueError, match=r"does not run \['gate'\] of timm's Attention, which vit_tiny_patch16_224 has"
-    ):
-        _tiny()
+
+@pytest.mark.parametrize('name', ['vit_tiny_patch16_224', 'eva02_tiny_patch14_224', 'vit_small_patch16_rope_224'])
+def test_gated_attention_is_refused(monkeypatch, name):
+    kind = type(timm.create_model(name, **SIZES).blocks[0].attn)
+    init = kind.__init__
+    monkeypatch.setattr(kind, '__init__', lambda self, *args, **kwargs: init(self, *args, **kwargs | dict(gated=True)))
+    with pytest.raises(ValueError, match=rf"does not run \['gate'\] of timm's {kind.__name__}, which {name} has"):
+        TimmViT(name, **SIZES)
+
+
+def test_unknown_parameters_of_a_block_are_refused():
+    network = timm.create_model('vit_tiny_patch16_224', **SIZES)
+    network.blocks[0].extra = nn.Parameter(torch.zeros(3))
+    with pytest.raises(ValueError, match=r"does not run \['extra'\] of timm's Block, which VisionTransformer has"):
+        TimmViT(network)
 
 
 @pytest.mark.parametrize(

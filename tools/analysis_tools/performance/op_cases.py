@@ -3,6 +3,8 @@
 # B batch, H W token grid or H heads, N tokens, C channels, D channels per head, K branches
 
 import itertools
+import statistics
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from mmrobust.models.layers import AttentionView, attend
 from mmrobust.models.losses import AttentionDiversificationLoss
-from mmrobust.ops import Attention, dilated_windows, weighted_avg_pool
+from mmrobust.ops import ADL_MODES, Attention, dilated_windows, weighted_avg_pool
 from performance.measure import Measurement, device_seconds, measure
 from performance.released_form import full_map_attend, unfold_pool
 
@@ -66,6 +68,39 @@ def adl(
 
     Further options are those of :class:`mmrobust.models.AttentionDiversificationLoss`.
     """
+    return _measured(*_attention_case(form, heads, head_dims, num_tokens, dtype, batch, **options), repeats)
+
+
+def adl_modes(
+    num_tokens: int, rounds: int, dtype: torch.dtype = torch.float32, heads: int = 8, head_dims: int = 56
+) -> dict[str, Measurement]:
+    """Attention alone, and with each of ADL's forms, in turn in this process: small differences need one memory.
+
+    Seconds are those of the process on a CPU, which are its own on a machine that others use, and of the kernels on a
+    GPU. Memory is not measured.
+    """
+    cases = {'attention alone': _attention_case('attention alone', heads, head_dims, num_tokens, dtype, 1)}
+    cases |= {mode: _attention_case('ours', heads, head_dims, num_tokens, dtype, 1, mode=mode) for mode in ADL_MODES}
+    torch.manual_seed(0)
+    tensors = cases['attention alone'][1]()
+    found: dict[str, list[float]] = {name: [] for name in cases}
+    for number in range(rounds + 1):
+        for name, (function, _) in cases.items():
+            if torch.cuda.is_available():
+                took = device_seconds(lambda function=function: function(*tensors), 1)
+            else:
+                start = time.process_time()
+                function(*tensors)
+                took = time.process_time() - start
+            if number:  # the first is a warm-up
+                found[name].append(took)
+    return {name: Measurement(statistics.median(seconds), seconds, None) for name, seconds in found.items()}
+
+
+def _attention_case(
+    form: str, heads: int, head_dims: int, num_tokens: int, dtype: torch.dtype, batch: int, **options: Any
+) -> tuple[Callable[..., None], Callable[[], tuple[Tensor, ...]]]:
+    """A function of drawn tensors, and what draws them."""
     shape = (batch, heads, num_tokens, head_dims)
     observe = None if form == 'attention alone' else AttentionDiversificationLoss(**options).layer_term
     form_of_attention = full_map_attend if form == 'released' else attend
@@ -83,7 +118,7 @@ def adl(
 
         _gradients(loss, (query, key, value), None)
 
-    return _measured(function, inputs, repeats)
+    return function, inputs
 
 
 def _measured(
