@@ -24,3 +24,4 @@ myst_heading_anchors = 3  # links to headings, by the names that GitHub gives th
 copybutton_prompt_text = '$ '
 napoleon_use_ivar = True
 autodoc_member_order = 'bysource'
+smartquotes = False  # quotes and dashes of commands stay as they are

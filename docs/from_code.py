@@ -29,7 +29,9 @@ def section_of(path) -> str:
     parser = parser_of(module)
     lines = [f'## {path.relative_to(TOOLS.parent)}', '']
     for is_code, group in groupby(inspect.getdoc(module).splitlines(), lambda line: bool(COMMAND.match(line))):
-        lines += ['```bash', *(re.sub(r' {4,}-', ' \\\n    -', line) for line in group), '```'] if is_code else group
+        text = '\n'.join(group)
+        # the docstring's own \ at the end of a line has joined it and the next
+        lines.append('```bash\n' + re.sub(r' {4,}-', ' \\\\\n    -', text) + '\n```' if is_code else text)
     lines.append('')
     formatter = parser._get_formatter()
     for group in parser._action_groups:
