@@ -25,4 +25,3 @@ copybutton_prompt_text = '$ '
 napoleon_use_ivar = True
 autodoc_member_order = 'bysource'
 smartquotes = False  # quotes and dashes of commands stay as they are
-suppress_warnings = ['toc.empty_glob']  # the * of a folder whose pages are all named before it
