@@ -4,6 +4,7 @@ from mmrobust.datasets import transforms
 from mmrobust.datasets.acdc import ACDCDataset
 from mmrobust.datasets.cityscapes import CityscapesDataset
 from mmrobust.datasets.corrupted import corrupted_dataset
+from mmrobust.datasets.domains import DomainDataset
 from mmrobust.datasets.image_folder import ImageFolder
 from mmrobust.datasets.imagenet_p import ImageNetP
 from mmrobust.datasets.imagenet_variants import ImageNetVariant
@@ -13,6 +14,7 @@ from mmrobust.datasets.seeded_sampling import SeededIndex, SeededInfiniteSampler
 __all__ = [
     'ACDCDataset',
     'CityscapesDataset',
+    'DomainDataset',
     'ImageFolder',
     'ImageNetP',
     'ImageNetVariant',

@@ -9,7 +9,10 @@ from mmseg.datasets import CityscapesDataset as MMSegCityscapesDataset
 from mmrobust.datasets.seeded_sampling import SeededSampling
 from mmrobust.registry import DATASETS
 
-__all__ = ['CityscapesDataset']
+__all__ = ['LABEL_IDS', 'CityscapesDataset']
+
+# the published id (labelIds) of each of the 19 classes, in their order (labelTrainIds); all other ids are not evaluated
+LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 
 
 @DATASETS.register_module()

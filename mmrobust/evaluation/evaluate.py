@@ -80,8 +80,8 @@ def evaluate(
     Args:
         model: config file of any MMSegmentation or MMPretrain model, its config, or a model in memory: a segmentor of
             MMSegmentation, a classifier of MMPretrain or a network of timm.
-        benchmark: name of a registered benchmark: cityscapes-c, acdc, imagenet-c, imagenet-variants, adversarial,
-            imagenet-p, or one of your own.
+        benchmark: name of a registered benchmark: cityscapes-c, acdc, domain, imagenet-c, imagenet-variants,
+            adversarial, imagenet-p, or one of your own.
         checkpoint: file or address of the weights; None takes what the config names. Not for a model in memory.
         data: folder of the benchmark's images (``data_root``), or the config of the clean test images: a dataset with
             its pipeline. None takes the config's ``test_dataloader``, which a model in memory has in ``model.cfg``.

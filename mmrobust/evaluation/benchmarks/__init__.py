@@ -5,6 +5,7 @@
 from mmrobust.evaluation.benchmarks.base import Benchmark, benchmark_types
 from mmrobust.evaluation.benchmarks.cityscapes_c import CityscapesC
 from mmrobust.evaluation.benchmarks.acdc import ACDC
+from mmrobust.evaluation.benchmarks.domain import DomainShift
 from mmrobust.evaluation.benchmarks.imagenet_c import ImageNetC
 from mmrobust.evaluation.benchmarks.imagenet_variants import ImageNetVariants
 from mmrobust.evaluation.benchmarks.adversarial import Adversarial
@@ -17,6 +18,7 @@ __all__ = [
     'Adversarial',
     'Benchmark',
     'CityscapesC',
+    'DomainShift',
     'ImageNetC',
     'ImageNetP',
     'ImageNetVariants',
