@@ -1,6 +1,7 @@
 """A trained model whose attention is observed image by image."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,11 +10,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, StackDataset, Subset
 
 from mmrobust.analysis.observing import preprocess, require_observable
+from mmrobust.checkpoint import weights_of
 from mmrobust.evaluation.images import evenly
 from mmrobust.evaluation.models.evaluated_model import EvaluatedModel
 from mmrobust.models.layers import Observe
 
 __all__ = ['ObservedModel']
+
+_OF_CLASSIFIER = ('type', 'num_classes', 'loss', 'train_cfg', 'with_cp', 'data_preprocessor', 'init_cfg')
 
 
 class ObservedModel(EvaluatedModel):
@@ -21,7 +25,8 @@ class ObservedModel(EvaluatedModel):
 
     A segmentation model that predicts in a sliding window never sees a whole image: its attention is that in one
     window, the one in the centre of the image. Weights of a backbone alone are taken as its ``init_cfg`` takes them,
-    such as those of timm, or released ones: the head is not looked at.
+    such as those of timm, or released ones: the head is not looked at. A VisionTransformer of timm may be given as
+    MMPretrain's ``TimmClassifier``, as ``configs/timm_imagenet.py`` does.
 
     Args:
         config: of the model; its ``test_dataloader`` names images and pipeline.
@@ -43,9 +48,9 @@ class ObservedModel(EvaluatedModel):
         num_workers: int = 0,
         crop: tuple[int, int] | None = None,
     ) -> None:
-        super().__init__(config, checkpoint, device, num_workers)
+        super().__init__(_observable(config), checkpoint, device, num_workers)
         self.backbone = require_observable(self.model)
-        test_cfg = config.model.get('test_cfg') or {}
+        test_cfg = self.config.model.get('test_cfg') or {}
         if crop is None and test_cfg.get('mode') == 'slide':
             crop = tuple(test_cfg['crop_size'])
         self.crop = crop
@@ -99,12 +104,33 @@ class ObservedModel(EvaluatedModel):
         """Result of a function for each attention layer, first layer first."""
         return self.backbone(inputs, observe)[1]
 
-    def _take_weights(self, model: nn.Module, weights: dict[str, Tensor]) -> None:
-        backbone = require_observable(model)
+    def _take_weights(self, model: nn.Module, checkpoint: Mapping[str, Any]) -> None:
+        backbone, weights = require_observable(model), weights_of(checkpoint, self.checkpoint)
         if hasattr(backbone, 'load_pretrained') and not any(key.startswith('backbone.') for key in weights):
             backbone.load_pretrained(weights, self.checkpoint)
         else:
-            super()._take_weights(model, weights)
+            super()._take_weights(model, checkpoint)
+
+    def _is_built_with_weights(self, model: nn.Module) -> bool:
+        return bool(getattr(require_observable(model), 'pretrained', False))
+
+
+def _observable(config: Config) -> Config:
+    """The same network of timm on ``mmrobust.TimmViT`` in place of MMPretrain's ``TimmClassifier``."""
+    model = config.model
+    if not str(model.type).endswith('TimmClassifier'):
+        return config
+    settings = {key: value for key, value in model.items() if key not in _OF_CLASSIFIER}
+    backbone = dict(settings, type='mmrobust.TimmViT', out_type='cls_token')
+    head = dict(type='LinearClsHead', num_classes=model.get('num_classes', 1000), in_channels=None)
+    config = copy.deepcopy(config)
+    config.model = dict(
+        type='mmrobust.RobustImageClassifier',
+        backbone=backbone,
+        head=head,
+        data_preprocessor=model.get('data_preprocessor'),
+    )
+    return config
 
 
 def _kind_by_kind(batch: list[tuple[dict, ...]]) -> list[dict]:

@@ -9,7 +9,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
-from mmrobust.checkpoint import compare_state_dicts, weights_of
+from mmrobust.checkpoint import adapted_to, compare_state_dicts, weights_of
 from mmrobust.classes import check_classes, classes_of_meta, num_outputs
 from mmrobust.preprocessing import check_size_of_images
 from mmrobust.registry import HOOKS
@@ -51,6 +51,8 @@ class StrictLoadHook(Hook):
         ValueError: Some keys are missing, unexpected or of another shape; or the classes do not fit.
     """
 
+    priority = 'HIGH'  # before EMAHook, which takes what has been adapted here
+
     def __init__(self, strict: bool = True) -> None:
         self.strict = strict
         self.classes: tuple[str, ...] | None = None
@@ -81,7 +83,11 @@ class StrictLoadHook(Hook):
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
-        difference = compare_state_dicts(model.state_dict(), weights_of(checkpoint))
+        weights = weights_of(checkpoint)
+        adapted = adapted_to(model, weights)
+        difference = compare_state_dicts(model.state_dict(), adapted, weights)
+        if not difference:
+            checkpoint['state_dict'] = adapted  # which EMAHook and MMEngine take
         if difference and self.strict:
             raise ValueError(f'The checkpoint does not fit the model, {difference}')
         if difference:

@@ -23,7 +23,7 @@ import torch
 import yaml
 from mmengine.config import Config
 
-from mmrobust.checkpoint import check_state_dict, load_checkpoint_file, weights_of
+from mmrobust.checkpoint import fitting, load_checkpoint_file
 from mmrobust.complexity import build, parameters_of
 from mmrobust.files import write_whole
 
@@ -76,9 +76,8 @@ def write_hub_folder(
         ValueError: the weights do not fit the model.
     """
     folder = Path(folder)
-    weights = weights_of(checkpoint)
     model = build(config)
-    check_state_dict(model.state_dict(), weights)
+    weights = fitting(model, checkpoint, 'The checkpoint')
     meta = {key: value for key, value in checkpoint.get('meta', {}).items() if key in META}
     metadata = {'format': 'pt', 'mmengine_meta': json.dumps(meta, default=_plain)}
     # cloned, because safetensors refuses tensors that share memory
