@@ -59,7 +59,7 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=['mmrobust*']),
-    package_data={'mmrobust': ['.mim/**/*', 'model_zoo/*.yml', 'visualization/*.j2']},
+    package_data={'mmrobust': ['.mim/**/*', 'model_zoo/*.yml', 'model_zoo/*.safetensors', 'visualization/*.j2']},
     python_requires='>=3.10',
     # What every stack needs. The OpenMMLab stack itself is an extra, because requirements cannot say "this or that".
     # matplotlib, rich and yapf come with MMEngine, OpenCV with MMCV, prettytable with MMSegmentation,

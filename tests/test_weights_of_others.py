@@ -117,6 +117,7 @@ def test_the_teacher_of_a_self_supervised_run():
 def test_dinov2_of_its_authors_equals_timm():
     """Registers have no position there, and the class token has one; timm's network has it added to the token."""
     network = timm.create_model('vit_small_patch14_reg4_dinov2', img_size=28, depth=1, num_classes=0).eval()
+    torch.nn.init.normal_(network.cls_token)
     released = dict(network.state_dict())
     position = torch.randn(1, 1, 384)
     released['cls_token'] = released['cls_token'] - position
@@ -126,7 +127,7 @@ def test_dinov2_of_its_authors_equals_timm():
     backbone = TimmViT('vit_small_patch14_reg4_dinov2', img_size=28, depth=1, out_type='cls_token').eval()
     backbone.load_pretrained(released, 'x.pth')
     images = torch.randn(1, 3, 28, 28)
-    torch.testing.assert_close(backbone(images)[0], network(images))
+    torch.testing.assert_close(backbone(images)[0], network(images), rtol=0, atol=1e-4)
 
 
 def test_deit3_of_its_authors():
