@@ -139,7 +139,7 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
 def _checked(checkpoint: Mapping[str, Any], path: str) -> Mapping[str, Any]:
     """A checkpoint whose weights and ``meta`` are of the kind that MMEngine, which does not ask, takes them for."""
     if 'state_dict' in checkpoint:
-        weights_of(checkpoint, path)
+        _taken(checkpoint, path)
     meta = checkpoint.get('meta')
     if not isinstance(meta, dict | None):
         raise ValueError(f'meta in the checkpoint {path} must be a dict, got a {type(meta).__name__}.')
@@ -247,6 +247,8 @@ def refuse_strangers() -> None:
 def weights_of(checkpoint: Mapping[str, Any], source: str = 'the checkpoint') -> dict[str, Tensor]:
     """The weights in a checkpoint: under the first of ``FRAMES`` that it has, or bare; without DDP's ``module.``.
 
+    Where averaged ones are there too, a warning says which are taken.
+
     Args:
         checkpoint: As :func:`load_checkpoint_file` gives it.
         source: What the message calls it, such as its path.
@@ -254,13 +256,17 @@ def weights_of(checkpoint: Mapping[str, Any], source: str = 'the checkpoint') ->
     Raises:
         ValueError: It holds something else than dense tensors by name.
     """
-    weights = _unframed(checkpoint)
     others = [name for name in AVERAGED if name in checkpoint and name != frame_of(checkpoint)]
     if others:
         warnings.warn(
             f'{source} holds averaged weights too, under {others[0]}: those under {frame_of(checkpoint)} are taken',
             stacklevel=2,
         )
+    return _taken(checkpoint, source)
+
+
+def _taken(checkpoint: Mapping[str, Any], source: str) -> dict[str, Tensor]:
+    weights = _unframed(checkpoint)
     if not isinstance(weights, Mapping):
         raise ValueError(f'The weights in {source} must be a dict of tensors, got a {type(weights).__name__}')
     for key, value in weights.items():

@@ -85,7 +85,8 @@ def describe(path: str | os.PathLike) -> Description:
     """
     path = os.fspath(path)
     checkpoint = load_checkpoint_file(path)
-    weights = weights_of(checkpoint, path)
+    frame = frame_of(checkpoint)
+    weights = weights_of({frame: checkpoint[frame]} if frame else checkpoint, path)
     if not weights:
         raise ValueError(f'{path} must hold weights, got none: its keys are {list(map(str, checkpoint))[:8]}')
     meta = checkpoint.get('meta') or {}
@@ -103,7 +104,7 @@ def describe(path: str | os.PathLike) -> Description:
         class_names=classes_of_meta(meta),
         parameters=sum(value.numel() for value in parameters),
         dtypes=tuple(sorted({str(value.dtype).removeprefix('torch.') for value in parameters})),
-        frame=frame_of(checkpoint),
+        frame=frame,
         averaged=_averaged(checkpoint),
         optimizer='optimizer' in checkpoint,
         progress=', '.join(f'{name} {meta.get(name, checkpoint.get(name))}' for name in _counted(meta, checkpoint)),

@@ -86,7 +86,7 @@ class StrictLoadHook(Hook):
         weights = weights_of(checkpoint)
         adapted = adapted_to(model, weights)
         difference = compare_state_dicts(model.state_dict(), adapted, weights)
-        if not difference:
+        if not difference and adapted.keys() != checkpoint.get('state_dict', {}).keys():
             checkpoint['state_dict'] = adapted  # which EMAHook and MMEngine take
         if difference and self.strict:
             raise ValueError(f'The checkpoint does not fit the model, {difference}')
