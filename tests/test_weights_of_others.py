@@ -1,14 +1,18 @@
 """Weights of timm and released ones, as they are, in training, evaluation and analysis: the same logits as at home."""
 
+import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import load_checkpoint
 from mmengine.runner.checkpoint import load_state_dict
+from PIL import Image
 from safetensors.torch import save_file
 
+import mmrobust
 from mmrobust import cli
 from mmrobust.analysis.observed_model import ObservedModel
 from mmrobust.checkpoint import adapted_to, fitting, load_checkpoint_file, weights_of
@@ -19,6 +23,7 @@ from mmrobust.models import FAN, TimmViT
 from mmrobust.models.backbones.fan_checkpoint import convert_fan_segmentor
 from tests.test_models.test_backbones.released import as_released
 from tests.test_models.test_decode_heads.test_fan_segformer_head import HEAD_KEYS
+from tests.tool_loading import load_tool
 
 timm = pytest.importorskip('timm')
 
@@ -230,3 +235,50 @@ def test_the_shipped_config_takes_the_networks_preprocessing():
     resize = next(step for step in config.test_dataloader.dataset.pipeline if step['type'] == 'ResizeEdge')
     assert resize['scale'] == 248
     assert build(config).head.fc.in_features == 192
+
+
+@pytest.fixture
+def folder_of_images(tmp_path) -> str:
+    """Two classes of two images."""
+    for index in range(4):
+        path = tmp_path / 'data' / 'ab'[index % 2] / f'{index}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(index).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(path)
+    return str(tmp_path / 'data')
+
+
+def test_tools_take_a_network_by_name_and_a_file_of_timm(tmp_path, folder_of_images):
+    """tools/test.py, evaluation and attention: one file, one name, the same predictions."""
+    network = timm.create_model('test_vit', num_classes=2).eval()
+    torch.nn.init.normal_(network.head.weight)
+    path = _saved(tmp_path, {'model': network.state_dict(), 'epoch': 1})
+    config = cli.load_config('timm:test_vit')
+    mine = tmp_path / 'mine.py'
+    dataset = dict(_delete_=True, type='mmrobust.ImageFolder', data_root=folder_of_images, expected_classes=2)
+    dataset['pipeline'] = [dict(step) for step in config.test_dataloader.dataset.pipeline]
+    loader = dict(batch_size=4, num_workers=0, persistent_workers=False, dataset=dataset)
+    mine.write_text(
+        f"_base_ = '{cli.own_file('configs/timm_imagenet.py')}'\n"
+        "model = dict(model_name='test_vit', num_classes=2, data_preprocessor=dict(num_classes=2))\n"
+        f'test_dataloader = {loader}\ntest_evaluator = dict(topk=1)\n'
+    )
+    load_tool('test.py').main(
+        [str(mine), path, '--work-dir', str(tmp_path / 'run'), '--out', str(tmp_path / 'metrics.json')]
+    )
+    tested = json.loads((tmp_path / 'metrics.json').read_text())['accuracy/top1']
+    report = mmrobust.evaluate(
+        str(mine),
+        'imagenet-c',
+        checkpoint=path,
+        device='cpu',
+        num_workers=0,
+        corruptions=['contrast'],
+        severities=[1],
+        quiet=True,
+    )
+    assert report.results['clean_error'] == pytest.approx(100 - tested)
+    arguments = ['--model', 'ViT', str(mine), path, '--num-images', '2', '--device', 'cpu', '--corruption', 'none']
+    load_tool('analysis_tools/attention_statistics.py').main(
+        [*arguments, '--num-workers', '0', '--out', str(tmp_path / 'attention')]
+    )
+    assert (tmp_path / 'attention' / 'statistics.csv').is_file()
