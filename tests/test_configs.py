@@ -78,7 +78,7 @@ def test_model_builds(path):
 
 @every_own_leaf
 def test_model_has_what_its_name_says(path):
-    model = build(Config.fromfile(path))
+    model = build(load_config(str(path)))
     assert (model.loss_attn is not None) == ('_adl_' in path.stem)
     assert (model.backbone.blocks[0].tap is not None) == ('_tap_' in path.stem or path.stem in RIVALS)
 

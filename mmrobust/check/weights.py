@@ -1,6 +1,7 @@
 """What a file of weights is, and what takes it."""
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -177,7 +178,7 @@ def _counted(meta: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> list[str
 def _use(origin: Origin, options: Mapping[str, Any], classes: int | None, meta: Mapping[str, Any]) -> str:
     experiment, name = meta.get('experiment_name'), options.get('model_name')
     if isinstance(experiment, str) and origin.kind in ('mmrobust', 'mmseg', 'mmpretrain', 'unknown'):
-        return f'tools/test.py CONFIG FILE, where CONFIG was {experiment.rpartition("_2")[0][:80]}'  # and its date
+        return f'tools/test.py CONFIG FILE, where CONFIG was {re.sub("_[0-9]{8}_[0-9]{6}$", "", experiment)[:80]}'
     if origin.kind == 'timm' and name:
         number = '' if classes in (None, 1000) else f' --cfg-options model.num_classes={classes}'
         evaluated = f'tools/test.py timm:{name} FILE{number}'
