@@ -39,4 +39,5 @@ def show(rows) -> None:
 
 
 if __name__ == '__main__':
+    sys.argv[0] = 'mmrobust.check'  # in messages, for __main__.py
     sys.exit(main())
