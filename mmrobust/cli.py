@@ -25,7 +25,7 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 from torch.distributed import DistError
 
-from mmrobust.compat import import_quietly
+from mmrobust.compat import import_quietly, own_file
 from mmrobust.preprocessing import settle_preprocessing
 from mmrobust.processes import NO_SHARED_MEMORY, end_loaders_that_cannot_hand_over
 
@@ -47,6 +47,7 @@ _READ = {*inspect.signature(Runner).parameters, 'sync_bn', 'model_wrapper_cfg', 
     *('activation_checkpointing', 'efficient_conv_bn_eval', 'custom_imports', 'class_map', 'tta_model', 'tta_pipeline')
 }
 
+OF_TIMM = 'timm:'
 # what a wrong path, a wrong value or a wrong name in a configuration raises
 # (OpenMMLab's own modules check their arguments with assert)
 USER_ERRORS = (OSError, ValueError, TypeError, KeyError, SyntaxError, ImportError, AssertionError)
@@ -234,15 +235,31 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
 def load_config(path: str, cfg_options: dict | None = None) -> Config:
     """Read a configuration file, merge ``--cfg-options`` into it, and settle its preprocessing.
 
+    Args:
+        path: of the file, or ``timm:NAME`` for ``configs/timm_imagenet.py`` with that network.
+        cfg_options: settings to override.
+
     Raises:
         FileNotFoundError: there is no such file.
+        ValueError: timm has no such network.
     """
+    if path.startswith(OF_TIMM):
+        cfg_options = {'model.model_name': _require_network(path.removeprefix(OF_TIMM)), **(cfg_options or {})}
+        path = str(own_file('configs/timm_imagenet.py'))
     if not Path(path).is_file():
         raise FileNotFoundError(f'There is no config file {path!r}.')
     config = Config.fromfile(path)
     set_options(config, cfg_options)
     settle_preprocessing(config)
     return config
+
+
+def _require_network(name: str) -> str:
+    import timm
+
+    if ':' not in name and not timm.is_model(name):  # hf-hub:... and local-dir:... are timm's business
+        raise ValueError(f'timm:NAME must name one of timm.list_models(), got {name!r}')
+    return name
 
 
 def set_options(config: Config, cfg_options: dict | None) -> None:

@@ -40,7 +40,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         usage='%(prog)s CONFIG [CHECKPOINT] [--benchmark NAME] [options]',
         description='Evaluate the robustness of a segmentation or classification model.',
     )
-    parser.add_argument('model', metavar='config', help='config file of any MMSegmentation or MMPretrain model')
+    parser.add_argument(
+        'model', metavar='config', help='config file of any MMSegmentation or MMPretrain model, or timm:NAME'
+    )
     parser.add_argument(
         'checkpoint', nargs='?', help='its file or address (default: what the config names, as load_from)'
     )

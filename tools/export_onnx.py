@@ -18,7 +18,7 @@ import torch
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from mmrobust.checkpoint import check_state_dict, weights_of
+from mmrobust.checkpoint import fitting
 from mmrobust.complexity import build
 from mmrobust.files import write_whole
 
@@ -125,9 +125,7 @@ def main(argv: list[str] | None = None) -> None:
         if args.checkpoint:
             cli.require_file(args.checkpoint, 'checkpoint')
             loaded = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')
-            state_dict = weights_of(loaded, args.checkpoint)
-            check_state_dict(model.state_dict(), state_dict, args.checkpoint)
-            model.load_state_dict(state_dict)
+            model.load_state_dict(fitting(model, loaded, args.checkpoint))
         content = export_onnx(model, sizes[0], args.multiple, args.opset)
         differences = compare_onnx(content, model, sizes)
         for (height, width), difference in zip(sizes, differences, strict=True):

@@ -13,7 +13,7 @@ from mmrobust import cli  # first: it checks the OpenMMLab stack, and prepares i
 from mmengine.runner import CheckpointLoader
 from mmseg.apis import MMSegInferencer
 
-from mmrobust.checkpoint import check_state_dict, weights_of
+from mmrobust.checkpoint import fitting
 from mmrobust.datasets.transforms import LoadImageFromFile
 
 SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
         inferencer = MMSegInferencer(config, args.checkpoint, device=args.device)
         # the inferencer itself only warns of weights that do not fit, and draws all the same
         weights = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')
-        check_state_dict(inferencer.model.state_dict(), weights_of(weights, args.checkpoint), args.checkpoint)
+        fitting(inferencer.model, weights, args.checkpoint)
     inferencer.show_progress = False
     for image in images:
         inferencer(image, out_dir=args.out_dir, opacity=args.opacity)

@@ -24,6 +24,7 @@ from torch import nn
 
 from mmrobust.classes import check_classes, classes_of_config, classes_of_meta, num_outputs
 from mmrobust.cli import (
+    OF_TIMM,
     load_config,
     number_in_environment,
     require_at_least,
@@ -78,11 +79,13 @@ def evaluate(
     finish writes the results.
 
     Args:
-        model: config file of any MMSegmentation or MMPretrain model, its config, or a model in memory: a segmentor of
-            MMSegmentation, a classifier of MMPretrain or a network of timm.
+        model: config file of any MMSegmentation or MMPretrain model, its config, ``timm:NAME`` for a classifier of
+            timm by name, or a model in memory: a segmentor of MMSegmentation, a classifier of MMPretrain or a network
+            of timm.
         benchmark: name of a registered benchmark: cityscapes-c, acdc, imagenet-c, imagenet-variants, adversarial,
             imagenet-p, or one of your own.
-        checkpoint: file or address of the weights; None takes what the config names. Not for a model in memory.
+        checkpoint: file or address of the weights; None takes what the config names, and for ``timm:NAME`` what timm
+            downloads. Not for a model in memory.
         data: folder of the benchmark's images (``data_root``), or the config of the clean test images: a dataset with
             its pipeline. None takes the config's ``test_dataloader``, which a model in memory has in ``model.cfg``.
         out: results folder; None keeps nothing on disk.
@@ -123,6 +126,8 @@ def evaluate(
         module = model if isinstance(model, nn.Module) else None
         if module is None:
             name, config = _read(model, cfg_options)
+            if name.startswith(OF_TIMM) and not checkpoint:
+                config.model.pretrained = True
         else:
             if checkpoint or cfg_options:
                 raise ValueError('checkpoint and cfg_options must be None for a model in memory')
@@ -196,7 +201,7 @@ def run_name(model: str, config: Config) -> str:
         config: merged.
     """
     path = Path(model)
-    name = path.stem if path.suffix in ('.py', '.json', '.yaml', '.yml') else path.name
+    name = path.stem if path.suffix in ('.py', '.json', '.yaml', '.yml') else path.name.replace(':', '_')
     network = re.sub(r'[^\w.-]+', '_', str(config.model.get('model_name') or ''))
     return name if network in name else f'{name}_{network}'
 
