@@ -4,7 +4,7 @@ import copy
 import functools
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from torch.utils.data import DataLoader, Dataset
 from mmrobust.acceleration import compile_forward, low_precision
 from mmrobust.checkpoint import check_state_dict, weights_of
 from mmrobust.sigterm import outlive_sigterm
+
+# (logits_of, images in [0, 1], labels, names of the images) -> images; see mmrobust.attacks
+Attack = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor, list[str]], Tensor]
 
 _PLAIN = bool | int | float | str | list | tuple | None
 
