@@ -88,8 +88,8 @@ class Confusion:
             if (intersection > np.minimum(prediction, label)).any() or prediction.sum() != label.sum():
                 raise ValueError(f'the counts of {name!r} contradict each other')
         for name, of in (attacked or {}).items():
-            numbers = all(isinstance(value, int | float) and 0 <= value < np.inf for value in of)
-            if not numbers or of.by_margin not in (0, 1) or of.blind not in (0, 1):
+            losses = all(isinstance(value, float) and 0 <= value < np.inf for value in of[:2])
+            if not losses or not all(type(value) is int and value in (0, 1) for value in of[2:]):
                 raise ValueError(f'an attack has two losses and two flags, got {list(of)} of {name!r}')
         if attacked is not None and attacked.keys() != images.keys():
             raise ValueError(f'{len(attacked)} images were attacked, and {len(images)} counted')

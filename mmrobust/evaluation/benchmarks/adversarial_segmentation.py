@@ -73,6 +73,7 @@ class AdversarialSegmentation(SegmentationBenchmark):
 
     name = 'adversarial-segmentation'
     also = Adversarial.name
+    sections = ('cells',)
     low_precision = Adversarial.low_precision
     options = Adversarial.options | {'norm': dict(choices=tuple(BALLS), help='of the largest change (default: linf)')}
 
@@ -176,7 +177,7 @@ class AdversarialSegmentation(SegmentationBenchmark):
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
         """How they are shown."""
         rows = results['cells']
-        main = next((name for name in rows if name == WORST_CASE), list(rows)[-1])
+        main = WORST_CASE if WORST_CASE in rows else next(reversed(rows), 'clean')
         headline = tuple(
             Column(f'cells/{row}/{key}', f'{row.replace("_", " ")} {key}', interval='inline')
             for row in ('clean', main)
