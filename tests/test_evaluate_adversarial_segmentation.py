@@ -16,9 +16,12 @@ from mmseg.structures import SegDataSample
 
 import mmrobust
 from mmrobust.attacks import attack_segmentation, segmentor_logits
+from mmrobust.evaluation.comparison import change
 from mmrobust.evaluation.counts import Confusion
+from mmrobust.evaluation.report import Column, Report
 from mmrobust.evaluation.statistics import confusion_matrix, mean_iou
 from mmrobust.randomness import derive_seed
+from mmrobust.visualization.results_page import to_html
 from tests.test_evaluate_robustness import (  # noqa: F401 (of the fixture tool)
     CONFIG,
     TOOL,
@@ -31,6 +34,7 @@ from tests.test_evaluate_robustness import (  # noqa: F401 (of the fixture tool)
 
 COMMON = ['--benchmark', 'adversarial', '--num-workers', '0', '--device', 'cpu', '--num-steps', '2']
 CELLS = ['--attacks', 'segpgd', 'sea', '--worst', '3']
+WORST = 'worst_segpgd+sea_8of255_2steps'
 KEYS = [f'{name}_8of255_2steps' for name in ('segpgd', 'sea-js', 'sea-mce', 'sea-mce-bal')]
 
 
@@ -102,7 +106,7 @@ def test_a_cell_equals_a_plain_loop(attacked, whole):
 
 def test_results(whole):
     results = json.loads((whole / 'results.json').read_text())['results']['cells']
-    worst = ['sea_8of255_2steps', 'worst_case']
+    worst = ['sea_8of255_2steps', WORST]
     assert list(results) == ['clean', *KEYS, *worst]
     labelled = _cell(whole, 'clean').confusion.any(1)
     for key in ('clean', *KEYS):
@@ -124,13 +128,28 @@ def test_results(whole):
 def test_shown(whole):
     rows = {row['cell']: row for row in csv.DictReader((whole / 'results.csv').open())}
     content = json.loads((whole / 'results.json').read_text())
-    assert float(rows['worst_case']['mIoU']) == content['results']['cells']['worst_case']['mIoU']
+    assert float(rows[WORST]['mIoU']) == content['results']['cells'][WORST]['mIoU']
     text = (whole / 'results.md').read_text()
-    assert '| clean mIoU | clean aAcc | worst case mIoU | worst case aAcc |' in text
+    of = WORST.replace('_', ' ')
+    assert f'| clean mIoU | clean aAcc | {of} mIoU | {of} aAcc |' in text
     assert '| attack | mIoU | interval | aAcc | interval | loss before | loss after | images |' in text
     page = (whole / 'results.html').read_text()
     assert 'Attacks on segmentation' in page and 'segpgd_8of255_2steps' in page
-    assert 'runs of other attacks, sizes or steps do not compare' in page and 'evidence of robustness' not in page
+    assert f'{WORST} is the worst case over all attacks of this run' in page and 'evidence of robustness' not in page
+
+
+def test_compared(attacked, tool, whole, tmp_path):
+    """The worst case over other attacks has another name, so no change of it is shown."""
+    tool.main(_arguments(attacked, tmp_path, '--worst', '0', cells=['--attacks', 'segpgd', 'pgd']))
+    reports = {name: Report.read(folder / 'results.json') for name, folder in (('a', whole), ('b', tmp_path))}
+    table, column = reports['a'].layout.tables[1], Column('mIoU', 'mIoU')
+    assert change(*reports.values(), table, KEYS[0], column) == (0, 0, 0, None)
+    other = 'worst_pgd+segpgd_8of255_2steps'
+    assert reports['b'].layout.main == f'cells/{other}/mIoU'
+    for name in (WORST, other):
+        assert change(*reports.values(), table, name, column).value is None
+        assert change(*reports.values(), reports['a'].headline, '', Column(f'cells/{name}/mIoU', '')).value is None
+    assert 'cells (7 in a, 4 in b, 2 in common)' in to_html({name: [of] for name, of in reports.items()}, 'a')
 
 
 def test_worst_images_are_shown(attacked, whole):
@@ -179,7 +198,7 @@ def test_more_cells_in_the_same_folder(attacked, tool, whole, tmp_path, capsys):
     assert all(path.stat().st_mtime_ns == time for path, time in times.items())
     rows = json.loads((tmp_path / 'out/results.json').read_text())['results']['cells']
     names = [f'segpgd_{eps}of255_{steps}steps' for eps in (2, 8) for steps in (1, 2)]
-    assert list(rows) == ['clean', *names, 'worst_case']
+    assert list(rows) == ['clean', *names, 'worst_segpgd_2+8of255_1+2steps']
     assert rows[names[3]]['loss_after'] > rows[names[1]]['loss_after'] > rows[names[1]]['loss_before']
     assert rows[KEYS[0]] == json.loads((whole / 'results.json').read_text())['results']['cells'][KEYS[0]]
     for option in (['--step-size', '1/255'], ['--seed', '1'], ['--norm', 'l2']):

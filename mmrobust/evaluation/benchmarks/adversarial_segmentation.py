@@ -1,6 +1,6 @@
 """PGD, SegPGD, CosPGD and the losses of SEA: mIoU and pixel accuracy of a segmentation model under attack."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,7 +31,7 @@ from mmrobust.registry import BENCHMARKS
 __all__ = ['ATTACKS', 'AdversarialSegmentation', 'summarize']
 
 ATTACKS = (*(name for name in SEGMENTATION_ATTACKS if name not in SEA), 'sea')
-WORST_CASE = 'worst_case'
+WORST = 'worst_'  # begins the name of the worst case over several cells
 
 
 class Settings(NamedTuple):
@@ -45,8 +45,7 @@ class Settings(NamedTuple):
     @property
     def key(self) -> str:
         """Name of the cell, such as ``segpgd_8of255_20steps``."""
-        norm = '' if self.norm == 'linf' else f'_{self.norm}'
-        return f'{self.attack}{norm}_{255 * self.eps:g}of255_{self.num_steps}steps'
+        return key_of([self.attack], self.norm, [self.eps], [self.num_steps])
 
 
 @BENCHMARKS.register_module(name='adversarial-segmentation')
@@ -177,7 +176,7 @@ class AdversarialSegmentation(SegmentationBenchmark):
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
         """How they are shown."""
         rows = results['cells']
-        main = WORST_CASE if WORST_CASE in rows else next(reversed(rows), 'clean')
+        main = next(reversed(rows), 'clean')
         headline = tuple(
             Column(f'cells/{row}/{key}', f'{row.replace("_", " ")} {key}', interval='inline')
             for row in ('clean', main)
@@ -208,6 +207,14 @@ class AdversarialSegmentation(SegmentationBenchmark):
         )
 
 
+def key_of(attacks: Collection[str], norm: str, radii: Collection[float], numbers: Collection[int]) -> str:
+    """Name of attacks at each of these sizes and numbers of steps; it says what they are, in one order."""
+    names = '+'.join(name for name in (*SEGMENTATION_ATTACKS, 'sea') if name in attacks)
+    sizes = '+'.join(f'{255 * radius:g}' for radius in sorted(set(radii)))
+    steps = '+'.join(map(str, sorted(set(numbers))))
+    return f'{names}{"" if norm == "linf" else f"_{norm}"}_{sizes}of255_{steps}steps'
+
+
 def several(values: Any) -> list:
     """One value, or each of several."""
     return list(values) if isinstance(values, Sequence) else [values]
@@ -221,9 +228,10 @@ def summarize(counts: Mapping[Cell, Confusion], settings: Mapping[str, Settings]
         settings: of each attacked cell, by its key.
 
     Returns:
-        A dict for JSON: ``cells``, with the worst case over SEA's losses, and ``worst_case``, that over all attacks, if
-        there are several. Of each: ``mIoU`` and ``aAcc`` with intervals and bootstrap samples, ``num_images``; of an
-        attack also the mean ``loss_before`` and ``loss_after``, and the images ``num_by_margin`` and ``num_blind``.
+        A dict for JSON: ``cells``, with the worst case over SEA's losses and last that over all attacks, if there are
+        several; its name says of what, so that it is never compared with one of other attacks. Of each: ``mIoU`` and
+        ``aAcc`` with intervals and bootstrap samples, ``num_images``; of an attack also the mean ``loss_before`` and
+        ``loss_after``, and the images ``num_by_margin`` and ``num_blind``.
     """
     clean = counts[CLEAN]
     draws = Bootstrap(clean.images)
@@ -246,8 +254,11 @@ def _ensembles(settings: Mapping[str, Settings]) -> dict[str, list[str]]:
     for key, of in settings.items():
         if of.attack in SEA:
             of_sea.setdefault(of._replace(attack='sea').key, []).append(key)
-    of_all = {WORST_CASE: list(settings)} if len(settings) > 1 and [list(settings)] != list(of_sea.values()) else {}
-    return of_sea | of_all
+    if len(settings) < 2 or [list(settings)] == list(of_sea.values()):
+        return of_sea
+    attacks, norms, radii, numbers = map(set, zip(*settings.values(), strict=True))
+    attacks = {'sea' if name in SEA else name for name in attacks}
+    return of_sea | {WORST + key_of(attacks, *norms, radii, numbers): list(settings)}
 
 
 def _row(draws: Bootstrap, for_iou: np.ndarray, for_accuracy: np.ndarray, labelled: np.ndarray) -> dict[str, Any]:
@@ -284,9 +295,9 @@ def _sentences(rows: Mapping, provenance: Mapping) -> Iterator[str]:
         f'Norm {provenance.get("norm")}, steps of {provenance.get("step_size")}, random start, last point; of sea the '
         'point with the fewest right pixels.'
     )
-    if WORST_CASE in rows:
-        yield 'worst_case is over all attacks that were run, so runs of other attacks, sizes or steps do not compare.'
     for name, row in rows.items():
+        if name.startswith(WORST):
+            yield f'{name} is the worst case over all attacks of this run, chosen image by image.'
         before, after, right = (finite(at(row, key)) for key in ('loss_before', 'loss_after', 'aAcc'))
         clean = finite(at(rows, 'clean', 'aAcc'))
         # the masked losses of SEA leave wrong pixels alone, whose cross-entropy may fall
