@@ -4,6 +4,7 @@ Segmentation, any MMSegmentation config:
 python tools/evaluate_robustness.py configs/fan_tap_adl_cityscapes.py CHECKPOINT --preset kamann
 python tools/evaluate_robustness.py CONFIG CHECKPOINT --benchmark acdc --data-root data/acdc
 python tools/evaluate_robustness.py CONFIG CHECKPOINT --benchmark acdc --split test   # a zip for the ACDC server
+python tools/evaluate_robustness.py CONFIG CHECKPOINT --benchmark adversarial         # PGD, SegPGD, CosPGD, SEA
 
 Classification, any MMPretrain config, timm's models among them:
 python tools/evaluate_robustness.py CONFIG CHECKPOINT --benchmark imagenet-c --data-root data/imagenet-c

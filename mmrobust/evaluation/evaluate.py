@@ -148,7 +148,7 @@ def evaluate(
         kind = _kind(benchmark, name, config)
         if amp and not kind.low_precision:
             raise ValueError(f'amp is not for the benchmark {benchmark}: its numbers would not be right')
-        shown = None if worst_of is None else _shown_by(worst_of, benchmark)
+        shown = None if worst_of is None else _shown_by(worst_of, kind.name)
         checkpoint = None if module is not None else checkpoint or config.get('load_from')
         if checkpoint:
             require_file(checkpoint, 'checkpoint')
@@ -250,8 +250,9 @@ def _kind(benchmark: str, name: str, config: Config) -> type[Benchmark]:
     if benchmark not in types:
         raise ValueError(f'benchmark must be one of {", ".join(types)}, got {benchmark!r}')
     scope, kind = config.get('default_scope'), types[benchmark]
-    fitting = [one for one, of in types.items() if of.model_type.scope == scope]
-    if fitting and benchmark not in fitting:
+    fitting = {one: of for one, of in types.items() if of.model_type.scope == scope}
+    kind = next((of for of in fitting.values() if of.also == benchmark), kind)
+    if fitting and kind not in fitting.values():
         raise ValueError(
             f'the benchmark {benchmark} is for models of {kind.model_type.scope}, but {name} is for {scope}: '
             f'choose from {", ".join(fitting)}'

@@ -8,6 +8,7 @@ from mmrobust.evaluation.benchmarks.acdc import ACDC
 from mmrobust.evaluation.benchmarks.imagenet_c import ImageNetC
 from mmrobust.evaluation.benchmarks.imagenet_variants import ImageNetVariants
 from mmrobust.evaluation.benchmarks.adversarial import Adversarial
+from mmrobust.evaluation.benchmarks.adversarial_segmentation import AdversarialSegmentation
 from mmrobust.evaluation.benchmarks.imagenet_p import ImageNetP
 
 # isort: on
@@ -15,6 +16,7 @@ from mmrobust.evaluation.benchmarks.imagenet_p import ImageNetP
 __all__ = [
     'ACDC',
     'Adversarial',
+    'AdversarialSegmentation',
     'Benchmark',
     'CityscapesC',
     'ImageNetC',

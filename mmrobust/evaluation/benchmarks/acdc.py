@@ -15,13 +15,12 @@ from mmrobust.evaluation.benchmarks.segmentation_base import (
     SegmentationBenchmark,
     area_samples,
     by_class,
-    mean_iou_of_areas,
 )
 from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.images import LabelMapImages
 from mmrobust.evaluation.report import Column, Layout, Table
-from mmrobust.evaluation.statistics import INTERVAL_LEVEL, Bootstrap, class_iou, mean_iou
+from mmrobust.evaluation.statistics import INTERVAL_LEVEL, Bootstrap, class_iou, mean_iou, mean_iou_of_areas
 from mmrobust.registry import BENCHMARKS
 
 __all__ = ['ACDC', 'summarize']

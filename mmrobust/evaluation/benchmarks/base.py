@@ -33,6 +33,7 @@ class Benchmark:
 
     Attributes:
         name: as on the command line.
+        also: another benchmark's name, under which this one runs for the models that it is for; empty for none.
         measure: what ``Counts.score`` is, in a word.
         unit: what progress counts.
         model_type: what runs it, see :mod:`mmrobust.evaluation.models`.
@@ -49,6 +50,7 @@ class Benchmark:
     """
 
     name: ClassVar[str]
+    also: ClassVar[str] = ''
     measure: ClassVar[str]
     unit: ClassVar[str] = 'image'
     model_type: ClassVar[type]

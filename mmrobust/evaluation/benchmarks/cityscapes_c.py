@@ -15,7 +15,6 @@ from mmrobust.evaluation.benchmarks.segmentation_base import (
     SegmentationBenchmark,
     area_samples,
     by_class,
-    mean_iou_of_areas,
 )
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Confusion
@@ -26,6 +25,7 @@ from mmrobust.evaluation.statistics import (
     Bootstrap,
     class_iou,
     mean_iou,
+    mean_iou_of_areas,
     mean_over_corruptions,
     mean_over_severities,
     retention,

@@ -10,7 +10,8 @@ from mmrobust.evaluation.benchmarks.base import Benchmark
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Predictions
 from mmrobust.evaluation.images import LabelledImages, fingerprints, require_names
-from mmrobust.evaluation.models.classification import Attack, ClassificationModel
+from mmrobust.evaluation.models.classification import ClassificationModel
+from mmrobust.evaluation.models.evaluated_model import Attack
 from mmrobust.evaluation.report import Column, Layout, Table
 from mmrobust.evaluation.statistics import INTERVAL_LEVEL, Bootstrap
 

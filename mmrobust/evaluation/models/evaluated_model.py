@@ -4,7 +4,7 @@ import copy
 import functools
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,15 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 from mmengine.runner import CheckpointLoader, Runner
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from mmrobust.acceleration import compile_forward, low_precision
 from mmrobust.checkpoint import fitting
 from mmrobust.sigterm import outlive_sigterm
+
+# (logits_of, images in [0, 1], labels, names of the images) -> images; see mmrobust.attacks
+Attack = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor, list[str]], Tensor]
 
 _PLAIN = bool | int | float | str | list | tuple | None
 
