@@ -7,7 +7,7 @@ STAMP := $(VENV)/.mmrobust-installed
 # OpenMP threads sleep while they wait: spinning, the default, slows training several times on a shared machine.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo demo-full demo-classification test test-slow fuzz faults gpu-check docs lint clean
+.PHONY: help demo demo-full demo-classification test test-slow fuzz faults gpu-check docs docs-figures lint clean
 
 help:  ## print this list (default)
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ faults: $(STAMP)  ## kill training and evaluating 20 times each at random moment
 
 gpu-check: $(STAMP)  ## check and measure everything that needs a GPU, in one report: seven minutes on one GPU
 	$(VENV)/bin/python tools/analysis_tools/gpu_check.py
+
+docs-figures: $(STAMP)  ## after make demo: renew docs/images, and the numbers of the demo in README and docs
+	$(VENV)/bin/python docs/figures.py
 
 docs: $(STAMP)  ## build these pages as a site: docs/_build/html/index.html
 	$(VENV)/bin/python -c 'import furo, myst_parser, sphinx_copybutton, sphinx_design' 2>/dev/null || \

@@ -318,6 +318,7 @@ def main(argv: list[str] | None = None) -> None:
         'seeds.',
         soft_wrap=True,
     )
+    console.save_text(str(demo.work_dir / 'demo.txt'))
 
 
 if __name__ == '__main__':

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 PROJECT = Path(__file__).resolve().parents[1]
-console = Console(highlight=False)
+console = Console(highlight=False, record=True)
 
 
 def of_project(path: str) -> str:
