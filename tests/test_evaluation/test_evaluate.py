@@ -1,6 +1,7 @@
 """mmrobust.evaluate: the same as the command line, of models in memory too, and of a benchmark in another package."""
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -23,48 +24,7 @@ REPO = Path(__file__).parents[2]
 OPTIONS = dict(corruptions=['gaussian_noise', 'contrast'], severities=[2, 5])
 
 # a whole benchmark in a file of somebody else: images upside down, over the config's own test set
-UPSIDE_DOWN = """
-from mmrobust.evaluation.benchmarks.segmentation_base import SegmentationBenchmark
-from mmrobust.evaluation.cells import CLEAN, Cell
-from mmrobust.evaluation.images import LabelMapImages
-from mmrobust.evaluation.report import Column, Layout, Table
-from mmrobust.registry import BENCHMARKS
-
-
-@BENCHMARKS.register_module(name='upside-down')
-class UpsideDown(SegmentationBenchmark):
-    name = 'upside-down'
-    options = {'turns': dict(type=int, help='how often (default: 1)')}
-
-    def __init__(self, config, turns=1, max_images=None):
-        self.turns, self.cells = turns, [CLEAN, Cell('turned')]
-        self._images = LabelMapImages(config.test_dataloader.dataset, 'mmseg', max_images)
-
-    @property
-    def identity(self):
-        return {'benchmark': self.name, 'turns': self.turns, 'num_images': self._images.size}
-
-    def images(self, cell):
-        return self._images
-
-    def corrupted(self, cell, dataset):
-        steps = list(dataset['pipeline'])
-        flip = dict(type='RandomFlip', prob=1.0, direction='vertical')
-        turned = [steps[0], *[flip] * self.turns, *steps[1:]]
-        return dataset if cell == CLEAN else dict(dataset, pipeline=turned)
-
-    def summarize(self, counts):
-        rows = {cell.key: {'mIoU': of.score} for cell, of in counts.items()}
-        return {'flips': rows, 'turned': rows['turned']['mIoU']}
-
-    @classmethod
-    def layout(cls, results, provenance):
-        tables = (
-            Table('', 'run', (Column('turned', 'turned'),)),
-            Table('flips', 'kind', (Column('mIoU', 'mIoU', csv=('mIoU',)),), role='conditions', csv_row=('kind',)),
-        )
-        return Layout(cls.name, 'Upside down', 'segmentation', 'mIoU.', tables, 'turned', protocol=('turns',))
-"""
+UPSIDE_DOWN = re.search(r'```python\n(.+?)```', (REPO / 'docs/how-to/add_a_benchmark.md').read_text(), re.DOTALL)[1]
 
 
 def test_importing_mmrobust_is_light():

@@ -5,21 +5,9 @@ from pathlib import Path
 
 import pytest
 
-REPO = Path(__file__).resolve().parents[1]
-DOCS = REPO / 'docs'
-PAGES = sorted(DOCS.glob('**/*.md'))
-TEXTS = [*PAGES, *(REPO / name for name in ('README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md'))]
-TEXTS.append(REPO / 'configs/README.md')
+from .pages import DOCS, PAGES, TEXTS, name, prose
+
 INCLUDE = re.compile(r'```\{include\} (\S+)')
-
-
-def name(path: Path) -> str:
-    return str(path.relative_to(REPO))
-
-
-def prose(text: str) -> str:
-    """Without fenced code."""
-    return re.sub(r'^```.*?^```$', '', text, flags=re.MULTILINE | re.DOTALL)
 
 
 def anchors(path: Path) -> set[str]:
