@@ -1,5 +1,6 @@
 """The demo gives its tools commands that they take, from whatever folder it is started in."""
 
+import ast
 import time
 from pathlib import Path
 
@@ -51,6 +52,24 @@ def test_figures_are_of_the_last_checkpoints_of_both_models(recorded):
         ('visualize_segmentation', 3),
     }
     assert commands[0][1].corruptions == ['none', 'fog', 'gaussian_noise'] and commands[0][1].errors
+
+
+def test_page_and_data_say_which_demo_it_is(recorded):
+    demo, commands = recorded
+    demo.draw()
+    demo.page()
+    (_, drawn), (_, page) = commands
+    assert drawn.out == demo.data_root and drawn.preview == str(demo.work_dir / 'minicity.png')
+    assert page.title.endswith(f'({demo.profile.name})') and page.names == ['baseline', 'TAP + ADL']
+    assert [Path(folder).parent for folder in page.results] == [*demo.folders.values()]
+
+
+def test_config_says_how_its_data_are_drawn():
+    demo = load_tool('demo.py')
+    config = demo.SHORT.models['baseline']
+    command = ast.get_docstring(ast.parse(Path(config).read_text())).replace('\\\n', ' ')
+    assert ' '.join(demo.SHORT.minicity) in ' '.join(command.split())
+    assert f'--out {load_config(config).data_root.rstrip("/")}' in command
 
 
 def test_both_models_meet_the_same_images(recorded):
