@@ -18,7 +18,9 @@ def stored() -> nbformat.NotebookNode:
 def kinds(notebook: nbformat.NotebookNode) -> dict[str, list[str]]:
     """Source of each cell of code to the kinds of its outputs."""
     return {
-        cell.source: [f'{output.output_type} {" ".join(sorted(output.get("data", {})))}' for output in cell.outputs]
+        cell.source: sorted(
+            {f'{output.output_type} {" ".join(sorted(output.get("data", {})))}' for output in cell.outputs}
+        )
         for cell in notebook.cells
         if cell.cell_type == 'code'
     }
