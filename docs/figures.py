@@ -56,7 +56,8 @@ def read_numbers(demo: Path) -> dict[str, str]:
     shown = output[output.index('3. Test them') :]
     shown = shown[shown.index('\n') + 1 :]
     lines = [line.rstrip() for line in shown.splitlines() if line.strip() and not line.startswith('$')]
-    found = {'output': '\n```\n{}\n```\n'.format('\n'.join(lines))}
+    text = re.sub(r'^Done in [\d.]+ \w+\. ', '', '\n'.join(lines), flags=re.MULTILINE)  # each machine has its own time
+    found = {'output': f'\n```\n{text}\n```\n'}
     for row in csv.DictReader((demo / 'attention/dilations.csv').open()):
         if (row['layer'], row['dilation']) == ('1', '0') and 'share' in row['reading']:
             found[f'dilation_0.{row["pictures"]}'] = f'{100 * float(row["mean"]):.0f} %'
@@ -75,7 +76,8 @@ def draw_images(demo: Path) -> None:
             raise FileNotFoundError(f'There is no image {demo / source}.')
         scale = min(1.0, width / image.shape[1])
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        cv2.imwrite(str(DOCS / 'images' / name), image, [cv2.IMWRITE_JPEG_QUALITY, 85, cv2.IMWRITE_PNG_COMPRESSION, 9])
+        how = [cv2.IMWRITE_JPEG_QUALITY, 85] if name.endswith('.jpg') else [cv2.IMWRITE_PNG_COMPRESSION, 9]
+        cv2.imwrite(str(DOCS / 'images' / name), image, how)
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         print(f'There is no browser ({", ".join(BROWSERS)}): docs/images/{PAGE} stays as it is.', file=sys.stderr)

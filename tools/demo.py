@@ -71,7 +71,7 @@ SHORT = Profile(
     at_once=2,
     corrupted=('--preset', 'severity5', '--severities', '3', '--max-images', '12'),
     statistics=12,
-    seconds=dict(draw=20, train=100, test=15, disturb=80, attention=40),
+    seconds=dict(draw=20, train=100, test=25, disturb=80, attention=40),
 )
 FULL = Profile(
     name='full demo',

@@ -65,7 +65,7 @@ def test_numbers_go_between_the_markers(demo, capsys):
     assert (docs.parent / 'README.md').read_text() == 'a <!-- demo:mIoU.baseline -->19.5<!-- /demo --> b'
     page = FIGURES.marked((docs / 'page.md').read_text())
     assert page['dilation_0.clean'] == '32 %'
-    assert page['output'] == '\n```\n│ baseline │ 19.50 │\nDone in 4.0 minutes. Look at\n```\n'
+    assert page['output'] == '\n```\n│ baseline │ 19.50 │\nLook at\n```\n'
     kept = json.loads((docs / 'demo.json').read_text())
     assert kept == {'mIoU.baseline': '19.5', **page}
     assert {path.name for path in (docs / 'images').iterdir()} == {name for name, _ in FIGURES.IMAGES.values()}
