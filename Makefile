@@ -30,10 +30,10 @@ demo-full: $(STAMP)  ## the same at twice the size and on more images: 15 minute
 demo-classification: $(STAMP)  ## train FAN on scikit-learn's digits with and without TAP and ADL, corrupt and attack it
 	$(VENV)/bin/python tools/demo_classification.py
 
-test: $(STAMP)  ## run the tests that take seconds
+test: $(STAMP)  ## run the tests but the slow ones: minutes on two CPU cores
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m 'not slow' -n auto --maxprocesses 4 --dist loadfile
 
-test-slow: $(STAMP)  ## run the tests that take minutes
+test-slow: $(STAMP)  ## run the slow tests: minutes each
 	$(VENV)/bin/python -m pytest -m slow
 
 fuzz: $(STAMP)  ## run the tests on drawn inputs with 25,000 new ones: three minutes

@@ -24,6 +24,7 @@ SCRIPTS = {
 }
 OWN = {'tools/dist_train.sh': 2, 'tools/dist_test.sh': 3, 'tools/slurm_train.sh': 3}
 OTHER_PROGRAMS = {'cd', 'export', 'hf', 'kubectl', 'mkdir', 'pip', 'pytest', 'unzip'}
+OTHER_PROGRAMS |= {'diff', 'echo', 'grep', 'ls', 'scancel', 'scontrol', 'squeue', 'tail', 'wc'}
 OTHER_PROGRAMS |= {'.venv/bin/pre-commit', 'old/bin/pip', 'tests/slurm/start_slurm.sh', 'tests/slurm/stop_slurm.sh'}
 PROGRAMS = {'make', 'python', 'python3.11', 'torchrun', *SCRIPTS, *OTHER_PROGRAMS}
 

@@ -34,6 +34,12 @@ def test_links_lead_somewhere(path):
             assert anchor in anchors(linked), f'{target}: the headings are {sorted(anchors(linked))}'
 
 
+@pytest.mark.parametrize('path', TEXTS, ids=name)
+def test_fences_are_closed(path):
+    fences = re.findall(r'^```(.*)$', path.read_text(), flags=re.MULTILINE)
+    assert len(fences) % 2 == 0 and not any(fences[1::2])
+
+
 def test_every_page_is_in_a_table_of_contents():
     listed = set()
     for page in PAGES:
