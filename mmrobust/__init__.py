@@ -18,6 +18,7 @@ __all__ = ['__version__', 'evaluate']
 
 def __getattr__(name: str):
     if name == 'evaluate':  # at its first use, because it imports all of OpenMMLab
+        compat.import_quietly('mmrobust.evaluation.evaluate')
         from mmrobust.evaluation.evaluate import evaluate
 
         return evaluate

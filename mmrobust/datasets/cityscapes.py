@@ -32,7 +32,7 @@ class CityscapesDataset(SeededSampling, MMSegCityscapesDataset):
             raise FileNotFoundError(
                 f'There is no Cityscapes in {absolute(root)}: unzip leftImg8bit_trainvaltest.zip and '
                 'gtFine_trainvaltest.zip from https://www.cityscapes-dataset.com there, or draw MiniCity, a small '
-                'stand-in, with `python tools/dataset_converters/minicity.py` (`make demo` does it for you).'
+                'stand-in, with `python tools/dataset_converters/minicity.py` (`make demo-full` does it for you).'
             )
         images = self.data_prefix['img_path']
         data_list = super().load_data_list() if fileio.exists(images, backend_args=self.backend_args) else []
