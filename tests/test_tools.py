@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,7 @@ from mmengine.visualization import Visualizer
 from mmseg.visualization import SegLocalVisualizer
 from torch import nn
 
+from mmrobust.datasets.cityscapes import LABEL_IDS
 from tests.tool_loading import load_tool
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,7 +38,7 @@ TOOLS = [
     'analysis_tools/get_flops.py',
     'analysis_tools/benchmark.py',
     'analysis_tools/benchmark_corruptions.py',
-    'analysis_tools/check_acdc_submission.py',
+    'analysis_tools/check_submission.py',
     'analysis_tools/compare_robustness.py',
     'dataset_converters/cityscapes_c.py',
     'dataset_converters/digits.py',
@@ -366,6 +368,64 @@ def test_label_maps_of_images_of_the_same_name(config, checkpoint, tmp_path, cap
     twins = Twins({'img_path': f'data/a/x.{suffix}'} for suffix in ('jpg', 'png'))
     with pytest.raises(ValueError, match=r'names of their own, got data/a/x\.jpg and data/a/x\.png for'):
         test.LabelMaps(str(out), twins)
+
+
+@pytest.fixture
+def unlabelled(config, tmp_path) -> Path:
+    """Cityscapes' test split, three images: without gtFine; the labels in the folder ``ignored`` are all 255."""
+    for index, image in enumerate(sorted(Path(config).parent.glob('images/*.png'))):
+        target = tmp_path / f'data/leftImg8bit/test/munich/munich_{index:06}_000019_leftImg8bit.png'
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, target)
+        label = tmp_path / f'data/ignored/munich/munich_{index:06}_000019_gtFine_labelTrainIds.png'
+        label.parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(label), np.full((32, 64), 255, np.uint8))
+    return tmp_path / 'data'
+
+
+UNLABELLED = [
+    ("data_prefix=dict(img_path='leftImg8bit/test')", 'data_prefix has no seg_map_path'),
+    ("data_prefix=dict(img_path='leftImg8bit/test', seg_map_path='gtFine/test')", '3 of 3 images have no label ('),
+    ("data_prefix=dict(img_path='leftImg8bit/test', seg_map_path='ignored')", 'no pixel is labelled in the 3 images'),
+]
+
+
+@pytest.mark.parametrize(('prefix', 'reason'), UNLABELLED)
+@pytest.mark.parametrize(
+    ('kind', 'options'), [('mmseg.CityscapesDataset', []), ('mmrobust.CityscapesDataset', ['--tta'])]
+)
+def test_images_without_labels(config, checkpoint, unlabelled, tmp_path, capsys, prefix, reason, options, kind):
+    own = tmp_path / 'own.py'
+    own.write_text(f"""_base_ = {config!r}
+load = [dict(type='mmrobust.LoadImageFromFile'), dict(type='mmrobust.LoadAnnotations')]
+tta_model = dict(type='SegTTAModel')
+tta_pipeline = [load[0], dict(type='TestTimeAug', transforms=[
+    [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)], [load[1]], [dict(type='PackSegInputs')]])]
+test_dataloader = dict(batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False), dataset=dict(
+    _delete_=True, type={kind!r}, data_root={str(unlabelled)!r}, {prefix},
+    pipeline=[*load, dict(type='PackSegInputs')]))
+""")
+    reason = reason if kind.startswith('mmrobust') or reason[0] != '3' else 'no pixel is labelled in the 3 images'
+    options = [own, checkpoint, '--work-dir', tmp_path / 'run', *options]
+    said = _refused(capsys, 'test.py', *options)
+    assert reason in said and said.count('\n') == 1
+    assert reason.startswith('3 of') or '--out DIR writes the predictions' in said
+    forget()
+    load_tool('test.py').main([*map(str, options), '--out', str(tmp_path / 'test.zip')])
+    said = capsys.readouterr().out
+    assert f'No metrics: {reason}' in said and 'mIoU' not in said and 'test.zip: 3 predictions for' in said
+    label_maps = sorted(path for path in (tmp_path / 'test').rglob('*') if path.is_file())
+    assert [str(path.relative_to(tmp_path / 'test')) for path in label_maps] == [
+        f'munich/munich_{index:06}_000019_leftImg8bit.png' for index in range(3)
+    ]
+    with zipfile.ZipFile(tmp_path / 'test.zip') as archive:
+        found = cv2.imdecode(np.frombuffer(archive.read('munich_000001_000019_labelIds.png'), np.uint8), -1)
+    assert np.array_equal(found, np.array(LABEL_IDS)[cv2.imread(str(label_maps[1]), -1)])
+
+
+def test_zip_of_data_that_no_server_takes():
+    with pytest.raises(ValueError, match='whose servers want one, got list: give a folder'):
+        load_tool('test.py').server_of([])
 
 
 def test_drawings(config, checkpoint, tmp_path):

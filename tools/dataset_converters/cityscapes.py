@@ -13,30 +13,10 @@ import numpy as np
 from rich.progress import track
 
 from mmrobust import cli
+from mmrobust.datasets.cityscapes import LABEL_IDS
 from mmrobust.files import write_whole
 
-# The 19 classes of the benchmark; every other id (void, and classes too rare to evaluate) is ignored.
-TRAIN_IDS = {
-    7: 0,  # road
-    8: 1,  # sidewalk
-    11: 2,  # building
-    12: 3,  # wall
-    13: 4,  # fence
-    17: 5,  # pole
-    19: 6,  # traffic light
-    20: 7,  # traffic sign
-    21: 8,  # vegetation
-    22: 9,  # terrain
-    23: 10,  # sky
-    24: 11,  # person
-    25: 12,  # rider
-    26: 13,  # car
-    27: 14,  # truck
-    28: 15,  # bus
-    31: 16,  # train
-    32: 17,  # motorcycle
-    33: 18,  # bicycle
-}
+TRAIN_IDS = {label_id: train_id for train_id, label_id in enumerate(LABEL_IDS)}
 IGNORED = 255
 
 

@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from mmengine.config import Config
 
 from mmrobust.datasets.acdc import CONDITIONS, conditions_known
-from mmrobust.evaluation.acdc_submission import FOLDER, SERVER_SIZE, write_submission
+from mmrobust.datasets.unlabelled import without_labels
 from mmrobust.evaluation.benchmarks.segmentation_base import (
     SegmentationBenchmark,
     area_samples,
@@ -22,6 +21,7 @@ from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.images import LabelMapImages
 from mmrobust.evaluation.report import Column, Layout, Table
 from mmrobust.evaluation.statistics import INTERVAL_LEVEL, Bootstrap, class_iou, mean_iou
+from mmrobust.evaluation.submission import SERVERS, write_submission
 from mmrobust.registry import BENCHMARKS
 
 __all__ = ['ACDC', 'summarize']
@@ -73,7 +73,7 @@ class ACDC(SegmentationBenchmark):
         scope = config.get('default_scope') or 'mmseg'
         pipeline = copy.deepcopy(config.test_dataloader.dataset.pipeline)
         if split == 'test':
-            pipeline = [step for step in pipeline if not str(step['type']).endswith('LoadAnnotations')]
+            pipeline = without_labels(pipeline)
         dataset = dict(type='mmrobust.ACDCDataset', data_root=data_root, split=split, pipeline=pipeline)
         parts = {Cell(condition): [condition] for condition in conditions}
         if not conditions_known(data_root, split):
@@ -105,19 +105,14 @@ class ACDC(SegmentationBenchmark):
         if self.submission is None and not self.scored:
             self.submission = out / 'acdc_test.zip'
         if self.submission is not None:
-            self.predictions = out / FOLDER
+            self.predictions = out / SERVERS['acdc'].folder
 
     def finish(self) -> list[str]:
         """Pack the predictions for the server."""
         if self.submission is None:
             return []
         names = [Path(name).name for cell in self.cells for name in self.images(cell).names]
-        height, width = cv2.imread(str(self.predictions / names[0]), cv2.IMREAD_UNCHANGED).shape
-        write_submission(self.predictions, self.submission, names, (width, height))
-        said = [f'{self.submission}: {len(names)} predictions for https://acdc.vision.ee.ethz.ch/submit']
-        if (width, height) != SERVER_SIZE:
-            said.append(f'The server takes 1920 x 1080, but these images are {width} x {height}.')
-        return said
+        return write_submission({name: self.predictions / name for name in names}, self.submission, SERVERS['acdc'])
 
     def summarize(self, counts: Mapping[Cell, Confusion]) -> dict[str, Any]:
         """Numbers of all finished conditions, for JSON."""
