@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from mmrobust.datasets.corrupted import position_of_loading
+from mmrobust.datasets.titles import data_title
 from mmrobust.evaluation.benchmarks.base import Benchmark
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Confusion
@@ -51,6 +53,11 @@ class SegmentationBenchmark(Benchmark):
     def data_root(self) -> str | None:
         """Folder of the images as they lie on the disk."""
         return self.images(self.cells[0]).root
+
+    @property
+    def data_set(self) -> str:
+        """Name and split of the images."""
+        return data_title(self.images(self.cells[0]).dataset)
 
     def label_set(self, cell: Cell) -> tuple[Sequence[str], Sequence[int] | None]:
         """Those of the data."""
@@ -153,6 +160,11 @@ def mean_iou_of_areas(areas: np.ndarray) -> np.ndarray:
     ious = iou_of_areas(areas[..., 0, :], areas[..., 1, :], areas[..., 2, :])
     there = ~np.isnan(ious)
     return np.where(there, ious, 0).sum(-1) / np.where(there.any(-1), there.sum(-1), np.nan)
+
+
+def rows_of(table: Any) -> list[Mapping]:
+    """Rows of a table of the results that hold their columns by name; none of what is something else."""
+    return [row for row in table.values() if isinstance(row, Mapping)] if isinstance(table, Mapping) else []
 
 
 def number(value: float) -> float | None:
