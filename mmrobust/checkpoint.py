@@ -23,6 +23,8 @@ from mmengine.utils import digit_version
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from mmrobust.files import nothing_at
+
 __all__ = [
     'ALLOWED_GLOBALS',
     'check_finite',
@@ -90,7 +92,7 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
     """
     path = osp.abspath(osp.expanduser(path))
     if not osp.isfile(path):
-        raise FileNotFoundError(f'There is no checkpoint {path}.')
+        raise nothing_at('checkpoint', path)
     if path.endswith('.safetensors'):
         return _load_safetensors(path, map_location)
     is_zip = zipfile.is_zipfile(path)
@@ -119,7 +121,8 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
             raise  # the file is whole: this is about map_location, or memory
         reason = _shown(' '.join(f'{type(error).__name__} {error}'.split('. ')[0].split()))
         raise ValueError(
-            f'The checkpoint {path} ({osp.getsize(path)} bytes) is truncated or no PyTorch checkpoint ({reason}).'
+            f'The checkpoint {path} ({osp.getsize(path)} bytes) is truncated or no PyTorch checkpoint ({reason}): '
+            'copy it again, or give another file.'
         ) from None
     if not isinstance(checkpoint, Mapping):
         raise ValueError(f'The checkpoint {path} must hold a dict of weights, but holds a {type(checkpoint).__name__}.')
@@ -285,7 +288,10 @@ def compare_state_dicts(expected: Mapping[str, Tensor], got: Mapping[str, Tensor
         for kind, keys in lines.items()
         for index, key in enumerate(keys[: MOST + 1])
     )
-    return f'keys {counts}, of {len(expected)}: it looks like a checkpoint of another architecture.{listed}'
+    return (
+        f'keys {counts}, of {len(expected)}: it looks like a checkpoint of another architecture, so give the config '
+        f'that it was trained with.{listed}'
+    )
 
 
 def check_finite(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], source: str = 'The checkpoint') -> None:

@@ -222,7 +222,7 @@ def test_sweep(tmp_path):
     [
         ('attention_statistics', ['MODELS', '--num-images', '0'], 'num_images must be 1 or more, got 0'),
         ('attention_statistics', ['MODELS', '--top-k', '0'], 'top_k must be at least 1, got 0'),
-        ('attention_statistics', ['--model', 'a', 'no.py', 'no.pth'], "There is no checkpoint 'no.pth'."),
+        ('attention_statistics', ['--model', 'a', 'no.py', 'no.pth'], "There is no checkpoint 'no.pth'"),
         ('visualize_attention', ['MODELS', '--image', '3'], '--image must be 0 to 2, got 3'),
         ('visualize_attention', ['MODELS', '--layers', '3'], 'a layer must be 1 to 2, got 3'),
         ('visualize_attention', ['MODELS', '--token', '1', '0'], 'two shares from 0 to below 1, got [0.0, 1.0]'),
@@ -230,7 +230,7 @@ def test_sweep(tmp_path):
         ('visualize_attention', ['MODELS', 'MODELS'], '--model takes different names'),
         ('visualize_segmentation', ['MODELS', '--acdc', 'nowhere'], 'nowhere'),
         ('plot_sweep', ['--series', 'TAP', 'x'], "takes VALUE=PATH such as 4=work_dirs/k4, got 'x'"),
-        ('plot_sweep', ['--series', 'TAP', '1=nowhere'], "There are no results 'nowhere'."),
+        ('plot_sweep', ['--series', 'TAP', '1=nowhere'], "There is no results file 'nowhere'"),
         ('plot_sweep', ['--series', 'TAP'], 'takes a name and at least one VALUE=PATH'),
     ],
 )

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -46,6 +48,11 @@ TOOLS = [
     'model_converters/rvt2mmrobust.py',
     'model_converters/to_hub.py',
     'export_onnx.py',
+    'demo.py',
+    'demo_classification.py',
+    'dataset_converters/cityscapes.py',
+    'dataset_converters/minicity.py',
+    'analysis_tools/gpu_check.py',
 ]
 
 CONFIG = """
@@ -125,22 +132,57 @@ def checkpoint(config, tmp_path_factory) -> str:
     return str(folder / 'iter_2.pth')
 
 
+def examples_of(text: str) -> list[tuple[str, list[str]]]:
+    """Tool and arguments of each command in a help text."""
+    lines = [line.strip() for line in re.sub(r'\\\s*\n', ' ', text).splitlines()]
+    words = [shlex.split(line, comments=True) for line in lines if line.startswith(('python tools/', 'torchrun '))]
+    places = [next(place for place, word in enumerate(of) if word.startswith('tools/')) for of in words]
+    return [(of[place].removeprefix('tools/'), of[place + 1 :]) for of, place in zip(words, places, strict=True)]
+
+
 @pytest.mark.parametrize('name', TOOLS)
-def test_help(name, capsys):
+def test_help_is_short_and_its_examples_parse(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as exit_:
         load_tool(name).main(['--help'])
-    assert exit_.value.code == 0
-    assert 'usage' in capsys.readouterr().out
+    text = capsys.readouterr().out
+    usage = text.partition('\n\n')[0]
+    assert exit_.value.code == 0 and usage.startswith('usage: ') and usage.endswith('[options]')
+    assert len(usage) < 160 and 'depth=12' not in text
+    found = examples_of(text)
+    assert len(found) >= 3 and found[0][0] == name
+    for tool, argv in found:
+        module = load_tool(tool)
+        if hasattr(module, 'parse_args'):
+            module.parse_args(argv)
+        else:
+            module.conversion.parse_args(module.__doc__, argv)
+
+
+def test_options_of_an_evaluation_are_grouped_by_benchmark(capsys):
+    with pytest.raises(SystemExit):
+        load_tool('evaluate_robustness.py').main(['--help'])
+    groups = dict(re.findall(r'^([\w, -]+):\n((?:  .*\n)+)', capsys.readouterr().out, re.MULTILINE))
+    for group, option in (
+        ('cityscapes-c', '--preset'),
+        ('cityscapes-c, imagenet-c', '--severities'),
+        ('cityscapes-c, imagenet-c, adversarial', '--seed'),
+        ('acdc', '--split'),
+        ('adversarial', '--eps'),
+        ('imagenet-p', '--difficulty'),
+        ('segmentation models', '--worst-of'),
+    ):
+        assert [name for name, text in groups.items() if f'  {option} ' in text] == [group]
 
 
 @pytest.mark.parametrize(
     ('name', 'argv', 'sentence'),
     [
-        ('train.py', ['none.py'], "There is no config file 'none.py'."),
-        ('test.py', ['none.py', 'none.pth'], "There is no config file 'none.py'."),
-        ('test.py', ['CONFIG', 'none.pth'], "There is no checkpoint 'none.pth'."),
-        ('train.py', ['CONFIG', '--resume', 'none.pth'], "There is no checkpoint 'none.pth'."),
-        ('train.py', ['CONFIG', '--cfg-options', 'key'], "--cfg-options takes key=value pairs, but got 'key'."),
+        ('train.py', ['none.py'], "There is no config file 'none.py'"),
+        ('test.py', ['none.py', 'none.pth'], "There is no config file 'none.py'"),
+        ('test.py', ['CONFIG', 'none.pth'], "There is no checkpoint 'none.pth'"),
+        ('train.py', ['CONFIG', '--resume', 'none.pth'], "There is no checkpoint 'none.pth'"),
+        ('train.py', ['CONFIG', '--cfg-options', 'key'], "--cfg-options takes key=value pairs, but got 'key'"),
         ('train.py', ['CONFIG', '--cfg-options', 'model.backbone.type=None1'], 'None1 is not in the mmseg::model'),
         ('train.py', ['CONFIG', '--auto-scale-lr'], 'needs auto_scale_lr.base_batch_size'),
         ('train.py', ['CONFIG', '--amp', '--cfg-options', 'optim_wrapper.type=Other'], "but got 'Other'"),
@@ -182,9 +224,9 @@ def test_help(name, capsys):
         ('train.py', ['CONFIG', '--cfg-options', 'train_dataloader.dataset.data_root=/none'], "'/none/images'"),
         ('test.py', ['CONFIG', 'CONFIG', '--tta'], 'needs tta_model and tta_pipeline'),
         ('test.py', ['CONFIG', 'CONFIG'], 'no PyTorch checkpoint'),
-        ('image_demo.py', ['none.png', 'CONFIG', 'none.pth'], "There is no image or folder 'none.png'."),
+        ('image_demo.py', ['none.png', 'CONFIG', 'none.pth'], "There is no image or folder 'none.png'"),
         ('image_demo.py', ['CONFIG', 'CONFIG', 'none.pth'], 'toy.py'),
-        ('misc/print_config.py', ['none.py'], "There is no config file 'none.py'."),
+        ('misc/print_config.py', ['none.py'], "There is no config file 'none.py'"),
         ('misc/browse_dataset.py', ['CONFIG'], 'give --output-dir, --show or both.'),
         ('analysis_tools/get_flops.py', ['CONFIG', '--shape', '0'], '--shape takes one or two positive numbers'),
     ],
@@ -405,7 +447,7 @@ test_dataloader = dict(batch_size=1, num_workers=0, sampler=dict(type='DefaultSa
     _delete_=True, type={kind!r}, data_root={str(unlabelled)!r}, {prefix},
     pipeline=[*load, dict(type='PackSegInputs')]))
 """)
-    reason = reason if kind.startswith('mmrobust') or reason[0] != '3' else 'no pixel is labelled in the 3 images'
+    reason = reason if kind.startswith('mmrobust') or reason[0] != '3' else 'of 3 label files none is there'
     options = [own, checkpoint, '--work-dir', tmp_path / 'run', *options]
     said = _refused(capsys, 'test.py', *options)
     assert reason in said and said.count('\n') == 1

@@ -1,6 +1,10 @@
 """mmrobust in a quarter of an hour on two CPU cores: draw MiniCity, train with and without TAP and ADL, compare both
 on clean images, under corruptions and in bad weather, and see what they attend to.
 
+python tools/demo.py
+python tools/demo.py --work-dir /tmp/demo
+python tools/demo.py --cfg-options train_cfg.max_iters=100
+
 Runs the commands that a user would run, shows them, and leaves everything in work_dirs/demo. Started again, it
 continues where it was.
 """
@@ -39,11 +43,11 @@ ATTENTION = {
 }
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Draw MiniCity, train, test and compare.')
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = cli.Parser(__doc__)
     parser.add_argument('--work-dir', default='work_dirs/demo', help='where everything goes (default: %(default)s)')
     cli.add_cfg_options(parser)
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def test(config_path: str, work_dir: Path, options: list[str]) -> dict[str, float]:
@@ -176,8 +180,8 @@ def write_table(results: dict[str, dict[str, float]], work_dir: Path) -> Path:
     return path
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     start = time.monotonic()
     work_dir = Path(args.work_dir)
     options = ['--cfg-options', *sys.argv[sys.argv.index('--cfg-options') + 1 :]] if args.cfg_options else []

@@ -36,7 +36,7 @@ from mmrobust.evaluation.submission import SERVERS, Server, write_submission
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Test a checkpoint with the metrics of its config.')
+    parser = cli.Parser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--work-dir', help='folder of the logs (default: work_dirs/<config name>)')
@@ -67,6 +67,7 @@ def merge_args(config: Config, args: argparse.Namespace) -> None:
         FileNotFoundError: there is no checkpoint at the given path.
     """
     cli.set_run(config, args)
+    cli.require_settings(config, 'test', 'test_dataloader', 'test_evaluator', 'test_cfg')
     cli.require_file(args.checkpoint, 'checkpoint')
     config.load_from = args.checkpoint
     config.resume = False

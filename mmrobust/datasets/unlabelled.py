@@ -17,8 +17,8 @@ def without_labels(config: Any) -> Any:
         return type(config)({key: without_labels(value) for key, value in config.items() if key != 'seg_map_path'})
     if not isinstance(config, list | tuple):
         return config
-    kept = [without_labels(value) for value in config if not _loads_labels(value)]
-    return [value for value in kept if value != []]  # of alternatives none is left
+    kept = [(value, without_labels(value)) for value in config if not _loads_labels(value)]
+    return type(config)(new for old, new in kept if new != [] or old == [])  # of alternatives none may be left
 
 
 def why_unlabelled(config: Mapping[str, Any]) -> str:
@@ -36,7 +36,7 @@ def why_unlabelled(config: Mapping[str, Any]) -> str:
     if step is None:
         return 'the pipeline has no LoadAnnotations'
     dataset, load = DATASETS.build(dict(config)), TRANSFORMS.build(dict(step))
-    paths = []
+    paths, found = [], 0
     for index in range(len(dataset)):
         sample = dataset.get_data_info(index)
         if not sample.get('seg_map_path'):
@@ -46,10 +46,13 @@ def why_unlabelled(config: Mapping[str, Any]) -> str:
             label = load(sample)['gt_seg_map']
         except FileNotFoundError:
             continue
+        found += 1
         if (label != sample.get('ignore_index', 255)).any():
             return ''
     if not paths:
         return 'data_prefix has no seg_map_path, or the labels of this split are withheld'
+    if not found:
+        return f'of {len(paths)} label files none is there, such as {paths[0]}'
     return f'no pixel is labelled in the {len(dataset)} images, whose labels are {paths[0]} and so on'
 
 

@@ -267,7 +267,7 @@ def _checked(kind: type[Benchmark], options: dict[str, Any]) -> dict[str, Any]:
         if option not in taken[kind.name]:
             owners = [name for name, names in taken.items() if option in names]
             raise ValueError(
-                f'{option} is for the benchmark {owners[0]}, not {kind.name}'
+                f'{option} is for the benchmark {owners[0]}, not {kind.name}: choose that one, or leave {option} out'
                 if owners
                 else f'{kind.name} takes {", ".join(taken[kind.name])}, got {option!r}'
             )

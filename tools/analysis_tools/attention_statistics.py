@@ -2,6 +2,8 @@
 
 python tools/analysis_tools/attention_statistics.py --model baseline CONFIG CHECKPOINT \
     --model 'TAP + ADL' CONFIG CHECKPOINT --corruption gaussian_noise --severity 3 --out work_dirs/attention
+python tools/analysis_tools/attention_statistics.py --model mine CONFIG CHECKPOINT --corruption none --out clean
+python tools/analysis_tools/attention_statistics.py --model mine CONFIG CHECKPOINT --num-images 2 --out few
 
 Writes statistics.csv, a line for each statistic, layer and head, and box plots as PNG, SVG and CSV; of models with TAP
 also dilations, as PNG, SVG and CSV. The definitions are those of mmrobust/analysis/attention_statistics.py and
@@ -48,7 +50,7 @@ TITLES = {
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Statistics of the attention of one or several models.')
+    parser = cli.Parser(__doc__)
     add_arguments(parser, num_images=100)
     add_crop(parser)
     parser.add_argument('--top-k', type=int, default=5, help='columns of top_share (default: %(default)s)')

@@ -17,7 +17,7 @@ from mmrobust.evaluation.submission import SERVERS, check_submission
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Check a zip of predictions for the server of Cityscapes or ACDC.')
+    parser = cli.Parser(__doc__)
     parser.add_argument('server', choices=SERVERS, help='for which server')
     parser.add_argument('zip', help='the submission')
     parser.add_argument('--data-root', help='folder of the data set (default: data/cityscapes or data/acdc)')

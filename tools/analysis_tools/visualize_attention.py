@@ -2,6 +2,8 @@
 
 python tools/analysis_tools/visualize_attention.py --model baseline CONFIG CHECKPOINT \\
     --model 'TAP + ADL' CONFIG CHECKPOINT --corruption gaussian_noise --severity 3 --out work_dirs/attention
+python tools/analysis_tools/visualize_attention.py --model mine CONFIG CHECKPOINT --corruption none --out clean
+python tools/analysis_tools/visualize_attention.py --model mine CONFIG CHECKPOINT --num-images 2 --out few
 
 Writes maps_by_picture, maps_by_layer, maps_by_head and token_over_picture, each as PNG, SVG and CSV.
 """
@@ -37,7 +39,7 @@ SCALE = 'Colours are multiples of the uniform attention 1 / N, on the scale of t
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Draw the attention of one or several models.')
+    parser = cli.Parser(__doc__)
     add_arguments(parser, num_images=3)
     add_crop(parser)
     parser.add_argument(

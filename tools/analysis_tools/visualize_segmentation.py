@@ -2,7 +2,8 @@
 
 python tools/analysis_tools/visualize_segmentation.py --model baseline CONFIG CHECKPOINT \\
     --model 'TAP + ADL' CONFIG CHECKPOINT --corruption snow --severity 3 --out work_dirs/attention
-python tools/analysis_tools/visualize_segmentation.py --model ... --acdc data/acdc --conditions night
+python tools/analysis_tools/visualize_segmentation.py --model a CONFIG CHECKPOINT --acdc data/acdc --conditions night
+python tools/analysis_tools/visualize_segmentation.py --model a CONFIG CHECKPOINT --corruption none --num-images 8
 
 Writes segmentation as PNG, SVG and CSV. The images are not chosen for what they show: they are spread evenly over the
 test set.
@@ -27,7 +28,7 @@ from mmrobust.visualization.segmentation_differences import Scene, segmentation_
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Show predictions of several segmentation models side by side.')
+    parser = cli.Parser(__doc__)
     add_arguments(parser, num_images=4)
     parser.add_argument('--acdc', metavar='DIR', help='images of real bad weather instead of corrupted ones')
     parser.add_argument(

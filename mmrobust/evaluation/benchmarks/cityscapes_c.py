@@ -65,10 +65,10 @@ class CityscapesC(SegmentationBenchmark):
     sections = ('corruptions', 'cells')
     options = {
         'preset': dict(choices=PRESETS, help='which cells (default: kamann)'),
-        'corruptions': dict(nargs='+', metavar='NAME', help='these instead of the usual ones'),
-        'severities': dict(nargs='+', type=int, metavar='1-5', help='these instead of the usual ones'),
-        'seed': dict(type=int, help='of the random corruptions, or of PGD (default: 0)'),
-        'profile': dict(choices=['rgb', 'bgr'], help="bgr: the released code's channel order"),
+        'corruptions': dict(nargs='+', metavar='NAME', help="names of corruptions (default: the preset's, or the 15)"),
+        'severities': dict(nargs='+', type=int, metavar='1-5', help="default: the preset's, or all 5"),
+        'seed': dict(type=int, help='of the random corruptions, and of PGD (default: 0)'),
+        'profile': dict(choices=['rgb', 'bgr'], help="bgr: the released code's order (default: rgb)"),
         'corrupted_root': dict(
             help='read a copy that tools/dataset_converters/cityscapes_c.py wrote (default: on the fly)'
         ),

@@ -77,12 +77,14 @@ class ImageNetC(ClassificationBenchmark):
     numbers = ('clean_error', 'mean_error', 'mCE', 'relative_mCE', 'normalised_by')
     sections = ('corruptions', 'cells')
     options = {
-        'corruptions': dict(nargs='+', metavar='NAME', help='these instead of the usual ones'),
-        'severities': dict(nargs='+', type=int, metavar='1-5', help='these instead of the usual ones'),
+        'corruptions': dict(nargs='+', metavar='NAME', help='names of corruptions (default: the 15)'),
+        'severities': dict(nargs='+', type=int, metavar='1-5', help='default: all 5'),
         'extras': dict(action='store_true', default=None, help='also the 4 extra corruptions'),
         'seed': dict(type=int, help='of the random corruptions (default: 0)'),
         'reference': dict(metavar='RESULTS.json', help='network that CE is relative to (default: AlexNet)'),
-        'expected_images': dict(type=int, help='images per folder (default: the published number)'),
+        'expected_images': dict(
+            type=int, help='images per folder (default: 50000, and the published numbers of variants)'
+        ),
     }
 
     def __init__(
