@@ -183,7 +183,11 @@ def test_options_of_an_evaluation_are_grouped_by_benchmark(capsys):
         ('test.py', ['CONFIG', 'none.pth'], "There is no checkpoint 'none.pth'"),
         ('train.py', ['CONFIG', '--resume', 'none.pth'], "There is no checkpoint 'none.pth'"),
         ('train.py', ['CONFIG', '--cfg-options', 'key'], "--cfg-options takes key=value pairs, but got 'key'"),
-        ('train.py', ['CONFIG', '--cfg-options', 'model.backbone.type=None1'], 'None1 is not in the mmseg::model'),
+        (
+            'train.py',
+            ['CONFIG', '--cfg-options', 'model.backbone.type=None1'],
+            "got 'None1', which is not in the registry mmseg::model",
+        ),
         ('train.py', ['CONFIG', '--auto-scale-lr'], 'needs auto_scale_lr.base_batch_size'),
         ('train.py', ['CONFIG', '--amp', '--cfg-options', 'optim_wrapper.type=Other'], "but got 'Other'"),
         (
@@ -227,7 +231,7 @@ def test_options_of_an_evaluation_are_grouped_by_benchmark(capsys):
         ('image_demo.py', ['none.png', 'CONFIG', 'none.pth'], "There is no image or folder 'none.png'"),
         ('image_demo.py', ['CONFIG', 'CONFIG', 'none.pth'], 'toy.py'),
         ('misc/print_config.py', ['none.py'], "There is no config file 'none.py'"),
-        ('misc/browse_dataset.py', ['CONFIG'], 'give --output-dir, --show or both.'),
+        ('misc/browse_dataset.py', ['CONFIG'], 'give --output-dir, --show or both'),
         ('analysis_tools/get_flops.py', ['CONFIG', '--shape', '0'], '--shape takes one or two positive numbers'),
     ],
 )
