@@ -24,6 +24,7 @@ from mmengine.utils import digit_version
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from mmrobust.files import nothing_at
 from mmrobust.origin import origin_of
 
 __all__ = [
@@ -101,7 +102,7 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
     """
     path = osp.abspath(osp.expanduser(path))
     if not osp.isfile(path):
-        raise FileNotFoundError(f'There is no checkpoint {path}.')
+        raise nothing_at('checkpoint', path)
     if path.endswith('.safetensors'):
         return _load_safetensors(path, map_location)
     is_zip = zipfile.is_zipfile(path)
@@ -130,7 +131,8 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
             raise  # the file is whole: this is about map_location, or memory
         reason = _shown(' '.join(f'{type(error).__name__} {error}'.split('. ')[0].split()))
         raise ValueError(
-            f'The checkpoint {path} ({osp.getsize(path)} bytes) is truncated or no PyTorch checkpoint ({reason}).'
+            f'The checkpoint {path} ({osp.getsize(path)} bytes) is truncated or no PyTorch checkpoint ({reason}): '
+            'copy it again, or give another file.'
         ) from None
     if not isinstance(checkpoint, Mapping):
         raise ValueError(f'The checkpoint {path} must hold a dict of weights, but holds a {type(checkpoint).__name__}.')
@@ -406,7 +408,8 @@ def compare_state_dicts(
         why += '. Take the backbone alone with model.backbone.init_cfg.type=Pretrained '
         why += 'model.backbone.init_cfg.checkpoint=PATH'
     else:
-        why = f'it looks like a checkpoint of another architecture; {_told(got if given is None else given)}'
+        why = 'it looks like a checkpoint of another architecture, so give the config that it was trained with; '
+        why += _told(got if given is None else given)
     return f'keys {counts}, of {len(expected)}: {why}.{listed}'
 
 

@@ -316,7 +316,7 @@ def test_sweep(tmp_path):
     [
         ('attention_statistics', ['MODELS', '--num-images', '0'], 'num_images must be 1 or more, got 0'),
         ('attention_statistics', ['MODELS', '--top-k', '0'], 'top_k must be at least 1, got 0'),
-        ('attention_statistics', ['--model', 'a', 'no.py', 'no.pth'], "There is no checkpoint 'no.pth'."),
+        ('attention_statistics', ['--model', 'a', 'no.py', 'no.pth'], "There is no checkpoint 'no.pth'"),
         ('attention_statistics', ['MODELS', '--outlier-ratio', '0'], 'outlier_ratio must be at least 1, got 0.0'),
         ('attention_statistics', [], 'a model must be named, by --model or --timm, got none'),
         ('attention_statistics', ['--timm', 'test_vit'], "There is no folder 'data/imagenet/val' of images"),
@@ -336,7 +336,7 @@ def test_sweep(tmp_path):
         ('visualize_segmentation', ['MODELS', '--acdc', '.', '--corruptions', 'fog'], 'leave one of both out'),
         ('visualize_segmentation', ['--model', 'a', 'b', 'c', '--errors'], 'the first and the last model, got 1 model'),
         ('plot_sweep', ['--series', 'TAP', 'x'], "takes VALUE=PATH such as 4=work_dirs/k4, got 'x'"),
-        ('plot_sweep', ['--series', 'TAP', '1=nowhere'], "There are no results 'nowhere'."),
+        ('plot_sweep', ['--series', 'TAP', '1=nowhere'], "There is no results file 'nowhere'"),
         ('plot_sweep', ['--series', 'TAP'], 'takes a name and at least one VALUE=PATH'),
     ],
 )

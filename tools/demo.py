@@ -3,6 +3,7 @@ images, under corruptions and in bad weather, and see what they attend to.
 
 python tools/demo.py          # small images, a short training
 python tools/demo.py --full   # the same at twice the size, on more images: a quarter of an hour
+python tools/demo.py --work-dir /tmp/demo
 
 Runs the commands that a user would run, shows them, and leaves everything in work_dirs/demo or work_dirs/demo_full.
 Started again, it continues where it was.
@@ -86,7 +87,7 @@ FULL = Profile(
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Draw MiniCity, train, test and compare.')
+    parser = cli.Parser(__doc__)
     parser.add_argument('--full', action='store_true', help='a longer training on larger images, and more tests')
     parser.add_argument(
         '--work-dir', help=f'where everything goes (default: {SHORT.work_dir}, with --full {FULL.work_dir})'

@@ -2,6 +2,7 @@
 
 python tools/demo_classification.py              # one seed: 11 minutes on two CPU cores
 python tools/demo_classification.py --seeds 5    # with intervals over seeds: about an hour
+python tools/demo_classification.py --max-images 60 --work-dir work_dirs/few
 
 Runs the commands that a user would run, shows them, and leaves everything in work_dirs/demo_classification. Started
 again, it continues where it was.
@@ -36,7 +37,7 @@ LOSSES = {'CE': 'loss_cls', 'ADL': 'loss_adl'}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Train on digits, corrupt, attack and compare.')
+    parser = cli.Parser(__doc__)
     parser.add_argument('--seeds', type=int, default=1, help='train each model this often (default: %(default)s)')
     parser.add_argument('--max-images', type=int, default=120, help='of each cell (default: %(default)s of 355)')
     parser.add_argument('--eps', type=float, default=4 / 255, help='of the attacks, 0 to 1 (default: 4/255)')

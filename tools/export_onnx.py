@@ -1,6 +1,8 @@
 """Write a model as an ONNX file for images of any size, after ONNX Runtime has agreed with PyTorch.
 
-    python tools/export_onnx.py configs/fan_tap_adl_cityscapes.py checkpoint.pth --out fan_tap_adl.onnx
+python tools/export_onnx.py configs/fan_tap_adl_cityscapes.py checkpoint.pth --out fan_tap_adl.onnx
+python tools/export_onnx.py configs/fan_tap_adl_minicity.py --out try.onnx          # random weights, to try it out
+python tools/export_onnx.py CONFIG CHECKPOINT --out model.onnx --opset 18
 
 The file takes normalised images and gives logits. Nothing is written if the two differ by more than 1e-4.
 It needs `pip install onnx onnxscript onnxruntime`.
@@ -28,7 +30,7 @@ _MISSING = 'an ONNX file needs onnx, onnxscript and onnxruntime: run `pip instal
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Write a model as an ONNX file.')
+    parser = cli.Parser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', nargs='?', help='checkpoint file (default: random weights, to try it out)')
     parser.add_argument('--out', type=cli.output_file, required=True, help='file to write, such as model.onnx')

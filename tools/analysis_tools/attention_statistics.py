@@ -2,6 +2,8 @@
 
 python tools/analysis_tools/attention_statistics.py --model baseline CONFIG CHECKPOINT \
     --model 'TAP + ADL' CONFIG CHECKPOINT --corruption gaussian_noise --severity 3 --out work_dirs/attention
+python tools/analysis_tools/attention_statistics.py --model mine CONFIG CHECKPOINT --corruption none --out clean
+python tools/analysis_tools/attention_statistics.py --model mine CONFIG CHECKPOINT --num-images 2 --out few
 
 python tools/analysis_tools/attention_statistics.py --timm vit_large_patch14_dinov2 \
     --timm vit_large_patch14_reg4_dinov2 --images data/imagenet/val    # without registers, and with
@@ -65,7 +67,7 @@ TITLES = {
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Statistics of the attention of one or several models.')
+    parser = cli.Parser(__doc__)
     add_arguments(parser, num_images=100)
     add_timm(parser)
     add_crop(parser)

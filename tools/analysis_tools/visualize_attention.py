@@ -2,6 +2,8 @@
 
 python tools/analysis_tools/visualize_attention.py --model baseline CONFIG CHECKPOINT \\
     --model 'TAP + ADL' CONFIG CHECKPOINT --corruption gaussian_noise --severity 3 --out work_dirs/attention
+python tools/analysis_tools/visualize_attention.py --model mine CONFIG CHECKPOINT --corruption none --out clean
+python tools/analysis_tools/visualize_attention.py --model mine CONFIG CHECKPOINT --num-images 2 --out few
 
 --timm NAME takes a ViT of timm instead, and --images FOLDER its images. Writes maps_by_picture, maps_by_layer,
 maps_by_head and token_over_picture, and class_over_picture of models with a class token, each as PNG, SVG and CSV.
@@ -41,7 +43,7 @@ LOG_SCALE = 'Colours are multiples of the uniform attention 1 / N, on a logarith
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Draw the attention of one or several models.')
+    parser = cli.Parser(__doc__)
     add_arguments(parser, num_images=3)
     add_timm(parser)
     add_crop(parser)

@@ -2,8 +2,9 @@
 
 python tools/analysis_tools/visualize_segmentation.py --model baseline CONFIG CHECKPOINT \\
     --model 'TAP + ADL' CONFIG CHECKPOINT --corruption snow --severity 3 --out work_dirs/attention
-python tools/analysis_tools/visualize_segmentation.py --model ... --corruptions none fog gaussian_noise --errors
-python tools/analysis_tools/visualize_segmentation.py --model ... --acdc data/acdc --conditions night
+python tools/analysis_tools/visualize_segmentation.py --model a CONFIG CHECKPOINT --model b CONFIG CHECKPOINT \\
+    --corruptions none fog gaussian_noise --errors
+python tools/analysis_tools/visualize_segmentation.py --model a CONFIG CHECKPOINT --acdc data/acdc --conditions night
 
 Writes segmentation, or what --name says, as PNG, SVG and CSV. The images are not chosen for what they show: they are
 spread evenly over the test set.
@@ -30,7 +31,7 @@ from mmrobust.visualization.segmentation_differences import Scene, segmentation_
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Show predictions of several segmentation models side by side.')
+    parser = cli.Parser(__doc__)
     add_arguments(parser, num_images=4)
     parser.add_argument(
         '--corruptions',

@@ -17,7 +17,7 @@ from mmrobust.datasets.minicity import MiniCityParams, overview, write_minicity
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     default = MiniCityParams()
-    parser = argparse.ArgumentParser(description='Draw the MiniCity data set.')
+    parser = cli.Parser(__doc__)
     parser.add_argument('--out', default='data/minicity', help='folder to write (default: %(default)s)')
     parser.add_argument('--num-train', type=int, default=default.num_train, help='training streets')
     parser.add_argument('--num-val', type=int, default=default.num_val, help='validation streets')

@@ -14,21 +14,25 @@ from mmrobust.files import write_whole
 from mmrobust.origin import origin_of
 
 
-def run(family: str, convert: Callable[[str, str, bool], str], argv: Sequence[str] | None = None) -> None:
-    """The command line ``src dst [--ema]``, and a user's mistake as one sentence.
-
-    Args:
-        family: what is converted, for the help text: "FAN and TAP-FAN".
-        convert: takes source, destination and whether averaged weights are wanted; says what it wrote, in words.
-        argv: the command line; None takes that of the process.
-    """
-    parser = argparse.ArgumentParser(description=f'Convert released {family} weights.')
+def parse_args(doc: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = cli.Parser(doc)
     parser.add_argument('src', help='released checkpoint')
     parser.add_argument('dst', type=cli.output_file, help='converted checkpoint to write')
     parser.add_argument(
         '--ema', action='store_true', help="take the classifier's averaged weights (state_dict_ema, model_ema)"
     )
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def run(doc: str, convert: Callable[[str, str, bool], str], argv: Sequence[str] | None = None) -> None:
+    """The command line ``src dst [--ema]``, and a user's mistake as one sentence.
+
+    Args:
+        doc: docstring of the converter, for the help text.
+        convert: takes source, destination and whether averaged weights are wanted; says what it wrote, in words.
+        argv: the command line; None takes that of the process.
+    """
+    args = parse_args(doc, argv)
     with cli.one_sentence():
         print(f'{args.dst}: {convert(args.src, args.dst, args.ema)}')
 

@@ -2,6 +2,7 @@
 
 python tools/model_converters/fan2mmrobust.py tapadl_fan_base.pth.tar checkpoints/fan_tap_adl_imagenet.pth
 python tools/model_converters/fan2mmrobust.py tapadl_fan_base_segmentation.pth checkpoints/fan_tap_adl_cityscapes.pth
+python tools/model_converters/fan2mmrobust.py fan_base.pth.tar checkpoints/fan_imagenet.pth --ema
 
 The result of a classifier is for `mmpretrain.ImageClassifier`, and for `init_cfg=dict(type='Pretrained',
 checkpoint=...)` of any FAN; that of a segmentor is for tools/test.py and the Cityscapes configs.
@@ -61,7 +62,7 @@ def convert(src: str, dst: str, ema: bool = False) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    conversion.run('FAN and TAP-FAN', convert, argv)
+    conversion.run(__doc__, convert, argv)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,8 @@
 """Convert released RVT and TAP-RVT weights to this project's layout.
 
 python tools/model_converters/rvt2mmrobust.py tapadl_rvt_base.pth.tar checkpoints/rvt_tap_adl_imagenet.pth
+python tools/model_converters/rvt2mmrobust.py rvt_base.pth checkpoints/rvt_imagenet.pth
+python tools/model_converters/rvt2mmrobust.py rvt_base.pth checkpoints/rvt_ema.pth --ema
 
 The result is for `mmpretrain.ImageClassifier`, and for `init_cfg=dict(type='Pretrained', checkpoint=...)` of any RVT.
 The tool prints the arguments of RVT that fit the weights; the checkpoint's `meta` has them too.
@@ -36,7 +38,7 @@ def convert(src: str, dst: str, ema: bool = False) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    conversion.run('RVT and TAP-RVT', convert, argv)
+    conversion.run(__doc__, convert, argv)
 
 
 if __name__ == '__main__':

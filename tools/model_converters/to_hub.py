@@ -1,7 +1,8 @@
 """Write a trained model as a folder for the Hugging Face Hub: model.safetensors, config.py and a model card.
 
-    python tools/model_converters/to_hub.py CONFIG CHECKPOINT hub/fan_tap_adl_minicity
-    python tools/test.py hub/fan_tap_adl_minicity/config.py hub/fan_tap_adl_minicity/model.safetensors
+python tools/model_converters/to_hub.py CONFIG CHECKPOINT hub/fan_tap_adl_minicity
+python tools/model_converters/to_hub.py CONFIG CHECKPOINT hub/mine --license apache-2.0
+python tools/test.py hub/fan_tap_adl_minicity/config.py hub/fan_tap_adl_minicity/model.safetensors     # to use it
 
 model.safetensors holds the weights, config.py the config with its bases merged, README.md the model card. Every tool
 takes the first two as checkpoint and config. Optimizer and training state stay behind. Nothing is uploaded;
@@ -51,7 +52,7 @@ load_checkpoint(model, 'model.safetensors', map_location='cpu', strict=True)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Write a trained model as a folder for the Hugging Face Hub.')
+    parser = cli.Parser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('folder', type=cli.output_folder, help='folder to write; its name is that of the model')

@@ -171,7 +171,8 @@ class Adversarial(ErrorTable):
         eps, step, steps = (finite(provenance.get(name)) for name in PGD_5)
         said = ()
         if None not in (eps, step, steps):
-            said = (f'A pixel changes by {255 * eps:g}/255 at most; PGD takes {steps:g} steps of {255 * step:g}/255.',)
+            of_pgd = f'; PGD takes {steps:g} steps of {255 * step:g}/255' if 'pgd' in results['cells'] else ''
+            said = (f'A pixel changes by {255 * eps:g}/255 at most{of_pgd}.',)
         said += tuple(filter(None, (blind_warning(name, row) for name, row in results['cells'].items())))
         return error_layout(cls.name, 'Attacks', results, 'attack', 'pgd', (*PGD_5, 'seed', 'num_images'), said)
 

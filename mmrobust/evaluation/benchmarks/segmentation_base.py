@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from mmrobust.datasets.corrupted import position_of_loading
+from mmrobust.datasets.titles import data_title
 from mmrobust.evaluation.benchmarks.base import Benchmark
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Confusion
@@ -58,6 +59,11 @@ class SegmentationBenchmark(Benchmark):
     def data_root(self) -> str | None:
         """Folder of the images as they lie on the disk."""
         return self.images(self.cells[0]).root
+
+    @property
+    def data_set(self) -> str:
+        """Name and split of the images."""
+        return data_title(self.images(self.cells[0]).dataset)
 
     def label_set(self, cell: Cell) -> tuple[Sequence[str], Sequence[int] | None]:
         """Those of the data."""
@@ -162,6 +168,11 @@ def area_samples(draws: Bootstrap, counts: Sequence[Confusion]) -> np.ndarray:
     All of them at once, because the draws are what takes time; sample s holds the same images for each.
     """
     return draws.sums(np.stack([[of.images[name] for of in counts] for name in draws.names]))
+
+
+def rows_of(table: Any) -> list[Mapping]:
+    """Rows of a table of the results that hold their columns by name; none of what is something else."""
+    return [row for row in table.values() if isinstance(row, Mapping)] if isinstance(table, Mapping) else []
 
 
 def number(value: float) -> float | None:
