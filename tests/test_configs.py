@@ -24,6 +24,8 @@ RIVALS = {
     'fan_tap_multikernel_imagenet': {'type': 'mmrobust.MultiKernelTokenAwareAvgPool', 'num_branches': 4},
 }
 OTHERS = {'resnet_digits', 'timm_imagenet'}  # networks without attention to observe
+ALONE = {'timm_vit_imagenet', 'fan_mini_tap_adl_minicity'}  # no baseline and no variants
+SMALL = {'fan_minicity128', 'fan_tap_adl_minicity128'}  # of the short demo: the two that it compares
 ABLATED = {
     f'{network}{kind}_{data}'
     for network, data in (
@@ -52,7 +54,7 @@ def num_params(model: torch.nn.Module) -> int:
 
 
 def test_there_are_these_configs():
-    assert {path.stem for path in LEAVES} == ABLATED | set(RIVALS) | OTHERS
+    assert {path.stem for path in LEAVES} == ABLATED | SMALL | set(RIVALS) | OTHERS | ALONE
 
 
 @every_leaf
@@ -77,12 +79,14 @@ def test_model_builds(path):
 
 @every_own_leaf
 def test_model_has_what_its_name_says(path):
-    model = build(Config.fromfile(path))
+    model = build(load_config(str(path)))
     assert (model.loss_attn is not None) == ('_adl_' in path.stem)
     assert (model.backbone.blocks[0].tap is not None) == ('_tap_' in path.stem or path.stem in RIVALS)
 
 
-@every_own_leaf
+@pytest.mark.parametrize(
+    'path', [path for path in LEAVES if path.stem in ABLATED | set(RIVALS)], ids=lambda path: path.stem
+)
 def test_ablation_differs_only_in_tap_and_adl(path):
     network, *_, data = path.stem.split('_')
     config = Config.fromfile(path).to_dict()

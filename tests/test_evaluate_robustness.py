@@ -272,6 +272,14 @@ def test_worst_images_of_another_model(files, tool, whole, tmp_path, capsys):
     shown = json.loads((whole / 'results.json').read_text())['worst']
     tool.main(_arguments(files, tmp_path / 'same', '--worst-of', str(whole / 'results.json'), '--worst', '2'))
     assert json.loads((tmp_path / 'same/results.json').read_text())['worst'] == shown[:2]
+    # whatever is worst there under gaussian_noise is not in this run
+    capsys.readouterr()
+    few = ['--corruptions', 'contrast', '--worst-of', str(whole / 'results.json')]
+    tool.main(_arguments(files, tmp_path / 'few', *few))
+    here = [case for case in shown if case['cell'].startswith('contrast')]
+    said = f'of its {len(shown)}, {len(shown) - len(here)} are not in this run and are left out: '
+    assert json.loads((tmp_path / 'few/results.json').read_text())['worst'] == here and len(here) < len(shown)
+    assert said in capsys.readouterr().out and said in (tmp_path / 'few/results.html').read_text()
     with pytest.raises(SystemExit):
         tool.main(_acdc_arguments(files, tmp_path / 'acdc', '--worst-of', str(whole / 'results.json')))
     assert 'worst_of must be results on acdc with worst images, got' in capsys.readouterr().err

@@ -13,6 +13,8 @@ ALLOWED = {
     'mmrobust.ops': (),
     'mmrobust.corruptions': (),
     'mmrobust.randomness': (),
+    'mmrobust.origin': (),
+    'mmrobust.checkpoint': ('mmrobust.origin',),
     'mmrobust.attacks': ('mmrobust.randomness',),
     'mmrobust.evaluation.statistics': (),
     # drawing needs nothing, writing what is about files whatever is in them
@@ -24,6 +26,7 @@ ALLOWED = {
         'mmrobust.models.layers',
         'mmrobust.ops.Attention',
         'mmrobust.checkpoint',
+        'mmrobust.origin',
         'mmrobust.registry',
     ),
     # of the layers only AttentionView, the type of what a loss is handed
@@ -47,6 +50,7 @@ ALLOWED = {
         'mmrobust.models.layers.Observe',
         'mmrobust.evaluation.models',
         'mmrobust.evaluation.images',
+        'mmrobust.checkpoint',
         'mmrobust.corruptions',
         'mmrobust.cli',
         'mmrobust.preprocessing',

@@ -15,7 +15,7 @@ from mmengine import fileio
 from mmseg.datasets import BaseSegDataset
 from mmseg.datasets import CityscapesDataset as MMSegCityscapesDataset
 
-from mmrobust.datasets.cityscapes import LABEL_IDS, absolute, files_below, labels_missing
+from mmrobust.datasets.cityscapes import LABEL_IDS, LabelsMissingError, absolute, files_below
 from mmrobust.datasets.seeded_sampling import SeededSampling
 from mmrobust.registry import DATASETS
 
@@ -136,7 +136,7 @@ class Domain:
             present = {path for path, _ in _matches(root, pattern, backend_args)} if pattern else {''}
             missing = [osp.join(root, files[index]) for files in found if files[index] not in present]
             if missing:
-                raise labels_missing(missing, len(found), self.get)
+                raise LabelsMissingError(missing, len(found), self.get)
         return found
 
     def _part(self, condition: str | None) -> str:

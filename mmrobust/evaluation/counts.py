@@ -11,6 +11,22 @@ from mmrobust.evaluation.statistics import mean_iou, rate_interval
 _NO_COUNTS = (KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
 
+class Attacked(NamedTuple):
+    """What an attack did to one image; see :class:`mmrobust.attacks.AttackedImages`.
+
+    Attributes:
+        before: mean cross-entropy of its labelled pixels before the attack.
+        after: the same after it.
+        by_margin: 1 where the margin stood in for a loss without a gradient, else 0.
+        blind: 1 where there was no gradient at all, else 0.
+    """
+
+    before: float
+    after: float
+    by_margin: int
+    blind: int
+
+
 class Confusion:
     """Pixels of a cell by label and prediction.
 
@@ -18,11 +34,18 @@ class Confusion:
         confusion: ``(K, K)`` pixels by label (rows) and prediction (columns).
         images: name of each image to its counts ``(3, K)``: intersection, prediction and label. All are 0 where
             there is no label.
+        attacked: name of each image to what an attack did to it; None where nothing was attacked.
     """
 
-    def __init__(self, confusion: np.ndarray, images: dict[str, np.ndarray]) -> None:
+    def __init__(
+        self,
+        confusion: np.ndarray,
+        images: dict[str, np.ndarray],
+        attacked: Mapping[str, Attacked] | None = None,
+    ) -> None:
         self.confusion = confusion
         self.images = images
+        self.attacked = attacked
 
     @property
     def score(self) -> float | None:
@@ -38,7 +61,8 @@ class Confusion:
     def to_json(self) -> str:
         """Text that depends on the counts only, images sorted by name."""
         images = {name: counts.tolist() for name, counts in self.images.items()}
-        return f'{{\n  "confusion": {json.dumps(self.confusion.tolist())},\n{_by_name("images", images)}'
+        attacked = '' if self.attacked is None else f'  "attacked": {json.dumps(self.attacked, sort_keys=True)},\n'
+        return f'{{\n  "confusion": {json.dumps(self.confusion.tolist())},\n{attacked}{_by_name("images", images)}'
 
     @classmethod
     def from_json(cls, text: str) -> 'Confusion':
@@ -49,10 +73,12 @@ class Confusion:
         """
 
         def read(content: dict) -> tuple:
-            confusion = _integers(content['confusion'])
-            return confusion, _by_image(content['images'], (3, len(confusion)))
+            confusion, attacked = _integers(content['confusion']), content.get('attacked')
+            if attacked is not None:
+                attacked = {name: Attacked(*of) for name, of in attacked.items()}
+            return confusion, _by_image(content['images'], (3, len(confusion))), attacked
 
-        confusion, images = _read(text, read)
+        confusion, images, attacked = _read(text, read)
         if confusion.shape != (len(confusion), len(confusion)):
             raise ValueError(f'the confusion must be (K, K), got {confusion.shape}')
         total = sum(images.values(), np.zeros((3, len(confusion)), np.int64))
@@ -61,7 +87,13 @@ class Confusion:
         for name, (intersection, prediction, label) in images.items():
             if (intersection > np.minimum(prediction, label)).any() or prediction.sum() != label.sum():
                 raise ValueError(f'the counts of {name!r} contradict each other')
-        return cls(confusion, images)
+        for name, of in (attacked or {}).items():
+            losses = all(isinstance(value, float) and 0 <= value < np.inf for value in of[:2])
+            if not losses or not all(type(value) is int and value in (0, 1) for value in of[2:]):
+                raise ValueError(f'an attack has two losses and two flags, got {list(of)} of {name!r}')
+        if attacked is not None and attacked.keys() != images.keys():
+            raise ValueError(f'{len(attacked)} images were attacked, and {len(images)} counted')
+        return cls(confusion, images, attacked)
 
 
 class Predictions:

@@ -183,7 +183,7 @@ class Report:
         """Shown by a notebook for the value of a cell."""
         shown = self._shown_headline()
         rows = (shown, ['---:'] * len(shown), shown.values())
-        return '\n'.join([f'{self.name} on {self.layout.title}', '', *(f'| {" | ".join(row)} |' for row in rows)])
+        return '\n'.join([f'{self.name}: {self.layout.title}', '', *(f'| {" | ".join(row)} |' for row in rows)])
 
     def _shown_headline(self) -> dict[str, str]:
         """Title of each headline number to its text."""

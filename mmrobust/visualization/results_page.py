@@ -16,7 +16,7 @@ from mmrobust.evaluation.report import Column, Number, Published, Report, Table,
 from mmrobust.evaluation.worst import media_type
 from mmrobust.registry import BENCHMARKS
 from mmrobust.visualization import page_charts
-from mmrobust.visualization.verdict import DASH, facts, plus, rows_by_harm, shown, signed, verdict, warning
+from mmrobust.visualization.verdict import DASH, facts, listed, plus, rows_by_harm, shown, signed, verdict, warning
 
 __all__ = ['to_html']
 
@@ -123,9 +123,9 @@ class _Section:
         """Everything, for the template."""
         top, more = self._cases()
         return {
-            'title': self.layout.title,
+            'title': ' / '.join(dict.fromkeys(run.layout.title for run in self.runs.values())),
             'about': self.layout.about,
-            'facts': ' \N{MIDDLE DOT} '.join(facts(self.runs, self.levels)),
+            'facts': ' \N{MIDDLE DOT} '.join(facts(self.runs, self.held)),
             'verdict': list(verdict(self.runs, self.reference)),
             'warning': warning(self.runs),
             'sentences': list(self._sentences()),
@@ -134,6 +134,7 @@ class _Section:
             'top': top,
             'parts': list(self._parts()),
             'cases': more,
+            'ranked': any(run.setting('worst_of') is None for run in self.runs.values()),
             'colors': self._colors() if top or any(case['panels'] for _, of in more for case in of) else [],
             'keys': list(self.keys.values()),
             'provenance': self._provenance(),
@@ -249,7 +250,7 @@ class _Section:
                 found = {level: run.number(table, Cell(name, level).key, column).value for level in self.levels}
                 lines.append((self.keys[of], {0: clean[of]} | found))
             charts.append(page_charts.curves(self._label(name), lines, low, max(high, low + 10)))
-        about = f'{column.title} from clean images, 0, to severity 5; one scale for all.'
+        about = f'{column.title} on clean images, at 0, and at severity {listed(self.levels)}; one scale for all.'
         return _part('Curves over severity', about) | {'charts': charts, 'what': column.title}
 
     def _maps(

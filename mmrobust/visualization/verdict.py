@@ -1,11 +1,11 @@
 """Verdict of a results page in words: what was run, the drop from clean, the worst conditions, what differs."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from mmrobust.evaluation.comparison import change, is_significant, ran_the_same
 from mmrobust.evaluation.report import Column, Number, Report, Table
 
-__all__ = ['DASH', 'facts', 'plus', 'rows_by_harm', 'shown', 'signed', 'verdict', 'warning']
+__all__ = ['DASH', 'facts', 'listed', 'plus', 'rows_by_harm', 'shown', 'signed', 'verdict', 'warning']
 
 DASH = '\N{EN DASH}'
 FEW = 100  # images; with fewer no difference can be trusted
@@ -15,8 +15,13 @@ _TOP = 3  # worst conditions and classes that are named
 Runs = Mapping[str, Report]
 
 
-def facts(runs: Runs, levels: Sequence[int]) -> Iterator[str]:
-    """Line on what was run: images, conditions, severities, settings shared by all runs."""
+def facts(runs: Runs, held: Mapping[int, Collection[str]]) -> Iterator[str]:
+    """Line on what was run: images, conditions, severities, settings shared by all runs.
+
+    Args:
+        runs: all of one benchmark.
+        held: severity to the conditions that were run at it.
+    """
     layout = next(iter(runs.values())).layout
     numbers = {_num_images(run) for run in runs.values()}
     if len(numbers) == 1 and None not in numbers:
@@ -24,9 +29,12 @@ def facts(runs: Runs, levels: Sequence[int]) -> Iterator[str]:
     table = layout.table('conditions')
     if table is not None:
         yield _counted(len(rows_by_harm(runs, table)), table.row)
-    if any(levels):
-        yield f'{"severity" if len(levels) == 1 else "severities"} {", ".join(map(str, levels))}'
-    for name in (*layout.protocol, 'data_root'):
+    if any(held):
+        every = set().union(*held.values())
+        part = [level for level, names in held.items() if set(names) != every]
+        remark = f' ({listed(part)} not of all)' if part else ''
+        yield f'{"severity" if len(held) == 1 else "severities"} {listed(held)}{remark}'
+    for name in (*layout.protocol, 'data_root', 'trained_on'):
         values = {str(run.setting(name)) for run in runs.values()}
         if name != 'num_images' and len(values) == 1 and values != {'None'}:
             yield f'{name.removesuffix("_root").replace("_", " ")} {values.pop()}'
@@ -59,6 +67,11 @@ def warning(runs: Runs) -> str:
     unit = next(iter(runs.values())).layout.unit
     few = f'{_counted(min(numbers), unit)} only: too few for a verdict. ' if min(numbers, default=FEW) < FEW else ''
     return f'{few}Each model is one training run; the intervals say nothing about training again with another seed.'
+
+
+def listed(numbers: Iterable[int]) -> str:
+    """``1, 2, 3``."""
+    return ', '.join(map(str, numbers))
 
 
 def rows_by_harm(runs: Runs, table: Table) -> list[str]:

@@ -1,8 +1,10 @@
 """Write the training labels of Cityscapes (*_labelTrainIds.png) from the published ones (*_labelIds.png).
 
-Files that are there already are left alone, so the command can be interrupted and repeated.
+python tools/dataset_converters/cityscapes.py                          # data/cityscapes
+python tools/dataset_converters/cityscapes.py /data/cityscapes
+python tools/dataset_converters/cityscapes.py ~/links/cityscapes       # a link will do
 
-    python tools/dataset_converters/cityscapes.py data/cityscapes
+Files that are there already are left alone, so the command can be interrupted and repeated.
 """
 
 import argparse
@@ -43,10 +45,16 @@ def convert_file(source: Path, target: Path) -> None:
     write_whole(target, cv2.imencode('.png', convert(label))[1].tobytes(), temporary=f'{target}.tmp')
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('root', type=Path, help='folder with gtFine in it')
-    root = parser.parse_args().root
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = cli.Parser(__doc__)
+    parser.add_argument(
+        'root', type=Path, nargs='?', default='data/cityscapes', help='folder with gtFine in it (default: %(default)s)'
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    root = Path(parse_args(argv).root)
     with cli.one_sentence():
         sources = sorted(root.glob('gtFine/**/*_gtFine_labelIds.png'))
         if not sources:

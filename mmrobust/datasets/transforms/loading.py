@@ -106,14 +106,20 @@ class LoadAnnotations(MMSegLoadAnnotations):
 
     Raises:
         BrokenImageError: The file cannot be decoded completely; it is a ``ValueError``.
-        ValueError: It has another size than the image, or wrong values; ``reduce_zero_label`` is not the dataset's.
+        ValueError: There is none, or it has another size than the image, or wrong values; ``reduce_zero_label`` is not
+            the dataset's.
         FileNotFoundError: There is no such file.
     """
 
     def _load_seg_map(self, results: dict) -> None:
         if 'seg_fields' not in results:  # a dataset gives them
             return
-        path = results['seg_map_path']
+        path = results.get('seg_map_path')
+        if path is None:
+            raise ValueError(
+                f'The image {results.get("img_path")} must have a label to train or measure with, but its data set has '
+                'none: name the folder in data_prefix.seg_map_path, or predict only, with tools/test.py --out DIR.'
+            )
         label = _decode(path, 'unchanged', self.imdecode_backend, self.backend_args).squeeze()
         shape = tuple(results.get('ori_shape', label.shape[:2]))
         if label.shape != shape:

@@ -9,6 +9,7 @@ from mmrobust.evaluation.benchmarks.domain import DomainShift
 from mmrobust.evaluation.benchmarks.imagenet_c import ImageNetC
 from mmrobust.evaluation.benchmarks.imagenet_variants import ImageNetVariants
 from mmrobust.evaluation.benchmarks.adversarial import Adversarial
+from mmrobust.evaluation.benchmarks.adversarial_segmentation import AdversarialSegmentation
 from mmrobust.evaluation.benchmarks.imagenet_p import ImageNetP
 
 # isort: on
@@ -16,6 +17,7 @@ from mmrobust.evaluation.benchmarks.imagenet_p import ImageNetP
 __all__ = [
     'ACDC',
     'Adversarial',
+    'AdversarialSegmentation',
     'Benchmark',
     'CityscapesC',
     'DomainShift',

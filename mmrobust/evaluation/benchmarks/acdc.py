@@ -5,23 +5,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from mmengine.config import Config
 
 from mmrobust.datasets.acdc import CONDITIONS, conditions_known
-from mmrobust.evaluation.acdc_submission import FOLDER, SERVER_SIZE, write_submission
+from mmrobust.datasets.unlabelled import without_labels
+from mmrobust.evaluation.benchmarks.base import protocol_title
 from mmrobust.evaluation.benchmarks.segmentation_base import (
     SegmentationBenchmark,
     area_samples,
     by_class,
-    mean_iou_of_areas,
+    rows_of,
 )
 from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.images import LabelMapImages
-from mmrobust.evaluation.report import Column, Layout, Table
-from mmrobust.evaluation.statistics import INTERVAL_LEVEL, Bootstrap, class_iou, mean_iou
+from mmrobust.evaluation.report import Column, Layout, Table, at
+from mmrobust.evaluation.statistics import INTERVAL_LEVEL, Bootstrap, class_iou, mean_iou, mean_iou_of_areas
+from mmrobust.evaluation.submission import SERVERS, write_submission
 from mmrobust.registry import BENCHMARKS
 
 __all__ = ['ACDC', 'summarize']
@@ -73,7 +74,7 @@ class ACDC(SegmentationBenchmark):
         scope = config.get('default_scope') or 'mmseg'
         pipeline = copy.deepcopy(config.test_dataloader.dataset.pipeline)
         if split == 'test':
-            pipeline = [step for step in pipeline if not str(step['type']).endswith('LoadAnnotations')]
+            pipeline = without_labels(pipeline)
         dataset = dict(type='mmrobust.ACDCDataset', data_root=data_root, split=split, pipeline=pipeline)
         parts = {Cell(condition): [condition] for condition in conditions}
         if not conditions_known(data_root, split):
@@ -105,19 +106,14 @@ class ACDC(SegmentationBenchmark):
         if self.submission is None and not self.scored:
             self.submission = out / 'acdc_test.zip'
         if self.submission is not None:
-            self.predictions = out / FOLDER
+            self.predictions = out / SERVERS['acdc'].folder
 
     def finish(self) -> list[str]:
         """Pack the predictions for the server."""
         if self.submission is None:
             return []
         names = [Path(name).name for cell in self.cells for name in self.images(cell).names]
-        height, width = cv2.imread(str(self.predictions / names[0]), cv2.IMREAD_UNCHANGED).shape
-        write_submission(self.predictions, self.submission, names, (width, height))
-        said = [f'{self.submission}: {len(names)} predictions for https://acdc.vision.ee.ethz.ch/submit']
-        if (width, height) != SERVER_SIZE:
-            said.append(f'The server takes 1920 x 1080, but these images are {width} x {height}.')
-        return said
+        return write_submission({name: self.predictions / name for name in names}, self.submission, SERVERS['acdc'])
 
     def summarize(self, counts: Mapping[Cell, Confusion]) -> dict[str, Any]:
         """Numbers of all finished conditions, for JSON."""
@@ -127,6 +123,7 @@ class ACDC(SegmentationBenchmark):
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
         """How they are shown."""
         names = list(results['conditions'])
+        absent = any(None in row.values() for row in rows_of(results.get('classes')))
         miou = Column('mIoU', 'mIoU', interval='column', csv=('mIoU', 'mIoU_low', 'mIoU_high'))
         headline = (
             *(Column(f'conditions/{name}/mIoU', name) for name in names),
@@ -149,19 +146,32 @@ class ACDC(SegmentationBenchmark):
                 'class',
                 tuple(Column(name, name) for name in (*names, POOLED)),
                 'By class',
-                'IoU. A dash: the class is not in the labels of these images.',
+                'IoU. 0 may also be a class that is predicted and in no label.'
+                + ' A dash: the class is in neither the labels nor the predictions of these images.' * absent,
                 'classes',
             ),
         )
-        about = (
-            'mIoU in percent. The mean is that of the conditions; pooled is the mIoU of all images together, which '
-            'is another number, and the one that the ACDC server calls all. '
-            f'Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over sequences, whose frames resemble each other.'
+        several = (
+            f'The mean is that of the {len(names)} conditions; pooled is the mIoU of all images together, which is '
+            'another number, and the one that the ACDC server calls all. '
         )
-        flat = ('These images were not told apart by condition.',) if names == ['all'] else ()
+        about = (
+            'mIoU in percent, over the classes that labels or predictions have. '
+            + several * (len(names) > 1)
+            + f'Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over sequences, whose frames resemble each other.'
+        )
+        split, count, trained = (provenance.get(name) for name in ('split', 'num_images', 'trained_on'))
+        title = protocol_title('ACDC', 'ACDC', provenance)
+        title = f'ACDC {split or "(split unknown)"}' if title == 'ACDC' else title
+        data = at(provenance, 'protocol', 'data_set') or 'ACDC'
+        sentences = (
+            f'Split: {split or "unknown"}, {count or "an unknown number of"} images of {data}. '
+            f'The model was trained on: {trained or "unknown"}.',
+            *(['These images were not told apart by condition.'] if names == ['all'] else []),
+        )
         protocol = ('split', 'num_images')
         return Layout(
-            cls.name, 'ACDC', 'segmentation', about, tables, main='pooled_mIoU', protocol=protocol, sentences=flat
+            cls.name, title, 'segmentation', about, tables, main='pooled_mIoU', protocol=protocol, sentences=sentences
         )
 
     @classmethod

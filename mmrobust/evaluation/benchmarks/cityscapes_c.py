@@ -10,12 +10,13 @@ from mmengine.config import Config
 
 from mmrobust.datasets.corrupted_copy import check_pixels
 from mmrobust.datasets.transforms import Corrupt
-from mmrobust.evaluation.benchmarks.presets import PRESETS, preset_groups, select_cells
+from mmrobust.evaluation.benchmarks.base import protocol_title
+from mmrobust.evaluation.benchmarks.presets import PRESETS, preset_groups, preset_of, select_cells
 from mmrobust.evaluation.benchmarks.segmentation_base import (
     SegmentationBenchmark,
     area_samples,
     by_class,
-    mean_iou_of_areas,
+    rows_of,
 )
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Confusion
@@ -26,6 +27,7 @@ from mmrobust.evaluation.statistics import (
     Bootstrap,
     class_iou,
     mean_iou,
+    mean_iou_of_areas,
     mean_over_corruptions,
     mean_over_severities,
     retention,
@@ -63,10 +65,10 @@ class CityscapesC(SegmentationBenchmark):
     sections = ('corruptions', 'cells')
     options = {
         'preset': dict(choices=PRESETS, help='which cells (default: kamann)'),
-        'corruptions': dict(nargs='+', metavar='NAME', help='these instead of the usual ones'),
-        'severities': dict(nargs='+', type=int, metavar='1-5', help='these instead of the usual ones'),
-        'seed': dict(type=int, help='of the random corruptions, or of PGD (default: 0)'),
-        'profile': dict(choices=['rgb', 'bgr'], help="bgr: the released code's channel order"),
+        'corruptions': dict(nargs='+', metavar='NAME', help="names of corruptions (default: the preset's, or the 15)"),
+        'severities': dict(nargs='+', type=int, metavar='1-5', help="default: the preset's, or all 5"),
+        'seed': dict(type=int, help='of the random corruptions, and of PGD (default: 0)'),
+        'profile': dict(choices=['rgb', 'bgr'], help="bgr: the released code's order (default: rgb)"),
         'corrupted_root': dict(
             help='read a copy that tools/dataset_converters/cityscapes_c.py wrote (default: on the fly)'
         ),
@@ -89,7 +91,7 @@ class CityscapesC(SegmentationBenchmark):
             dataset.data_root = data_root
         self.cells = [CLEAN, *select_cells(preset, corruptions, severities)]
         self.groups = preset_groups(preset)
-        self.preset = f'custom, from {preset}' if corruptions or severities else preset
+        self.preset = preset_of(self.cells[1:])
         self.seed = seed
         self.profile = profile
         self.corrupted_root = corrupted_root
@@ -138,6 +140,11 @@ class CityscapesC(SegmentationBenchmark):
             corrupts = [Corrupt(cell.name, cell.severity, **how) for cell in cells if cell != CLEAN]
             check_pixels(self.corrupted_root, [(corrupt, path) for corrupt in corrupts for path in paths])
 
+    def score(self, counts: Confusion) -> float | None:
+        """mIoU over the classes of the labels, as in the results."""
+        labelled = counts.confusion.any(axis=1)
+        return mean_iou(counts.confusion, labelled) if labelled.any() else None
+
     def summarize(self, counts: Mapping[Cell, Confusion]) -> dict[str, Any]:
         """Numbers of all finished cells, for JSON."""
         return summarize(counts, self.groups, self.class_names)
@@ -146,6 +153,14 @@ class CityscapesC(SegmentationBenchmark):
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
         """How they are shown; below them the paper's Table IV, labelled as published, where its cells were run."""
         miou = Column('mIoU', 'mIoU')
+        count, levels = (
+            len(results['corruptions']),
+            sorted({cell.severity for cell in map(Cell.of_key, results['cells'])}),
+        )
+        single = f'At severity {levels[0]}.' if len(levels) == 1 else ''
+        ungrouped = results.get('ungrouped')
+        none = f'; {", ".join(map(str, ungrouped))} in none' if isinstance(ungrouped, list) and ungrouped else ''
+        unlabelled = any(None in row.values() for row in rows_of(results.get('classes')))
         tables = (
             Table(
                 '',
@@ -156,9 +171,15 @@ class CityscapesC(SegmentationBenchmark):
                     Column('retention', 'retention', interval='inline'),
                 ),
             ),
-            Table('groups', 'group', (miou,), 'By group', 'Mean over the corruptions of a kind.'),
+            Table('groups', 'group', (miou,), 'By group', f'Mean over the corruptions of a kind that were run{none}.'),
             Table(
-                'corruptions', 'corruption', (miou,), 'By corruption', 'Mean over severities.', 'conditions', ratio='CD'
+                'corruptions',
+                'corruption',
+                (miou,),
+                'By corruption',
+                single or 'Mean over the severities that were run.',
+                'conditions',
+                ratio='CD',
             ),
             Table(
                 'cells',
@@ -176,13 +197,15 @@ class CityscapesC(SegmentationBenchmark):
                 'class',
                 (Column('clean', 'clean IoU'), Column('corrupted', 'mean corrupted IoU')),
                 'By class',
-                'IoU on clean images, and its mean over all cells. A dash: the class is not in the labels.',
+                f'IoU on clean images, and its mean over the {len(results["cells"])} corrupted cells.'
+                + ' A dash: the class is not in the labels.' * unlabelled,
                 'classes',
             ),
         )
         about = (
-            'mIoU in percent. mPC is the mean over corruptions, each the mean over its severities; retention is mPC '
-            'over clean. All are over the classes that the labels of these images have. '
+            f'mIoU in percent. mPC is the mean over the {count} corruptions that were run, '
+            f'{single[:-1].lower() or "each the mean over its severities"}; retention is mPC over clean. '
+            'All are over the classes that the labels of these images have. '
             f'Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over images.'
         )
         published = None
@@ -199,7 +222,7 @@ class CityscapesC(SegmentationBenchmark):
         protocol = ('num_images', 'seed', 'profile')
         return Layout(
             cls.name,
-            'Cityscapes-C',
+            protocol_title('Cityscapes-C', 'Cityscapes val', provenance),
             'segmentation',
             about,
             tables,
@@ -237,8 +260,9 @@ def summarize(
         class_names: K names.
 
     Returns:
-        A dict for JSON: ``clean_mIoU``, ``mPC``, ``retention``, mIoU of each group, corruption, severity and cell, and
-        the IoU of each class; bootstrap intervals over images of the first three and of each cell; and bootstrap
+        A dict for JSON: ``clean_mIoU``, ``mPC``, ``retention``, mIoU of each group, corruption, severity and cell, the
+        corruptions of no group, and the IoU of each class; bootstrap intervals over images of the first three and of
+        each cell; and bootstrap
         samples, from which another run on the same images gets the interval of a difference.
     """
     clean, corrupted = counts[CLEAN], {cell: of for cell, of in counts.items() if cell != CLEAN}
@@ -271,6 +295,7 @@ def summarize(
         'retention': retention(mpc, clean_miou) if clean_miou else None,  # of nothing nothing can be left
         'retention_interval': interval(draws['retention']),
         'groups': {group: float(np.mean(values)) for group, values in shown_groups.items() if values},
+        'ungrouped': [name for name in by_corruption if all(name not in names for names in groups.values())],
         'corruptions': by_corruption,
         'severities': {
             str(level): float(np.mean([value for cell, value in miou.items() if cell.severity == level]))

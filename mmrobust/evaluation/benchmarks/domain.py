@@ -10,17 +10,21 @@ import numpy as np
 from mmengine.config import Config
 
 from mmrobust.datasets.domains import CLASSES, Domain, cell_names, choose_domains, shipped_domains
-from mmrobust.evaluation.benchmarks.segmentation_base import (
-    SegmentationBenchmark,
-    area_samples,
-    by_class,
-    mean_iou_of_areas,
-)
+from mmrobust.datasets.titles import data_title
+from mmrobust.evaluation.benchmarks.segmentation_base import SegmentationBenchmark, area_samples, by_class, rows_of
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.images import LabelMapImages
 from mmrobust.evaluation.report import Column, Layout, Table
-from mmrobust.evaluation.statistics import INTERVAL_LEVEL, Bootstrap, class_iou, interval, mean_iou, retention
+from mmrobust.evaluation.statistics import (
+    INTERVAL_LEVEL,
+    Bootstrap,
+    class_iou,
+    interval,
+    mean_iou,
+    mean_iou_of_areas,
+    retention,
+)
 from mmrobust.registry import BENCHMARKS
 
 __all__ = ['DomainShift', 'summarize']
@@ -118,14 +122,21 @@ class DomainShift(SegmentationBenchmark):
         """The images of a data set or condition."""
         return self._images[cell]
 
+    def score(self, counts: Confusion) -> float | None:
+        """mIoU over the classes of the labels, as in the results."""
+        labelled = counts.confusion.any(axis=1)
+        return mean_iou(counts.confusion, labelled) if labelled.any() else None
+
     def summarize(self, counts: Mapping[Cell, Confusion]) -> dict[str, Any]:
         """Numbers of all finished cells, for JSON."""
-        return summarize({cell.key: of for cell, of in counts.items()}, self.domains)
+        title = {'clean_data': data_title(self.images(CLEAN).dataset)} if CLEAN in counts else {}
+        return title | summarize({cell.key: of for cell, of in counts.items()}, self.domains)
 
     @classmethod
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
         """How they are shown."""
         names, clean = list(results['datasets']), 'clean_mIoU' in results
+        absent = any(None in row.values() for row in rows_of(results.get('classes')))
         columns = (
             Column('mIoU', 'mIoU', interval='column', csv=('mIoU', 'mIoU_low', 'mIoU_high')),
             *([Column('retention', 'retention', csv=('retention',))] if clean else []),
@@ -158,7 +169,7 @@ class DomainShift(SegmentationBenchmark):
                 'class',
                 tuple(Column(name, name) for name in ((*(['clean'] if clean else []), *names))),
                 'By class',
-                'IoU. A dash: the class is in no label of these images, and in no mean.',
+                'IoU.' + ' A dash: the class is in no label of these images, and in no mean.' * absent,
                 'classes',
             ),
         )
@@ -264,4 +275,6 @@ def _sentences(results: Mapping, provenance: Mapping) -> Iterator[str]:
         if expected is not None and found != expected:
             what = 'a subset' if found < expected else 'more than its entry says'
             yield f'{name}: {found:,} images, and {row.get("title") or name} has {expected:,}; these are {what}.'
+    if results.get('clean_data'):
+        yield f'The clean images are {results["clean_data"]}.'
     yield f'The model was trained on: {provenance.get("trained_on") or "unknown"}.'

@@ -11,6 +11,7 @@ from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 from mmrobust.corruptions import EXTRA, GROUPS, SEVERITIES
 from mmrobust.datasets.imagenet_subsets import WNIDS
 from mmrobust.datasets.imagenet_variants import check_imagenet_c
+from mmrobust.evaluation.benchmarks.base import protocol_title
 from mmrobust.evaluation.benchmarks.classification_base import (
     IMAGENET_IMAGES,
     ClassificationBenchmark,
@@ -76,12 +77,14 @@ class ImageNetC(ClassificationBenchmark):
     numbers = ('clean_error', 'mean_error', 'mCE', 'relative_mCE', 'normalised_by')
     sections = ('corruptions', 'cells')
     options = {
-        'corruptions': dict(nargs='+', metavar='NAME', help='these instead of the usual ones'),
-        'severities': dict(nargs='+', type=int, metavar='1-5', help='these instead of the usual ones'),
+        'corruptions': dict(nargs='+', metavar='NAME', help='names of corruptions (default: the 15)'),
+        'severities': dict(nargs='+', type=int, metavar='1-5', help='default: all 5'),
         'extras': dict(action='store_true', default=None, help='also the 4 extra corruptions'),
         'seed': dict(type=int, help='of the random corruptions (default: 0)'),
         'reference': dict(metavar='RESULTS.json', help='network that CE is relative to (default: AlexNet)'),
-        'expected_images': dict(type=int, help='images per folder (default: the published number)'),
+        'expected_images': dict(
+            type=int, help='images per folder (default: 50000, and the published numbers of variants)'
+        ),
     }
 
     def __init__(
@@ -126,6 +129,11 @@ class ImageNetC(ClassificationBenchmark):
         if cell == CLEAN or self.corrupted_root is None:
             return self._clean.class_names, self._clean.subset
         return IMAGENET_CATEGORIES, None
+
+    @property
+    def data_set(self) -> str:
+        """Name and split of the clean images; ImageNet's classes are ImageNet."""
+        return 'ImageNet' if self._is_imagenet else super().data_set
 
     @property
     def images_sha256(self) -> dict[str, str]:
@@ -234,10 +242,13 @@ class ImageNetC(ClassificationBenchmark):
                 markdown=False,
             ),
         )
-        network = by or 'no network, so there is no CE'
+        count = sum(name not in EXTRA for name in corruptions)
+        ce = (
+            f'CE is the error over that of {by}, both summed over severities; mCE is its mean over the 15 corruptions. '
+        )
         about = (
-            'Top-1 error in percent. CE is the error over that of a reference network, both summed over severities; '
-            f'mCE is its mean over the 15 corruptions. Here the reference is {network}. '
+            f'Top-1 error in percent; the mean error is over {count} of the 15 corruptions, each the mean over its '
+            f'severities. {ce if by else ""}'
             f'Intervals: {INTERVAL_LEVEL:.0%}, Wilson for an error, bootstrap over images for means.'
         )
         sentences = (
@@ -248,7 +259,7 @@ class ImageNetC(ClassificationBenchmark):
         protocol = ('corrupted', 'normalised_by', 'reference_sha256', 'num_images', 'seed')
         return Layout(
             cls.name,
-            'ImageNet-C',
+            protocol_title('ImageNet-C', 'ImageNet', provenance),
             'classification',
             about,
             tables,
@@ -277,8 +288,11 @@ class ImageNetC(ClassificationBenchmark):
     def _normalised_by(self) -> str | None:
         if self.reference is not None:
             return self.reference['provenance']['config']
-        of_imagenet = self._clean.class_names in (tuple(IMAGENET_CATEGORIES), tuple(WNIDS))
-        return 'AlexNet' if of_imagenet and self._clean.size == IMAGENET_IMAGES else None
+        return 'AlexNet' if self._is_imagenet and self._clean.size == IMAGENET_IMAGES else None
+
+    @property
+    def _is_imagenet(self) -> bool:
+        return self._clean.class_names in (tuple(IMAGENET_CATEGORIES), tuple(WNIDS))
 
     def _read_reference(self, path: str) -> dict:
         if not Path(path).is_file():

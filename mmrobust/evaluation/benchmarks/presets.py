@@ -1,6 +1,6 @@
 """Presets of corruptions and severities; several benchmarks are called Cityscapes-C."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from mmrobust.corruptions import CORRUPTIONS, EXTRA, GROUPS, SEVERITIES
 from mmrobust.evaluation.cells import Cell
@@ -51,6 +51,12 @@ def preset_groups(preset: str) -> dict[str, tuple[str, ...]]:
         ValueError: there is no such preset.
     """
     return dict(_preset(preset)[0])
+
+
+def preset_of(cells: Iterable[Cell]) -> str:
+    """Name of the preset that has exactly these cells, ``custom`` if none has."""
+    found = set(cells)
+    return next((name for name in PRESETS if set(preset_cells(name)) == found), 'custom')
 
 
 def select_cells(

@@ -2,17 +2,21 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from torch import Tensor
 
 from mmrobust.datasets.corrupted import position_of_loading
+from mmrobust.datasets.titles import data_title
 from mmrobust.evaluation.benchmarks.base import Benchmark
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.images import LabelMapImages, fingerprints, require_names
+from mmrobust.evaluation.models.evaluated_model import Attack
 from mmrobust.evaluation.models.segmentation import SegmentationModel
-from mmrobust.evaluation.statistics import Bootstrap, confusion_matrix, iou_of_areas
+from mmrobust.evaluation.statistics import Bootstrap, confusion_matrix
 from mmrobust.evaluation.worst import find_worst, those_of, write_panels
 from mmrobust.files import write_whole
 
@@ -37,6 +41,10 @@ class SegmentationBenchmark(Benchmark):
         """A config of such images, turned into one of what the model sees."""
         return dataset
 
+    def attack(self, cell: Cell) -> Attack | None:
+        """Attack on the pixels, see ``SegmentationModel.predict``; None for none."""
+        return None
+
     @property
     def class_names(self) -> Sequence[str]:
         """Those of the data set."""
@@ -51,6 +59,11 @@ class SegmentationBenchmark(Benchmark):
     def data_root(self) -> str | None:
         """Folder of the images as they lie on the disk."""
         return self.images(self.cells[0]).root
+
+    @property
+    def data_set(self) -> str:
+        """Name and split of the images."""
+        return data_title(self.images(self.cells[0]).dataset)
 
     def label_set(self, cell: Cell) -> tuple[Sequence[str], Sequence[int] | None]:
         """Those of the data."""
@@ -82,7 +95,7 @@ class SegmentationBenchmark(Benchmark):
         images = self.images(cell)
         num_classes = len(images.class_names)
         matrices = {}
-        for path, classes, label in model.predict(self.corrupted(cell, images.dataset)):
+        for path, classes, label in model.predict(self.corrupted(cell, images.dataset), self.attack(cell)):
             if label is None:
                 matrix = np.zeros((num_classes, num_classes), np.int64)
             else:
@@ -128,15 +141,24 @@ class SegmentationBenchmark(Benchmark):
         """Panels of one image.
 
         Returns:
-            Images ``(H, W, 3)`` uint8, BGR: ``clean`` and ``corrupted``, or ``image`` where nothing was added to
-            it; and label maps ``(H, W)``: ``truth`` and ``prediction``.
+            Images ``(H, W, 3)`` uint8, BGR: ``clean`` and ``corrupted`` or ``attacked``, or ``image`` where nothing
+            was added to it; and label maps ``(H, W)``: ``truth`` and ``prediction``.
         """
-        dataset = self.images(cell).only(image)
-        _, classes, label = next(model.predict(self.corrupted(cell, dataset)))
+        dataset, attack, attacked = self.images(cell).only(image), self.attack(cell), []
+
+        def keep(*given: Any) -> Tensor:
+            attacked.append(attack(*given))
+            return attacked[0]
+
+        _, classes, label = next(model.predict(self.corrupted(cell, dataset), attack and keep))
         pipeline = dataset['pipeline']
         loading = dataset | {'pipeline': pipeline[: position_of_loading(pipeline) + 1]}
-        shown = {'clean': CLEAN, 'corrupted': cell} if cell.severity else {'image': cell}
+        shown = {'image': cell}
+        if cell.severity or attacked:
+            shown = {'clean': CLEAN, **({'corrupted': cell} if cell.severity else {})}
         images = {kind: model.build_dataset(self.corrupted(of, loading))[0]['img'] for kind, of in shown.items()}
+        if attacked:  # in the size in which the model gets it
+            images['attacked'] = np.ascontiguousarray((255 * attacked[0][0]).round().byte().permute(1, 2, 0).cpu())
         return images, {'truth': label, 'prediction': classes}
 
 
@@ -148,11 +170,9 @@ def area_samples(draws: Bootstrap, counts: Sequence[Confusion]) -> np.ndarray:
     return draws.sums(np.stack([[of.images[name] for of in counts] for name in draws.names]))
 
 
-def mean_iou_of_areas(areas: np.ndarray) -> np.ndarray:
-    """mIoU in percent of ``(..., 3, K)`` intersection, prediction and label; NaN where nothing is labelled."""
-    ious = iou_of_areas(areas[..., 0, :], areas[..., 1, :], areas[..., 2, :])
-    there = ~np.isnan(ious)
-    return np.where(there, ious, 0).sum(-1) / np.where(there.any(-1), there.sum(-1), np.nan)
+def rows_of(table: Any) -> list[Mapping]:
+    """Rows of a table of the results that hold their columns by name; none of what is something else."""
+    return [row for row in table.values() if isinstance(row, Mapping)] if isinstance(table, Mapping) else []
 
 
 def number(value: float) -> float | None:

@@ -10,7 +10,8 @@ from mmengine.config import Config
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from mmrobust.evaluation.models.evaluated_model import EvaluatedModel
+from mmrobust.attacks import segmentor_logits
+from mmrobust.evaluation.models.evaluated_model import Attack, EvaluatedModel
 from mmrobust.evaluation.models.sliding_windows import batch_windows
 
 
@@ -59,27 +60,41 @@ class SegmentationModel(EvaluatedModel):
         if window_batch != 1:
             batch_windows(self.model, window_batch)
 
-    def predict(self, dataset: dict) -> Iterator[Prediction]:
-        """Predict every image of a dataset config, in its order.
+    def predict(self, dataset: dict, attack: Attack | None = None) -> Iterator[Prediction]:
+        """Predict every image of a dataset config, in its order, after an attack on its pixels if there is one.
 
         A GPU has begun with the next batch when the images of a batch are yielded.
+
+        Raises:
+            ValueError: an image that is to be attacked has no label.
         """
         begun: list[Callable[[], Prediction]] = []
         for batch in self.loader(dataset):
-            before, begun = begun, self._begin(batch)
+            before, begun = begun, self._begin(batch, attack)
             yield from (finish() for finish in before)
         yield from (finish() for finish in begun)
 
-    def _begin(self, batch: dict) -> list[Callable[[], Prediction]]:
+    def _begin(self, batch: dict, attack: Attack | None) -> list[Callable[[], Prediction]]:
         """Start to predict a batch: for each image a function that waits for its prediction and returns it."""
         # labels stay here: they would go to the GPU and back, and a model that predicts does not need them
         labels = [_take_label(sample) for sample in batch['data_samples']]
+        if attack is not None:
+            batch['inputs'] = [
+                self._attacked(*one, attack) for one in zip(batch['inputs'], batch['data_samples'], labels, strict=True)
+            ]
         with self.predicting():
             samples = self.model.test_step(batch)
         return [
             _fetch_later(sample.img_path, sample.pred_sem_seg.data.squeeze(0).to(torch.int16), label)
             for sample, label in zip(samples, labels, strict=True)
         ]
+
+    def _attacked(self, image: Tensor, sample: SegDataSample, label: np.ndarray | None, attack: Attack) -> Tensor:
+        """An image as an adversarial one: pixels 0 to 255, not rounded. Alone, so that no batch decides a rounding."""
+        if label is None:
+            raise ValueError(f'an image must have a label to be attacked, but {sample.img_path} has none')
+        pixels, classes = image[None].to(self.device) / 255, torch.from_numpy(label)[None].to(self.device).long()
+        return 255 * attack(segmentor_logits(self.model, [sample]), pixels, classes, [sample.img_path])[0]
 
 
 def _take_label(sample: SegDataSample) -> np.ndarray | None:

@@ -16,7 +16,13 @@ from mmrobust.evaluation.statistics.corruption_iou import (
     mean_over_severities,
     retention,
 )
-from mmrobust.evaluation.statistics.iou import class_iou, confusion_matrix, iou_of_areas, mean_iou
+from mmrobust.evaluation.statistics.iou import (
+    class_iou,
+    confusion_matrix,
+    iou_of_areas,
+    mean_iou,
+    mean_iou_of_areas,
+)
 from mmrobust.evaluation.statistics.perturbation_stability import (
     ALEXNET_FLIP_PROBABILITIES,
     flip_probability,
@@ -25,6 +31,7 @@ from mmrobust.evaluation.statistics.perturbation_stability import (
     top5,
     top5_distance,
 )
+from mmrobust.evaluation.statistics.worst_case import worst_by_accuracy, worst_by_iou
 
 __all__ = [
     'ALEXNET_CLEAN_ERROR',
@@ -44,6 +51,7 @@ __all__ = [
     'mean_corruption_error',
     'mean_flip_rate',
     'mean_iou',
+    'mean_iou_of_areas',
     'mean_over_corruptions',
     'mean_over_severities',
     'rate_interval',
@@ -52,4 +60,6 @@ __all__ = [
     'retention',
     'top5',
     'top5_distance',
+    'worst_by_accuracy',
+    'worst_by_iou',
 ]
