@@ -348,7 +348,7 @@ def test_own_file(tmp_path):
         ('person: [2, 3]', 'person: 2', 'ids must be lists of ids by class, and last'),
         ('last: 3, ', '', 'ids must be lists of ids by class, and last'),
         ('    get: ask us.\n  campus-2', '  campus-2', 'must be an entry with .*, got .none of get'),
-        ('root: campus\n    images: 7', 'root: campus\n    images: many', "images must be a number above 0, got 'many'"),
+        ('root: campus\n    images: 7', 'root: campus\n    images: many', "images must be a number above 0"),
         ('root: campus\n    images: 7', 'root: 7', 'root must be text, in quotes .*, got 7'),
         ('root: campus\n    images: 7', 'root: campus\n    imgs: 7', "a field must be one of .*, got 'imgs'"),
         ('label: masks/{name}.png\n    ids: idd', 'label: masks/{stem}.png\n    ids: idd', 'a path with one {name}'),
@@ -383,3 +383,27 @@ def test_sequence_that_is_in_no_name(tmp_path):
     (domain,) = choose_domains(['muses'])
     with pytest.raises(ValueError, match='muses: sequence must match the name of each image'):
         domain.unit_of('frame_camera/val/fog/day/x.png')
+
+
+def test_table_of_the_docs():
+    text = (Path(__file__).parents[2] / 'docs/how-to/domains.md').read_text()
+    rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in text.splitlines() if line.startswith('| `')]
+    assert rows == [
+        [
+            f'`{name}`',
+            domain.title,
+            domain.split,
+            f'{domain.images:,}',
+            str(len(domain.conditions) or 1),
+            f'`{domain.root}`',
+            f'0 to {domain.ids["last"]}' if domain.ids else 'trainIds',
+        ]
+        for name, domain in shipped_domains().items()
+    ]
+
+
+def test_file_of_the_docs(tmp_path):
+    text = (Path(__file__).parents[2] / 'docs/how-to/domains.md').read_text()
+    (tmp_path / 'my.yml').write_text(text.partition('```yaml\n')[2].partition('```')[0])
+    (domain,) = choose_domains([tmp_path / 'my.yml'])
+    assert domain.table[:5].tolist() == [255, 0, 11, 11, -1] and domain.unit_of('photos/a/1.jpg') == 'photos/a'
