@@ -14,9 +14,11 @@ import yaml
 from mmengine import fileio
 from mmseg.datasets import BaseSegDataset
 from mmseg.datasets import CityscapesDataset as MMSegCityscapesDataset
+from mmseg.datasets.transforms import LoadAnnotations as MMSegLoadAnnotations
 
 from mmrobust.datasets.cityscapes import LABEL_IDS, LabelsMissingError, absolute, files_below
 from mmrobust.datasets.seeded_sampling import SeededSampling
+from mmrobust.datasets.transforms import LoadAnnotations
 from mmrobust.registry import DATASETS
 
 __all__ = ['CLASSES', 'Domain', 'DomainDataset', 'choose_domains', 'shipped_domains']
@@ -159,7 +161,8 @@ class DomainDataset(SeededSampling, BaseSegDataset):
 
     Raises:
         FileNotFoundError: there is no such folder, or there are images without a label.
-        ValueError: there is no such data set or condition, an entry is wrong, or there is no image.
+        ValueError: there is no such data set or condition, an entry is wrong, there is no image, or the pipeline
+            loads labels with a step that does not know their ids.
         TypeError: an argument says where files lie, such as ``data_prefix``.
     """
 
@@ -178,6 +181,14 @@ class DomainDataset(SeededSampling, BaseSegDataset):
         self.condition = condition
         self._table = self.domain.table
         super().__init__(data_root=str(data_root), data_prefix={}, **kwargs)
+        loads = [type(step) for step in self.pipeline.transforms if hasattr(step, '_load_seg_map')]
+        known = (LoadAnnotations._load_seg_map, MMSegLoadAnnotations._load_seg_map)
+        strange = [kind.__name__ for kind in loads if kind._load_seg_map not in known]
+        if strange and (self.domain.ids or self.domain.invalid):  # it would take ids for classes
+            raise ValueError(
+                f'The pipeline must load labels with mmrobust.LoadAnnotations, which knows the ids of '
+                f'{self.domain.name}, got {strange[0]}: replace that step.'
+            )
 
     def load_data_list(self) -> list[dict]:
         """Return one dict per image, sorted by its path."""
