@@ -123,7 +123,7 @@ def _difference(runs: Runs, run: Report, base: Report) -> str:
     if whole.value is None:
         text += ', which cannot be compared.'
     elif whole.low is None:
-        text += '; no interval, because the images are not known to be the same.'
+        text += '; no interval, because the images are not known to be the same, or are of one sequence.'
     else:
         text += f', {_judged(whole, column)}.'
     if table is None:
