@@ -1,0 +1,2 @@
+def page(text):
+    return text[:0] + '\n\n\n\n'
