@@ -95,14 +95,25 @@ class Study:
     def _run(self, runs: Sequence[tuple[str, int]]) -> None:
         missing = [one for one in runs if not self._is_there(*one)]
         if self.jobs == 1:
-            for arm, seed in missing:
-                self._keep(arm, seed, _one(self.profile, arm, seed, self.device))
+            for one in missing:
+                self._complete(*one)
             return
         fork = multiprocessing.get_context('fork')  # the images are not copied
-        with ProcessPoolExecutor(self.jobs, fork, initializer=end_with_parent) as pool:
-            futures = {pool.submit(_one, self.profile, *one, self.device): one for one in missing}
-            for future in as_completed(futures):
-                self._keep(*futures[future], future.result())
+        with ProcessPoolExecutor(self.jobs, fork, initializer=_alone) as pool:
+            for future in as_completed([pool.submit(self._complete, *one) for one in missing]):
+                future.result()
+
+    def _complete(self, arm: str, seed: int) -> None:
+        if self._is_there(arm, seed):  # by another command on the same folder
+            return
+        found = run(self.profile, arm, seed, *_data, self.device)
+        content = dict(arm=arm, seed=seed, **found, identity=self._identity(arm, seed))
+        write_whole(self._path(arm, seed), json.dumps(content) + '\n')
+        print(
+            f'{arm}, seed {seed}: clean error {found["clean_error"]:.1f} %, '
+            f'mean corrupted error {found["mean_corrupted_error"]:.2f} %, {found["seconds"]["train"]:.0f} s',
+            flush=True,
+        )
 
     def _is_there(self, arm: str, seed: int) -> bool:
         path = self._path(arm, seed)
@@ -116,20 +127,11 @@ class Study:
             )
         return True
 
-    def _keep(self, arm: str, seed: int, found: dict[str, Any]) -> None:
-        content = dict(arm=arm, seed=seed, **found, identity=self._identity(arm, seed))
-        write_whole(self._path(arm, seed), json.dumps(content) + '\n')
-        print(
-            f'{arm}, seed {seed}: clean error {found["clean_error"]:.1f}, '
-            f'mean corrupted error {found["mean_corrupted_error"]:.2f} %, {found["seconds"]["train"]:.0f} s',
-            flush=True,
-        )
 
-
-def _one(profile: dict[str, Any], arm: str, seed: int, device: str) -> dict[str, Any]:
-    if multiprocessing.parent_process() is not None:
-        torch.set_num_threads(1)
-    return run(profile, arm, seed, *_data, device)
+def _alone() -> None:
+    """A process of its own computes on one core."""
+    end_with_parent()
+    torch.set_num_threads(1)
 
 
 def best_adl(runs: Sequence[dict[str, Any]]) -> str:
