@@ -4,7 +4,7 @@ from mmrobust.engine.atomic_backend import AtomicLocalBackend
 from mmrobust.engine.attention_hook import AttentionLogHook
 from mmrobust.engine.checkpoint_hook import CheckpointHook
 from mmrobust.engine.compile import CompileHook
-from mmrobust.engine.diversification_hook import DiversificationLogHook
+from mmrobust.engine.diversification_hook import DiversificationLogHook, gradient_norm
 from mmrobust.engine.nonfinite_loss import StopOnNonFiniteLossHook
 from mmrobust.engine.parameter_groups import MergedOptimWrapperConstructor
 from mmrobust.engine.seeded_iterations import SeedIterationHook
@@ -24,4 +24,5 @@ __all__ = [
     'StopOnNonFiniteLossHook',
     'StopOnSigtermHook',
     'StrictLoadHook',
+    'gradient_norm',
 ]

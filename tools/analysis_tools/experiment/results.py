@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from experiment.arms import ADL, BASELINE, POOLING
 from experiment.profiles import PRIMARY
 from mmrobust.files import read_json, write_whole
 from mmrobust.version import __version__
@@ -19,10 +20,11 @@ DIGITS = 6
 
 
 def write_about(out: Path, command: list[str], profile: dict[str, Any], fingerprint: str, device: str) -> None:
-    """What was asked for, where, and with which code."""
+    """What was asked for, where, and with which code; earlier commands on the same folder stay listed."""
+    path = out / ABOUT
+    before = read_json(path) if path.is_file() else {}
     name = torch.cuda.get_device_name(device) if device.startswith('cuda') else _processor()
     about = dict(
-        command=command,
         primary_endpoint=PRIMARY,
         profile=profile,
         images=fingerprint,
@@ -30,9 +32,10 @@ def write_about(out: Path, command: list[str], profile: dict[str, Any], fingerpr
         versions=dict(
             mmrobust=__version__, torch=torch.__version__, numpy=np.__version__, python=sys.version.split()[0]
         ),
-        commit=_commit(),
+        commands=[*dict.fromkeys((*before.get('commands', ()), ' '.join(command)))],
+        commits=[*dict.fromkeys((*before.get('commits', ()), _commit()))],
     )
-    write_whole(out / ABOUT, json.dumps(about, indent=2) + '\n')
+    write_whole(path, json.dumps(about, indent=2) + '\n')
 
 
 def collect(out: Path) -> str:
@@ -47,8 +50,8 @@ def collect(out: Path) -> str:
     about = read_json(out / ABOUT)
     for one in runs:
         del one['identity']  # the same for all but for the arm, and in the profile
-    order = [*dict.fromkeys(one['arm'] for one in runs)]
-    runs.sort(key=lambda one: (one['seed'], order.index(one['arm'])))
+    order = [BASELINE, *ADL, *POOLING]  # others come last
+    runs.sort(key=lambda one: (one['seed'], order.index(one['arm']) if one['arm'] in order else len(order), one['arm']))
     lines = ',\n'.join(f'    {json.dumps(_rounded(one))}' for one in runs)
     head = json.dumps(about, indent=2)[:-2]
     return f'{head},\n  "runs": [\n{lines}\n  ]\n}}\n'
@@ -68,6 +71,6 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """Of this checkout; with ``-dirty`` where tracked files were changed, and empty outside of one."""
+    """Of this checkout; with ``-dirty`` where tracked files were changed, and 'unknown' outside of one."""
     command = ['git', '-C', str(Path(__file__).parent), 'describe', '--always', '--dirty', '--abbrev=12']
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip() or 'unknown'

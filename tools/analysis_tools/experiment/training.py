@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.structures import PixelData
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from experiment.arms import BASELINE, model_of
 from experiment.images import Images
 from mmrobust.analysis import AttentionStatistics
+from mmrobust.engine import gradient_norm
 from mmrobust.evaluation.statistics import confusion_matrix, mean_iou
 from mmrobust.models.layers import AttentionView
 from mmrobust.ops import attention_diversification, kept_rows
@@ -111,7 +113,7 @@ def build(model: dict, arm: str, seed: int) -> nn.Module:
 
     def initialised(name: str) -> nn.Module:
         with seeded(seed):
-            built = MODELS.build(model_of(model, name))
+            built = MODELS.build(ConfigDict(model_of(model, name)))
             built.init_weights()
         return built
 
@@ -165,13 +167,8 @@ def _shares(model: nn.Module, losses: dict[str, Tensor]) -> dict[str, float]:
     if 'loss_adl' not in losses:
         return values
     parameters = [p for p in model.parameters() if p.requires_grad]
-
-    def norm(loss: Tensor) -> float:
-        grads = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-        return float(torch.stack([grad.float().square().sum() for grad in grads if grad is not None]).sum().sqrt())
-
-    task = norm(sum(value for name, value in losses.items() if 'loss' in name and name != 'loss_adl'))
-    values['gradient_ratio'] = norm(losses['loss_adl']) / task
+    of_task = sum(value for name, value in losses.items() if 'loss' in name and name != 'loss_adl')
+    values['gradient_ratio'] = float(gradient_norm(losses['loss_adl'], parameters) / gradient_norm(of_task, parameters))
     return values
 
 
