@@ -41,6 +41,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--val-scenes', type=int, help='and to measure on')
     parser.add_argument('--train-images', type=int, help='images of --config to train on (default: all)')
     parser.add_argument('--val-images', type=int, help='and to measure on (default: all)')
+    parser.add_argument(
+        '--size', type=int, nargs=2, metavar=('WIDTH', 'HEIGHT'), help='of the images of --config (default: 512 256)'
+    )
     parser.add_argument('--summarise', action='store_true', help='train nothing; tables of what is there')
     return parser.parse_args(argv)
 
@@ -67,6 +70,9 @@ def run(args: argparse.Namespace, out: Path) -> None:
     names = ('seeds', 'iters', 'batch_size', 'train_scenes', 'val_scenes', 'train_images', 'val_images')
     overrides = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     cli.require_at_least(1, jobs=args.jobs, **overrides)
+    if args.size:
+        cli.require_at_least(32, width=args.size[0], height=args.size[1])
+        overrides['size'] = args.size
     if args.jobs > 1 and args.device != 'cpu':
         raise ValueError(f'--jobs must be 1 on a GPU, got {args.jobs}')
     if (args.config is None) != (args.data_root is None) or (args.config and args.profile != 'scenes'):

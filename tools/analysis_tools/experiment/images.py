@@ -97,32 +97,26 @@ def corrupted(images: Images, corruption: str, severity: int) -> np.ndarray:
     )
 
 
-def read_images(config: Config, split: str, num_images: int | None) -> Images:
-    """The first images of a data set for segmentation, all of one size, as the config's test pipeline resizes them.
+def read_images(config: Config, split: str, num_images: int | None, size: tuple[int, int]) -> Images:
+    """The first images of a data set for segmentation, resized and held in memory.
 
     Args:
-        config: with ``train_dataloader`` and ``test_dataloader``.
+        config: with ``train_dataloader``, ``test_dataloader`` and ``test_pipeline``, which says how files are read.
         split: ``'train'`` or ``'val'``.
-        num_images: this many; None takes all. They are held in memory.
-
-    Raises:
-        ValueError: the images are of different sizes.
+        num_images: this many; None takes all.
+        size: width and height in pixels.
     """
     from mmengine.registry import init_default_scope
     from mmseg.registry import DATASETS
 
     init_default_scope('mmseg')
     loader = config.train_dataloader if split == 'train' else config.test_dataloader
-    dataset = DATASETS.build({**loader.dataset, 'pipeline': config.test_pipeline})
+    loading = [step for step in config.test_pipeline if 'Load' in step.type]
+    pipeline = [*loading, dict(type='Resize', scale=tuple(size), keep_ratio=False), dict(type='PackSegInputs')]
+    dataset = DATASETS.build({**loader.dataset, 'pipeline': pipeline})
     pixels, targets = [], []
     for index in range(len(dataset) if num_images is None else min(num_images, len(dataset))):
         sample = dataset[index]
         pixels.append(sample['inputs'].numpy()[::-1].transpose(1, 2, 0))  # BGR, as the pipeline reads it
         targets.append(sample['data_samples'].gt_sem_seg.data[0].numpy().astype(np.uint8))
-    sizes = sorted({image.shape[:2] for image in pixels} | {target.shape for target in targets})
-    if len(sizes) != 1:
-        raise ValueError(
-            f'images and labels must be of one size to be held in memory, got {sizes[:4]} (H, W); set a Resize with '
-            f'keep_ratio=False in test_pipeline, behind LoadAnnotations'
-        )
     return Images(np.stack(pixels), np.stack(targets))

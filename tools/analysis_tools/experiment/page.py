@@ -186,8 +186,8 @@ def _how(content: dict, runs: Runs) -> Iterable[str]:
         'Results land in `work_dirs/evidence/PROFILE`: one file a run in `runs`, all raw numbers in `results.json`, '
         'and this page as `evidence.md`. A stopped command goes on where it was. `scenes` trains FAN-T-Hybrid for '
         'segmentation on 8 000 scenes of MiniCity held in memory, three arms of three seeds; its error is 100 - mIoU. '
-        'With `--config` and `--data-root` it reads images of your own in the same way: all are resized to one size, '
-        "by the config's test pipeline, and held in memory, so set the scale there."
+        'With `--config` and `--data-root` it reads images of your own, resized to `--size`, 512 x 256 by default, and '
+        'held in memory.'
     )
     yield '`docs/evidence/crops.json` holds all raw numbers of this page; `tests/test_evidence.py` compares the two.'
 

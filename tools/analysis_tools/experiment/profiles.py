@@ -18,6 +18,8 @@ PRIMARY = 'change of the mean corrupted error against the baseline, seed by seed
 GATE_ADL = 0.3  # Eq. (2) of the paper at tau = 2
 GATE_ACTIVE = 0.5  # share of rows with an entry above the threshold
 
+SIZE = (512, 256)  # width and height of images of a config
+
 CORRUPTIONS = tuple(name for group in GROUPS.values() for name in group)
 
 #: ViT on 8 x 8 tokens; minutes a run on one CPU core.
@@ -84,7 +86,7 @@ def profile_of(name: str, config: Config | None, overrides: dict[str, Any]) -> d
     """
     profile = copy.deepcopy(PROFILES[name])
     if config is not None:
-        profile['data'] = dict(kind='config', train_images=None, val_images=None)
+        profile['data'] = dict(kind='config', train_images=None, val_images=None, size=list(SIZE))
     for key, value in overrides.items():
         part = next((part for part in (profile['recipe'], profile['data'], profile) if key in part), None)
         if value is not None and part is None:
@@ -93,4 +95,8 @@ def profile_of(name: str, config: Config | None, overrides: dict[str, Any]) -> d
             part[key] = value
     if profile['model'] is None:
         profile['model'] = (config or Config.fromfile(CONFIGS / 'fan_minicity.py')).model.to_dict()
+    if config is not None:
+        width, height = profile['data']['size']
+        profile['model']['data_preprocessor']['size'] = (height, width)
+        profile['model']['test_cfg'] = dict(mode='whole')
     return profile

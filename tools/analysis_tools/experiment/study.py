@@ -47,8 +47,8 @@ class Study:
     def _images(self, config: Any) -> tuple[Images, HeldOut]:
         data, jobs = self.profile['data'], len(os.sched_getaffinity(0))
         if data['kind'] == 'config':
-            images = read_images(config, 'train', data['train_images'])
-            clean = read_images(config, 'val', data['val_images'])
+            images = read_images(config, 'train', data['train_images'], data['size'])
+            clean = read_images(config, 'val', data['val_images'], data['size'])
         elif data['kind'] == 'crops':
             images = self._drawn(draw_crops, 'train', data['train_scenes'], data['train_per_class'], jobs)
             clean = self._drawn(draw_crops, 'val', data['val_scenes'], data['val_per_class'], jobs)
