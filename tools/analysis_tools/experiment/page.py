@@ -22,11 +22,19 @@ ATTENTION = {
 }
 
 
+PAIRS = (
+    ('TAP', 'average pooling'),
+    ('ADL official', 'ADL paper'),
+    ('ADL pairwise', 'ADL paper'),
+    ('ADL pairwise', 'ADL official'),
+)
+
+
 def page(text: str) -> str:
     """Markdown of ``results.json``."""
     content = json.loads(text)
     runs = by_arm(content['runs'])
-    changes = {arm: change(runs, arm, lambda one: one['mean_corrupted_error']) for arm in runs if arm != BASELINE}
+    changes = {arm: change(runs, arm, _mean_corrupted_error) for arm in runs if arm != BASELINE}
     adjusted = holm({arm: one.p for arm, one in changes.items()})
     parts = [
         '# Do TAP and ADL work?',
@@ -35,6 +43,7 @@ def page(text: str) -> str:
         *_arms(runs, changes, adjusted),
         *_attention(runs),
         *_corruptions(runs),
+        *_limits(content, runs),
         *_how(content, runs),
     ]
     return '\n\n'.join(_filled(part) for part in parts) + '\n'
@@ -116,6 +125,21 @@ def _arms(runs: Runs, changes: dict[str, Change], adjusted: dict[str, float]) ->
         rows.append((*row, _interval(one), f'{adjusted[arm]:.2f}', visible, _interval(clean), share))
     header = ('arm', 'seeds', 'clean error', 'mean corrupted error', 'change of it', 'p', 'visible')
     yield _table((*header, 'change of the clean error', 'gradient'), rows)
+    pairs = [
+        (arm, reference, _interval(change(runs, arm, _mean_corrupted_error, reference)))
+        for arm, reference in PAIRS
+        if arm in runs and reference in runs
+    ]
+    if pairs:
+        yield (
+            'Arms against each other, in the same way, without a correction. Average pooling is the control of TAP: it '
+            'pools alike and learns nothing.'
+        )
+        yield _table(('arm', 'against', 'change of the mean corrupted error'), pairs)
+
+
+def _mean_corrupted_error(one: dict[str, Any]) -> float:
+    return one['mean_corrupted_error']
 
 
 def _attention(runs: Runs) -> Iterable[str]:
@@ -153,6 +177,20 @@ def _corruptions(runs: Runs) -> Iterable[str]:
         for cell in cells
     ]  # fmt: skip
     yield _table(('corruption', *runs), rows)
+
+
+def _limits(content: dict, runs: Runs) -> Iterable[str]:
+    profile = content['profile']
+    images = profile['recipe']['iters'] * profile['recipe']['batch_size']
+    unfinished = [f'{arm} {len(of_seeds)}' for arm, of_seeds in runs.items() if len(of_seeds) < profile['seeds']]
+    yield '## What it does not say'
+    yield (
+        f'Each run has seen {images} images. The paper trains networks of 50 to 92 million parameters on ImageNet, '
+        'for 300 epochs; what holds there is not known here. The intervals are over seeds: other images would move all arms '
+        'together, and may move them apart. An interval that holds 0 does not say that there is no effect, only that '
+        'one beyond its ends is unlikely.'
+        + (f' Planned were {profile["seeds"]} seeds; there are fewer of {", ".join(unfinished)}.' if unfinished else '')
+    )
 
 
 def _how(content: dict, runs: Runs) -> Iterable[str]:

@@ -27,7 +27,7 @@ def by_arm(runs: Sequence[dict[str, Any]]) -> Runs:
 
 @dataclass(frozen=True)
 class Change:
-    """Mean over seeds of the difference to the baseline's run of the same seed.
+    """Mean over seeds of the difference between two runs of the same seed.
 
     Attributes:
         values: the differences, one for each seed that both have.
@@ -53,10 +53,10 @@ class Change:
         return self.mean + self.half
 
 
-def change(runs: Runs, arm: str, measure: Measure) -> Change:
-    """How a number of an arm differs from the baseline's."""
-    seeds = sorted(runs[arm].keys() & runs[BASELINE].keys())
-    values = np.array([measure(runs[arm][seed]) - measure(runs[BASELINE][seed]) for seed in seeds])
+def change(runs: Runs, arm: str, measure: Measure, reference: str = BASELINE) -> Change:
+    """How a number of an arm differs from that of another, by default the baseline's."""
+    seeds = sorted(runs[arm].keys() & runs[reference].keys())
+    values = np.array([measure(runs[arm][seed]) - measure(runs[reference][seed]) for seed in seeds])
     if len(values) < 2:
         return Change(tuple(values), float(values.mean()) if len(values) else np.nan, np.inf, 1.0, np.inf)
     free, error = len(values) - 1, values.std(ddof=1) / len(values) ** 0.5
