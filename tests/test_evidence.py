@@ -4,10 +4,14 @@ import json
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from scipy import stats
+
+from mmrobust.cli import load_config
+from mmrobust.datasets.minicity import MiniCityParams, draw_scene, label_map, lay_out, render, write_minicity
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOL = 'analysis_tools/evidence.py'
@@ -62,6 +66,23 @@ def test_segmentation_is_measured_by_miou(tool, experiment, tmp_path, monkeypatc
     assert [one['arm'] for one in runs] == ['baseline', 'TAP']
     assert all(50 < one['clean_error'] < 100 for one in runs)
     assert 'that segments scenes of MiniCity' in (tmp_path / 'evidence.md').read_text()
+
+
+def test_images_of_a_config_are_read(experiment, tmp_path):
+    write_minicity(tmp_path, MiniCityParams(1, 1, 0, (128, 64)))
+    config = load_config(str(ROOT / 'configs/fan_minicity.py'))
+    for loader in (config.train_dataloader, config.test_dataloader):
+        loader.dataset.data_root = str(tmp_path)
+    images = experiment('images').read_images(config, 'val', None, (64, 32))
+    street = lay_out(0, 'val', 0)
+    drawn = draw_scene(street, 128, 64)
+    expected = cv2.resize(render(drawn, street), (64, 32), interpolation=cv2.INTER_LINEAR)
+    assert np.array_equal(images.pixels[0], expected)  # RGB, whatever the pipeline reads
+    expected = cv2.resize(label_map(drawn), (64, 32), interpolation=cv2.INTER_NEAREST)
+    assert np.array_equal(images.targets[0], expected)
+    profile = experiment('profiles').profile_of('scenes', config, dict(size=[64, 32], val_images=1))
+    assert profile['model']['data_preprocessor']['size'] == (32, 64)
+    assert profile['data'] == dict(kind='config', train_images=None, val_images=1, size=[64, 32])
 
 
 def test_arms_start_alike(experiment):

@@ -186,9 +186,9 @@ def _limits(content: dict, runs: Runs) -> Iterable[str]:
     yield '## What it does not say'
     yield (
         f'Each run has seen {images} images. The paper trains networks of 50 to 92 million parameters on ImageNet, '
-        'for 300 epochs; what holds there is not known here. The intervals are over seeds: other images would move all arms '
-        'together, and may move them apart. An interval that holds 0 does not say that there is no effect, only that '
-        'one beyond its ends is unlikely.'
+        'for 300 epochs; what holds there is not known here. The intervals are over seeds: other images would move all '
+        'arms together, and may move them apart. An interval that holds 0 does not say that there is no effect, only '
+        'that one beyond its ends is unlikely.'
         + (f' Planned were {profile["seeds"]} seeds; there are fewer of {", ".join(unfinished)}.' if unfinished else '')
     )
 

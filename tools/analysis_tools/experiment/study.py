@@ -45,7 +45,7 @@ class Study:
         _data = images, held_out
 
     def _images(self, config: Any) -> tuple[Images, HeldOut]:
-        data, jobs = self.profile['data'], len(os.sched_getaffinity(0))
+        data, jobs = self.profile['data'], os.cpu_count() or 1
         if data['kind'] == 'config':
             images = read_images(config, 'train', data['train_images'], data['size'])
             clean = read_images(config, 'val', data['val_images'], data['size'])
