@@ -57,7 +57,7 @@ CROPS = dict(
     seeds=5,
 )
 
-#: FAN-T on 128 tokens; about a minute a run on an H100.
+#: FAN-T on 128 tokens, for a GPU.
 SCENES = dict(
     model=None,  # of a config
     recipe=dict(iters=2500, batch_size=32, lr=2e-3, weight_decay=0.01, clip=1.0),
