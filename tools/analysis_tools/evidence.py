@@ -10,7 +10,6 @@ docs/evidence.md is such a page.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from mmrobust import cli  # first: it checks the OpenMMLab stack
@@ -88,7 +87,8 @@ def run(args: argparse.Namespace, out: Path) -> None:
             changes(arm)
         profile |= dict(first=tuple(dict.fromkeys((BASELINE, *args.arms))), second=(), follow_up=False)
     study = Study(profile, out, args.jobs, args.device, config)
-    write_about(out, sys.argv[1:], profile, study.fingerprint, args.device)
+    asked = {name: value for name, value in vars(args).items() if value not in (None, False) and name != 'out'}
+    write_about(out, asked, profile, study.fingerprint, args.device)
     study.complete()
 
 

@@ -16,23 +16,24 @@ from mmrobust.files import read_json, write_whole
 from mmrobust.version import __version__
 
 ABOUT = 'about.json'
+PLAN = ('first', 'second', 'follow_up')  # what the runs themselves say
 DIGITS = 6
 
 
-def write_about(out: Path, command: list[str], profile: dict[str, Any], fingerprint: str, device: str) -> None:
+def write_about(out: Path, asked: dict[str, Any], profile: dict[str, Any], fingerprint: str, device: str) -> None:
     """What was asked for, where, and with which code; earlier commands on the same folder stay listed."""
     path = out / ABOUT
     before = read_json(path) if path.is_file() else {}
     name = torch.cuda.get_device_name(device) if device.startswith('cuda') else _processor()
     about = dict(
         primary_endpoint=PRIMARY,
-        profile=profile,
+        profile={key: value for key, value in profile.items() if key not in PLAN},
         images=fingerprint,
         device=name,
         versions=dict(
             mmrobust=__version__, torch=torch.__version__, numpy=np.__version__, python=sys.version.split()[0]
         ),
-        commands=[*dict.fromkeys((*before.get('commands', ()), ' '.join(command)))],
+        commands=[*before.get('commands', ()), *([asked] if asked not in before.get('commands', ()) else ())],
         commits=[*dict.fromkeys((*before.get('commits', ()), _commit()))],
     )
     write_whole(path, json.dumps(about, indent=2) + '\n')
