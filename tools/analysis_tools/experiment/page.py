@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from experiment.arms import BASELINE, STRONGER, WITH_TAP
-from experiment.profiles import GATE_ACTIVE, GATE_ADL
+from experiment.profiles import GATE_ACTIVE, GATE_ADL, PROFILES
 from experiment.summary import POWER, Change, Runs, by_arm, change, gate, gradient_ratio, holm, in_layers
 
 SIGNIFICANT = 0.05
@@ -57,24 +57,26 @@ def _filled(part: str) -> str:
 def _findings(content: dict, runs: Runs, changes: dict[str, Change], adjusted: dict[str, float]) -> list[str]:
     seeds = len(runs[BASELINE])
     base = np.mean([one['mean_corrupted_error'] for one in runs[BASELINE].values()])
-    listed = '; '.join(f'{arm} {_interval(one)}' for arm, one in changes.items() if len(one.values) > 1)
     shown = [arm for arm, p in adjusted.items() if p < SIGNIFICANT]
     lower, higher = ([arm for arm in shown if sign * changes[arm].mean > 0] for sign in (-1, 1))
     says = [
-        f'{_list(names)} {verb}{"" if len(names) > 1 else "s"} it'
+        f'{_list([f"{arm} {_interval(changes[arm])}" for arm in names])} {verb}{"" if len(names) > 1 else "s"} it'
         for names, verb in ((lower, 'lower'), (higher, 'raise'))
         if names
     ]
-    verdict = ' and '.join(says) if says else 'no change can be told from 0'
+    verdict = ' and '.join(says) if says else 'no change of it can be told from 0'
+    rest = [f'{arm} {_interval(one)}' for arm, one in changes.items() if arm not in shown and len(one.values) > 1]
     detectable = [one.detectable for one in changes.values() if np.isfinite(one.detectable)]
     effect = f'{min(detectable):.1f} to {max(detectable):.1f} points' if detectable else 'unknown: one seed'
     found = gate(runs)
     overfocuses = 'overfocuses' if found.passed else 'does not overfocus, so the comparison is uninformative'
+    others = 'Of the others no' if shown else 'No'
     return [
-        f'**{_what(content)}, {seeds} seeds. Change of the mean corrupted error against the baseline ({base:.1f} %), '
-        f'in points, with 95 % intervals over seeds: {listed or "unknown: one seed"}.**',
-        f"**After Holm's correction over {len(changes)} arms {verdict}. The smallest effect that {100 * POWER:.0f} of "
-        f'100 such experiments would show is {effect}, depending on the arm.**',
+        f'**{_what(content)}, {seeds} seeds, mean corrupted error of the baseline {base:.1f} %: {verdict} (points, '
+        f"95 % intervals over seeds, Holm's correction over {len(changes)} arms).**",
+        f'**{others} change can be told from 0: {"; ".join(rest) or "none"}. The smallest effect that '
+        f'{100 * POWER:.0f} of 100 such experiments would show, before the correction, is {effect}, depending on the '
+        'arm.**',
         f'**The baseline {overfocuses}: in the last third of its layers ADL of its own maps is {found.adl:.2f}, and '
         f'{100 * found.active:.0f} % of the rows exceed the threshold.**',
     ]
@@ -108,21 +110,21 @@ def _arms(runs: Runs, changes: dict[str, Change], adjusted: dict[str, float]) ->
         'Errors in percent, means over seeds. Changes are paired: initial weights, order of the images and corrupted '
         'images are those of the baseline of the same seed. Intervals are 95 % t intervals over seeds, on one set of '
         'images. The primary endpoint is the change of the mean corrupted error; p is adjusted by Holm over all arms '
-        'below. "Visible" is the smallest effect that is found with 80 % power at this spread. Gradient: norm of the '
-        "gradient of ADL, lambda included, over that of the task's loss, median over training."
+        'below. "Visible" is the smallest effect that is found with 80 % power at this spread, before the correction. '
+        "Gradient: norm of the gradient of ADL, lambda included, over that of the task's loss, median over training."
     )
     rows = []
     for arm, of_seeds in runs.items():
         mean = [np.mean([one[name] for one in of_seeds.values()]) for name in ('clean_error', 'mean_corrupted_error')]
         ratio = np.mean([gradient_ratio(one) for one in of_seeds.values()])
-        row = [arm, str(len(of_seeds)), *(f'{value:.1f}' for value in mean)]
+        row = [arm, str(len(of_seeds)), f'{mean[0]:.1f}', f'{mean[1]:.2f}']
         if arm == BASELINE:
             rows.append((*row, '', '', '', '', ''))
             continue
         clean, one = change(runs, arm, lambda one: one['clean_error']), changes[arm]
         share = '' if np.isnan(ratio) else f'{100 * ratio:.1f} %'
-        visible = f'{one.detectable:.1f}' if np.isfinite(one.detectable) else ''
-        rows.append((*row, _interval(one), f'{adjusted[arm]:.2f}', visible, _interval(clean), share))
+        visible = f'{one.detectable:.2f}' if np.isfinite(one.detectable) else ''
+        rows.append((*row, _interval(one), f'{adjusted[arm]:.2f}', visible, _interval(clean, 1), share))
     header = ('arm', 'seeds', 'clean error', 'mean corrupted error', 'change of it', 'p', 'visible')
     yield _table((*header, 'change of the clean error', 'gradient'), rows)
     pairs = [
@@ -182,14 +184,17 @@ def _corruptions(runs: Runs) -> Iterable[str]:
 def _limits(content: dict, runs: Runs) -> Iterable[str]:
     profile = content['profile']
     images = profile['recipe']['iters'] * profile['recipe']['batch_size']
-    unfinished = [f'{arm} {len(of_seeds)}' for arm, of_seeds in runs.items() if len(of_seeds) < profile['seeds']]
+    seeds, planned = len(runs[BASELINE]), PROFILES.get(profile['data']['kind'], profile)['seeds']
+    clean = np.mean([one['clean_error'] for one in runs[BASELINE].values()])
+    fewer = [f'{arm} {len(of_seeds)}' for arm, of_seeds in runs.items() if len(of_seeds) < seeds]
     yield '## What it does not say'
     yield (
-        f'Each run has seen {images} images. The paper trains networks of 50 to 92 million parameters on ImageNet, '
-        'for 300 epochs; what holds there is not known here. The intervals are over seeds: other images would move all '
-        'arms together, and may move them apart. An interval that holds 0 does not say that there is no effect, only '
-        'that one beyond its ends is unlikely.'
-        + (f' Planned were {profile["seeds"]} seeds; there are fewer of {", ".join(unfinished)}.' if unfinished else '')
+        f'Each run has seen {images} images, and the baseline errs on {clean:.0f} % of the clean ones. The paper '
+        'trains networks of 50 to 92 million parameters on ImageNet, for 300 epochs; what holds there is not known '
+        'here. The intervals are over seeds: other images would move all arms together, and may move them apart. An '
+        'interval that holds 0 does not say that there is no effect, only that one beyond its ends is unlikely.'
+        + (f' {planned} seeds were planned; more were added after a look at these.' if seeds > planned else '')
+        + (f' Some arms have fewer seeds than the baseline: {", ".join(fewer)}.' if fewer else '')
     )
 
 
@@ -241,10 +246,10 @@ def _what(content: dict) -> str:
     return f'{backbone["type"].removeprefix("mmrobust.")} {name if isinstance(name, str) else ""} that segments {of}'
 
 
-def _interval(one: Change) -> str:
+def _interval(one: Change, digits: int = 2) -> str:
     if not np.isfinite(one.half):
-        return f'{one.mean:+.1f}'
-    return f'{one.mean:+.1f} [{one.low:+.1f}, {one.high:+.1f}]'
+        return f'{one.mean:+.{digits}f}'
+    return f'{one.mean:+.{digits}f} [{one.low:+.{digits}f}, {one.high:+.{digits}f}]'
 
 
 def _list(names: Sequence[str]) -> str:
