@@ -165,11 +165,10 @@ def test_findings_follow_the_numbers(tool):
     better, worse, unclear = [-2.0, -2.1, -1.9, -2.2, -1.8], [3.0, 3.1, 2.9, 3.0, 3.0], [1.0, -1.0, 0.5, -0.5, 0.1]
     text = tool.page(_content({'TAP': better, 'ADL paper': worse, 'ADL official': unclear}))
     lines = text.splitlines()[2:5]
-    assert 'TAP -2.00 [-2.20, -1.80] lowers it and ADL paper +3.00 [+2.91, +3.09] raises it (points' in lines[0]
-    assert "Holm's correction over 3 arms" in lines[0]
-    assert 'Of the others no change can be told from 0: ADL official +0.02 [' in lines[1]
+    assert "TAP lowers it and ADL paper raises it, after Holm's correction over 3 arms" in lines[0]
+    assert 'TAP -2.00 [-2.20, -1.80]; ADL paper +3.00 [+2.91, +3.09]; ADL official +0.02 [' in lines[1]
     assert 'The baseline overfocuses' in lines[2]
-    assert 'no change of it can be told from 0' in tool.page(_content({'TAP': unclear}))
+    assert 'no arm changes it by an amount that can be told from 0' in tool.page(_content({'TAP': unclear}))
     assert 'does not overfocus, so the comparison is uninformative' in tool.page(_content({'TAP': better}, adl=0.1))
 
 

@@ -60,23 +60,22 @@ def _findings(content: dict, runs: Runs, changes: dict[str, Change], adjusted: d
     shown = [arm for arm, p in adjusted.items() if p < SIGNIFICANT]
     lower, higher = ([arm for arm in shown if sign * changes[arm].mean > 0] for sign in (-1, 1))
     says = [
-        f'{_list([f"{arm} {_interval(changes[arm])}" for arm in names])} {verb}{"" if len(names) > 1 else "s"} it'
+        f'{_list(names)} {verb}{"" if len(names) > 1 else "s"} it'
         for names, verb in ((lower, 'lower'), (higher, 'raise'))
         if names
     ]
-    verdict = ' and '.join(says) if says else 'no change of it can be told from 0'
-    rest = [f'{arm} {_interval(one)}' for arm, one in changes.items() if arm not in shown and len(one.values) > 1]
+    verdict = ' and '.join(says) if says else 'no arm changes it by an amount that can be told from 0'
+    listed = '; '.join(f'{arm} {_interval(one)}' for arm, one in changes.items() if len(one.values) > 1)
     detectable = [one.detectable for one in changes.values() if np.isfinite(one.detectable)]
     effect = f'{min(detectable):.1f} to {max(detectable):.1f} points' if detectable else 'unknown: one seed'
     found = gate(runs)
     overfocuses = 'overfocuses' if found.passed else 'does not overfocus, so the comparison is uninformative'
-    others = 'Of the others no' if shown else 'No'
     return [
-        f'**{_what(content)}, {seeds} seeds, mean corrupted error of the baseline {base:.1f} %: {verdict} (points, '
-        f"95 % intervals over seeds, Holm's correction over {len(changes)} arms).**",
-        f'**{others} change can be told from 0: {"; ".join(rest) or "none"}. The smallest effect that '
-        f'{100 * POWER:.0f} of 100 such experiments would show, before the correction, is {effect}, depending on the '
-        'arm.**',
+        f'**{_what(content)}, {seeds} seeds, mean corrupted error of the baseline {base:.1f} %: {verdict}, after '
+        f"Holm's correction over {len(changes)} arms.**",
+        f'**Changes in points, with 95 % intervals over seeds before the correction: {listed or "unknown: one seed"}. '
+        f'The smallest effect that {100 * POWER:.0f} of 100 such experiments would show, before the correction, is '
+        f'{effect}, depending on the arm.**',
         f'**The baseline {overfocuses}: in the last third of its layers ADL of its own maps is {found.adl:.2f}, and '
         f'{100 * found.active:.0f} % of the rows exceed the threshold.**',
     ]
