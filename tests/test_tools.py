@@ -367,8 +367,8 @@ def test_work_dir_defaults_to_the_config_name(config):
         ('', []),
         ("custom_hooks = _base_.custom_hooks + [dict(type='mmrobust.AttentionLogHook')]", []),
         ("# custom_hooks = [dict(type='mmrobust.AttentionLogHook')]", []),
-        ("custom_hooks = [dict(type='EMAHook')]", ['SeedIteration', 'StopOnNonFiniteLoss', 'StrictLoad', None, None]),
-        ("custom_hooks = [dict(type='mmrobust.StopOnSigtermHook')]", ['SeedIteration', None, None, None]),
+        ("custom_hooks = [dict(type='EMAHook')]", ['SeedIteration', 'StopOnNonFiniteLoss', 'StrictLoad', *[None] * 3]),
+        ("custom_hooks = [dict(type='mmrobust.StopOnSigtermHook')]", ['SeedIteration', *[None] * 4]),
     ],
 )
 def test_hooks_that_a_config_drops_are_named(text, lost, tmp_path):
