@@ -445,7 +445,7 @@ def require_settings(config: Config, what: str, *names: str) -> None:
     Raises:
         ValueError: it lacks some.
     """
-    lacking = [name for name in names if not config.get(name)]
+    lacking = [name for name in names if config.get(name) is None]
     if lacking:
         raise ValueError(
             f'To {what}, a config must have {", ".join(names)}, got no {", ".join(lacking)}: add what is missing, or '

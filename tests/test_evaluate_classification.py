@@ -532,7 +532,7 @@ def test_two_networks_of_one_config_do_not_share_a_folder(files, tool, tmp_path,
     found = {path.parts[-3] for path in tmp_path.glob('work_dirs/robustness/*/adversarial/results.json')}
     assert found == {'any_test_vit', 'any_test_resnet.r160_in1k'}
     page = (tmp_path / 'work_dirs/robustness/any_test_resnet.r160_in1k/adversarial/results.md').read_text()
-    assert page.startswith('# any_test_resnet.r160_in1k on adversarial')
+    assert page.startswith('# any_test_resnet.r160_in1k: Attacks')
 
 
 def test_preprocessing_beside_the_model_is_taken(files, tool, tmp_path):

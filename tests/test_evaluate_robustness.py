@@ -446,7 +446,7 @@ def test_results_of_another_checkpoint_are_refused_with_both_hashes(files, tool,
     [
         ('leftImg8bit', (), "images_sha256.clean '[0-9a-f]{64}' there and '[0-9a-f]{64}' here; data_root '.*' there"),
         ('gtFine', (), "images_sha256.clean '[0-9a-f]{64}' there and '[0-9a-f]{64}' here; data_root '.*' there"),
-        (None, ['test_dataloader.dataset.ignore_index=0'], 'dataset.ignore_index nothing there and 0 here'),
+        (None, ['test_dataloader.dataset.max_refetch=5'], 'dataset.max_refetch nothing there and 5 here'),
         (None, ['model.data_preprocessor.mean=[120,127.5,127.5]'], r'mean \[127.5, 127.5, 127.5\] there and \[120'),
         (None, ['test_dataloader.dataset.data_prefix.img_path=leftImg8bit/train',
                 'test_dataloader.dataset.data_prefix.seg_map_path=gtFine/train'], 'num_images 4 there and 2 here'),

@@ -167,9 +167,9 @@ def test_options_of_an_evaluation_are_grouped_by_benchmark(capsys):
     for group, option in (
         ('cityscapes-c', '--preset'),
         ('cityscapes-c, imagenet-c', '--severities'),
-        ('cityscapes-c, imagenet-c, adversarial', '--seed'),
+        ('cityscapes-c, imagenet-c, adversarial, adversarial-segmentation', '--seed'),
         ('acdc', '--split'),
-        ('adversarial', '--eps'),
+        ('adversarial, adversarial-segmentation', '--eps'),
         ('imagenet-p', '--difficulty'),
         ('segmentation models', '--worst-of'),
     ):

@@ -214,7 +214,7 @@ def test_attention_of_a_network_by_name(tmp_path):
     network = _timm()
     options = {'model.img_size': SIZE, 'model.depth': 2, 'model.num_classes': CLASSES}
     config = cli.load_config('timm:test_vit', options)
-    assert config.model.type == 'TimmClassifier' and config.model.data_preprocessor['mean'] == [127.5] * 3
+    assert config.model.type == 'mmrobust.TimmClassifier' and config.model.data_preprocessor['mean'] == [127.5] * 3
     path = _saved(tmp_path, network.state_dict())
     evaluated = ClassificationModel(config, path)
     observed = ObservedModel(config, path)

@@ -30,7 +30,7 @@ ACDC = (
 CITYSCAPES = (
     'unzip leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip from https://www.cityscapes-dataset.com there, '
     'or draw '
-    'MiniCity, a small stand-in, with `python tools/dataset_converters/minicity.py` (`make demo` does it for you).'
+    'MiniCity, a small stand-in, with `python tools/dataset_converters/minicity.py` (`make demo-full` does it for you).'
 )
 NO_PATH = 'check the path, seen from HERE.'
 NO_DATA = 'check the path, seen from HERE, or data_root and data_prefix of the config.'
@@ -109,7 +109,7 @@ TOOLS = [
     # a checkpoint of something else
     ('test.py CONFIG DATA/text.pth', f'The checkpoint DATA/text.pth (5 bytes) {NO_TORCH}'),
     ('test.py CONFIG DATA/other.pth', 'The checkpoint does not fit the model, keys ... it looks like a checkpoint of '
-     'another architecture, so give the config that it was trained with. ...'),
+     'another architecture, so give the config that it was trained with; ...'),
     ('model_converters/rvt2mmrobust.py DATA/text.pth x.pth', f'The checkpoint DATA/text.pth (5 bytes) {NO_TORCH}'),
     ('evaluate_robustness.py CONFIG EVALUATE',
      'a checkpoint is needed, the file or address of weights of the whole model, because the config names none '
@@ -123,7 +123,8 @@ TOOLS = [
     ('evaluate_robustness.py CONFIG CHECKPOINT EVALUATE --corruptions gausian_noise',
      f"corruption must be one of {', '.join(CORRUPTIONS)}, got 'gausian_noise'"),
     ('evaluate_robustness.py CONFIG CHECKPOINT EVALUATE --benchmark imagenet-c',
-     'the benchmark imagenet-c is for models of mmpretrain, but CONFIG is for mmseg: choose from cityscapes-c, acdc'),
+     'the benchmark imagenet-c is for models of mmpretrain, but CONFIG is for mmseg: choose from cityscapes-c, acdc, domain, '
+     'adversarial-segmentation'),
     ('evaluate_robustness.py CONFIG CHECKPOINT EVALUATE --split val',
      'split is for the benchmark acdc, not cityscapes-c: choose that one, or leave split out'),
     ('evaluate_robustness.py CONFIG CHECKPOINT EVALUATE --shard 3/3', 'a shard must be 0/3 to 2/3, got 3/3'),
@@ -144,8 +145,8 @@ TOOLS = [
 LIBRARY = [
     ("mmrobust.evaluate('none.py')", FileNotFoundError, f"There is no config file 'none.py': {NO_PATH}"),
     ("mmrobust.evaluate('CONFIG', 'cityscapes-d')", ValueError,
-     'benchmark must be one of cityscapes-c, acdc, imagenet-c, imagenet-variants, adversarial, imagenet-p, got '
-     "'cityscapes-d'"),
+     'benchmark must be one of cityscapes-c, acdc, domain, imagenet-c, imagenet-variants, adversarial, '
+     'adversarial-segmentation, imagenet-p, got "'cityscapes-d'"),
     ("mmrobust.evaluate('CONFIG', preset='kamman')", ValueError,
      "preset must be one of kamann, michaelis, fan, severity5, got 'kamman'"),
     ("mmrobust.evaluate('CONFIG', batch_size=0)", ValueError, 'batch_size must be 1 or more, got 0'),
@@ -161,7 +162,7 @@ LIBRARY = [
     ("ACDCDataset('data/none')", FileNotFoundError, f'There is no ACDC in HERE/data/none: {ACDC}'),
     ("ACDCDataset('data/none', split='validation')", ValueError,
      "split must be one of train, val, test, got 'validation'."),
-    ("ImageFolder('data/none')", FileNotFoundError, '...HERE/data/none...see docs/datasets.md...'),
+    ("ImageFolder('data/none')", FileNotFoundError, '...HERE/data/none...see docs/how-to/datasets.md...'),
 ]  # fmt: skip
 NAMES = [mmrobust, torch, ACDCDataset, AttentionDiversificationLoss, CityscapesDataset, Corrupt, FAN, ImageFolder]
 NAMES = {of.__name__: of for of in (*NAMES, TokenAwareAvgPool)}

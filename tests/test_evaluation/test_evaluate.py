@@ -181,7 +181,7 @@ def test_a_benchmark_of_another_package(files, tool, elsewhere, tmp_path, capsys
     compare = load_tool('analysis_tools/compare_robustness.py')
     with pytest.raises(SystemExit):
         compare.main(runs)
-    assert 'the runs differ in Upside down turns (1 in one, 2 in two)' in capsys.readouterr().err
+    assert 'the runs differ in upside-down turns (1 in one, 2 in two)' in capsys.readouterr().err
     compare.main([*runs, '--allow-differences'])
     assert 'two against one: turned' in (tmp_path / 'page.html').read_text()
 
@@ -191,7 +191,7 @@ def test_options_are_those_of_the_benchmarks(tool, elsewhere, capsys):
         tool.main([str(elsewhere), '--help'])
     shown = capsys.readouterr().out
     assert '--turns TURNS' in shown and 'how often (default: 1)' in shown and 'upside-down:' in shown
-    assert '(also of imagenet-c)' in shown and shown.count('--seed') == 1
+    assert 'cityscapes-c, imagenet-c:' in shown and shown.count('--seed') == 1
 
 
 def test_a_notebook_gets_numbers(files):  # noqa: F811

@@ -365,9 +365,12 @@ class TimmViT(AttentionBackbone):
         Names of DINOv2, of CLIP and of DeiT III's authors become timm's, by timm's own function. A position embedding
         of another number of tokens is resampled, if those form a square, and a warning says so.
         """
+        weights, own = super().adapt_state_dict(state_dict), self.state_dict()
+        if any(re.match(OTHERS_NAMES, key) and key not in own for key in weights):  # Eva has such names itself
+            weights = with_timms_names(weights)
         adapted = {
             key: value
-            for key, value in with_timms_names(super().adapt_state_dict(state_dict)).items()
+            for key, value in weights.items()
             if key not in self.left_out and not key.startswith(('head.', 'head_dist.'))
         }
         pos_embed = adapted.get('pos_embed')
@@ -385,9 +388,7 @@ class TimmViT(AttentionBackbone):
 
 
 def with_timms_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of DINOv2, of CLIP and of DeiT III's authors under timm's names; others as they are."""
-    if not any(re.match(OTHERS_NAMES, key) for key in state_dict):
-        return dict(state_dict)
+    """Weights of DINOv2, of CLIP and of DeiT III's authors under timm's names."""
     from timm.models.vision_transformer import checkpoint_filter_fn
 
     # shown patches of their own size and no positions, or it would resample both without a word
