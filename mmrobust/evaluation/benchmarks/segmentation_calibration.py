@@ -110,7 +110,7 @@ CALIBRATION_CURVES = (
         Column('mIoU', 'mIoU'),
         'Rejection: mIoU',
         'mIoU of the pixels that are kept by the share that is rejected, the least confident first, in percent. A '
-        'class of which nothing is kept is in no mean.',
+        'class of which nothing is kept is in no mean, so the end of a curve may be of few classes.',
     ),
     Curve(
         'rejection',
