@@ -253,7 +253,7 @@ class _Section:
                 lines.append((self.keys[of], {0: clean[of]} | found))
             charts.append(page_charts.curves(self._label(name), lines, low, max(high, low + 10)))
         about = f'{column.title} on clean images, at 0, and at severity {listed(self.levels)}; one scale for all.'
-        return _part('Curves over severity', about) | {'charts': charts, 'what': f'{column.title} by severity'}
+        return _part('Curves over severity', about) | {'charts': charts, 'what': column.title, 'by': 'severity'}
 
     def _drawn(self, curve: Curve) -> Iterator[dict]:
         """A curve of every condition that has one, in the order of the first run."""
@@ -266,8 +266,8 @@ class _Section:
                 page_charts.curves(name, line, 0, 100, range(0, 101, 20), curve.diagonal)
                 for name, line in lines.items()
             ]
-            what = f'{curve.y.title} by {curve.x.title}'
-            yield _part(curve.title, curve.about) | {'charts': charts, 'what': what}
+            named = {'what': curve.y.title, 'by': curve.x.title}
+            yield _part(curve.title, curve.about) | {'charts': charts, **named}
 
     def _maps(
         self, table: Table, places: Mapping[str, Sequence[tuple[str, Column]]], head: Sequence[Any], column: Column
