@@ -13,6 +13,7 @@ from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Confidences, Confusion
 from mmrobust.evaluation.report import Column, Report
 from mmrobust.evaluation.statistics import Bootstrap, confidence_counts, confusion_matrix, interval, mean_iou_of_areas
+from tests.test_visualization.test_results_page import imagenet_c
 from tests.tool_loading import load_tool
 
 K = 3
@@ -153,3 +154,11 @@ def test_what_is_no_report_is_refused(card, folders, tmp_path, capsys):
         with pytest.raises(SystemExit):
             card.main([str(path), '--out', str(tmp_path / out)])
         assert message in capsys.readouterr().err
+
+
+def test_numbers_of_different_measures_have_no_difference(card):
+    """mCE is relative to AlexNet, clean error is not; of a classifier only the mean error is compared with it."""
+    text = card.body([imagenet_c()], 'toy')
+    rows = {line.split(' | ')[0][2:]: line.split(' | ')[-1] for line in text.splitlines() if line.startswith('| ')}
+    assert rows['mCE'] == rows['relative mCE'] == '- |' and rows['mean error'].startswith('+12.00')
+    assert 'mCE 50.00 (49.00 to 51.00). ' in text and 'above clean' not in text

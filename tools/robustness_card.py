@@ -30,7 +30,7 @@ from mmrobust.evaluation.renderers import shown_interval
 from mmrobust.evaluation.report import RESULTS, Column, Number, Report, Table
 from mmrobust.evaluation.statistics import interval
 from mmrobust.files import write_whole
-from mmrobust.visualization.verdict import facts, listed, rows_by_harm, shown, signed, verdict, warning
+from mmrobust.visualization.verdict import facts, listed, measure, rows_by_harm, shown, signed, verdict, warning
 
 WORST = 3  # conditions in the table
 SCOPES = {'segmentation': 'mmseg', 'classification': 'mmpretrain'}
@@ -130,7 +130,7 @@ def section(report: Report) -> Iterator[str]:
     yield '|---|---:|---:|' + '---:|' * bool(report.layout.clean)
     for title, table, row, column in places(report):
         number = with_interval(report, table, row, column)
-        own = column.key in (report.layout.clean, 'retention')
+        own = column.key == report.layout.clean or measure(column.key) != measure(report.layout.clean)
         change = '-' if own else signed(from_clean(report, table, row, column))
         cells = [title, shown(number.value, column.decimals), shown_interval(number)]
         yield f'| {" | ".join([*cells, change] if report.layout.clean else cells)} |'
@@ -188,7 +188,7 @@ def head(reports: Sequence[Report], name: str) -> str:
         metrics = []
         for title, table, row, column in places(report):
             number = with_interval(report, table, row, column)
-            kind = 'mean_iou' if 'mIoU' in column.key or column.key == 'mPC' else column.key.rpartition('/')[2]
+            kind = 'mean_iou' if measure(column.key) == 'mIoU' else column.key.rpartition('/')[2]
             for end, value in zip(('', ', low end of 95 %', ', high end of 95 %'), number[:3], strict=True):
                 if value is not None:
                     metrics.append({'type': kind, 'name': f'{title}{end}', 'value': round(value, 4)})
