@@ -24,7 +24,7 @@ $(STAMP): setup.py constraints.txt
 demo: $(STAMP)  ## draw MiniCity, train and test FAN with and without TAP and ADL: 5 minutes on two CPU cores
 	$(VENV)/bin/python tools/demo.py
 
-demo-full: $(STAMP)  ## the same at twice the size and on more images: 15 minutes
+demo-full: $(STAMP)  ## the same at twice the size and on more images, with attacks: 16 minutes
 	$(VENV)/bin/python tools/demo.py --full
 
 demo-classification: $(STAMP)  ## train FAN on scikit-learn's digits with and without TAP and ADL, corrupt and attack it

@@ -68,6 +68,7 @@ ALLOWED = {
         'mmrobust.acceleration',
         'mmrobust.attacks',
         'mmrobust.checkpoint',
+        'mmrobust.evaluation.statistics',
         'mmrobust.sigterm',
     ),
     'mmrobust.visualization': (

@@ -43,6 +43,7 @@ TOOLS = [
     'analysis_tools/benchmark_corruptions.py',
     'analysis_tools/check_submission.py',
     'analysis_tools/compare_robustness.py',
+    'robustness_card.py',
     'dataset_converters/cityscapes_c.py',
     'dataset_converters/digits.py',
     'model_converters/fan2mmrobust.py',

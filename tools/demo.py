@@ -2,7 +2,7 @@
 images, under corruptions and in bad weather, and see what they attend to.
 
 python tools/demo.py          # small images, a short training
-python tools/demo.py --full   # the same at twice the size, on more images: a quarter of an hour
+python tools/demo.py --full   # twice the size, more images, also calibration and attacks: a quarter of an hour
 python tools/demo.py --work-dir /tmp/demo
 
 Runs the commands that a user would run, shows them, and leaves everything in work_dirs/demo or work_dirs/demo_full.
@@ -45,6 +45,8 @@ class Profile:
         at_once: commands at a time; with more than one each has one thread.
         corrupted: options of Cityscapes-C: enough to see how robustness is measured; a verdict takes the preset kamann
             and all images.
+        more: options of Cityscapes-C and ACDC both.
+        attacked: options of the attacks; None attacks nothing.
         statistics: images that attention statistics are of.
         seconds: of each step, as measured on two cores that do nothing else.
     """
@@ -55,6 +57,8 @@ class Profile:
     minicity: tuple[str, ...]
     at_once: int
     corrupted: tuple[str, ...]
+    more: tuple[str, ...]
+    attacked: tuple[str, ...] | None
     statistics: int
     seconds: Mapping[str, int]
 
@@ -71,6 +75,8 @@ SHORT = Profile(
     minicity=('--size', '256', '128', '--num-train', '96', '--num-val', '24', '--num-acdc', '12'),
     at_once=2,
     corrupted=('--preset', 'severity5', '--severities', '3', '--max-images', '12'),
+    more=(),
+    attacked=None,
     statistics=12,
     seconds=dict(draw=20, train=100, test=25, disturb=80, attention=40),
 )
@@ -81,8 +87,10 @@ FULL = Profile(
     minicity=(),
     at_once=1,
     corrupted=('--preset', 'severity5', '--severities', '3', '--max-images', '20'),
+    more=('--calibration',),
+    attacked=('--attacks', 'pgd', 'segpgd', '--num-steps', '5', '--max-images', '6'),
     statistics=40,
-    seconds=dict(draw=45, train=440, test=30, disturb=240, attention=90),
+    seconds=dict(draw=45, train=440, test=30, disturb=330, attention=90),
 )
 
 
@@ -155,11 +163,14 @@ class Demo:
         return self.work_dir / 'overview.png'
 
     def disturb(self) -> dict[str, dict[str, dict]]:
-        """Cityscapes-C and ACDC of the last checkpoints. Returns the results of each model by benchmark.
+        """Cityscapes-C, ACDC and attacks on the last checkpoints. Returns the results of each model by benchmark.
 
         The worst images are those of the first model, so that the page shows all models on the same ones.
         """
         benchmarks = {'cityscapes-c': self.profile.corrupted, 'acdc': ('--data-root', f'{self.data_root}/acdc')}
+        benchmarks = {name: (*arguments, *self.profile.more) for name, arguments in benchmarks.items()}
+        if self.profile.attacked is not None:
+            benchmarks['adversarial-segmentation'] = self.profile.attacked
         first, results = next(iter(self.folders.values())), {}
         for name, config in self.profile.models.items():
             folder, results[name] = self.folders[name], {}
@@ -260,6 +271,10 @@ def show_robustness(results: dict[str, dict[str, dict]]) -> None:
         for name, of in results.items()
     }
     show('MiniCity in bad weather, mIoU in percent', (*conditions, 'pooled'), weather)
+    attacked = {name: of['adversarial-segmentation']['cells'] for name, of in results.items() if len(of) > 2}
+    if attacked:
+        rows = {name: [f'{cell["mIoU"]:.2f}' for cell in cells.values()] for name, cells in attacked.items()}
+        show('MiniCity under attack, mIoU in percent', tuple(next(iter(attacked.values()))), rows)
 
 
 def in_words(seconds: float) -> str:
@@ -306,7 +321,7 @@ def main(argv: list[str] | None = None) -> None:
         preview: 'what MiniCity is, in all weathers',
         table: 'the first table',
         overview: f'predictions beside the ground truth, clean, in fog and in noise; all streets in {images}',
-        page: 'Cityscapes-C and ACDC, both models side by side, with the worst images',
+        page: 'both models side by side in all of this, with the worst images',
         attention / 'maps_by_picture.png': 'what both models attend to, clean and in noise',
         attention / 'stability.png': 'how stable that is in noise; more such figures beside it',
         attention / 'segmentation.png': 'predictions in snow, with boxes around the differences',

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from mmrobust.evaluation.comparison import change, is_significant, ran_the_same
 from mmrobust.evaluation.report import Column, Number, Report, Table
 
-__all__ = ['DASH', 'facts', 'listed', 'plus', 'rows_by_harm', 'shown', 'signed', 'verdict', 'warning']
+__all__ = ['DASH', 'facts', 'listed', 'measure', 'plus', 'rows_by_harm', 'shown', 'signed', 'verdict', 'warning']
 
 DASH = '\N{EN DASH}'
 FEW = 100  # images; with fewer no difference can be trusted
@@ -101,6 +101,11 @@ def signed(number: Number) -> str:
     return plus(number.value) + ('' if number.low is None else f' ({plus(number.low)} to {plus(number.high)})')
 
 
+def measure(key: str) -> str:
+    """What the number of a column is, ``mIoU`` of ``cells/clean/mIoU`` and ``mPC``: others have no difference."""
+    return 'mIoU' if key == 'mPC' else key.rpartition('/')[2].rpartition('_')[2]
+
+
 def _level(run: Report) -> str:
     column = next((column for column in run.headline.columns if column.key == run.layout.main), None)
     if column is None:
@@ -108,7 +113,8 @@ def _level(run: Report) -> str:
     number, clean = run.number(run.headline, '', column), run.first(run.layout.clean).value
     text = f'{column.title} {shown(number.value)}'
     text += '' if number.low is None else f' ({number.low:.2f} to {number.high:.2f})'
-    if None not in (number.value, clean) and run.layout.clean != run.layout.main:
+    same = measure(run.layout.clean) == measure(run.layout.main) and run.layout.clean != run.layout.main
+    if None not in (number.value, clean) and same:
         gap = number.value - clean
         text += f', {abs(gap):.2f} points {"above" if gap > 0 else "below"} clean images ({clean:.2f})'
     return f'{text}.'

@@ -125,7 +125,12 @@ def test_classifiers_in_memory(classification_files, tmp_path):  # noqa: F811
         ('cifar-c', {}, ValueError, "benchmark must be one of cityscapes-c, acdc, .*, got 'cifar-c'"),
         ('imagenet-c', {}, ValueError, 'imagenet-c is for models of mmpretrain, but .*toy.py is for mmseg'),
         ('cityscapes-c', dict(eps=1), ValueError, 'eps is for the benchmark adversarial, not cityscapes-c'),
-        ('cityscapes-c', dict(turn=1), ValueError, "cityscapes-c takes preset, .*, max_images, got 'turn'"),
+        (
+            'cityscapes-c',
+            dict(turn=1),
+            ValueError,
+            "cityscapes-c takes preset, .*, max_images, calibration, got 'turn'",
+        ),
         ('cityscapes-c', dict(data='/nowhere'), FileNotFoundError, '/nowhere'),
         ('cityscapes-c', dict(checkpoint='/no.pth'), FileNotFoundError, "There is no checkpoint '/no.pth'"),
         ('cityscapes-c', dict(shard=(3, 3)), ValueError, 'got 3/3'),
@@ -148,7 +153,7 @@ def test_models_that_cannot_be_evaluated(files):  # noqa: F811
 
 
 def test_a_bug_in_a_run_keeps_its_traceback(files, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(Confusion, 'of_matrices', lambda matrices: matrices['absent'])
+    monkeypatch.setattr(Confusion, 'of_matrices', lambda matrices, _: matrices['absent'])
     with pytest.raises(RuntimeError, match="clean cannot be run: KeyError\\('absent'\\)"):
         mmrobust.evaluate(files / 'toy.py', checkpoint=str(files / 'toy.pth'), device='cpu', num_workers=0, quiet=True)
 

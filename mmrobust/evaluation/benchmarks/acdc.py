@@ -17,6 +17,12 @@ from mmrobust.evaluation.benchmarks.segmentation_base import (
     by_class,
     rows_of,
 )
+from mmrobust.evaluation.benchmarks.segmentation_calibration import (
+    CALIBRATION_CURVES,
+    OPTION,
+    calibration_results,
+    calibration_table,
+)
 from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.images import LabelMapImages
@@ -45,9 +51,10 @@ class ACDC(SegmentationBenchmark):
         max_images: take this many images of each condition, spread evenly; None takes all.
         submission: also write predictions for the server into this zip; None writes none, except that for ``'test'``
             it is ``acdc_test.zip`` in the results folder.
+        calibration: also count the pixels by confidence; not for ``'test'``.
 
     Raises:
-        ValueError: the split, a condition or ``max_images`` is not allowed.
+        ValueError: the split, a condition or ``max_images`` is not allowed, or calibration is asked of ``'test'``.
         FileNotFoundError: there are no data.
     """
 
@@ -60,6 +67,7 @@ class ACDC(SegmentationBenchmark):
         'submission': dict(
             metavar='ZIP', help='also write predictions for the server (default for test: OUT/acdc_test.zip)'
         ),
+        'calibration': OPTION,
     }
 
     def __init__(
@@ -70,7 +78,10 @@ class ACDC(SegmentationBenchmark):
         conditions: Sequence[str] = CONDITIONS,
         max_images: int | None = None,
         submission: str | Path | None = None,
+        calibration: bool = False,
     ) -> None:
+        if calibration and split == 'test':
+            raise ValueError('calibration needs labels, and split test has none: take val, or leave calibration out')
         scope = config.get('default_scope') or 'mmseg'
         pipeline = copy.deepcopy(config.test_dataloader.dataset.pipeline)
         if split == 'test':
@@ -81,6 +92,7 @@ class ACDC(SegmentationBenchmark):
             parts = {Cell('all'): list(conditions)}  # the folders merge them: one number is all that can be said
         self.split = split
         self.submission = submission
+        self.calibration = calibration
         self._images = {
             cell: LabelMapImages(dataset | dict(conditions=part), scope, max_images) for cell, part in parts.items()
         }
@@ -90,7 +102,8 @@ class ACDC(SegmentationBenchmark):
     def identity(self) -> dict[str, Any]:
         """Settings of the benchmark that determine the numbers."""
         num_images = sum(images.size for images in self._images.values())
-        return {'benchmark': self.name, 'split': self.split, 'num_images': num_images}
+        found = {'benchmark': self.name, 'split': self.split, 'num_images': num_images}
+        return found | ({'calibration': True} if self.calibration else {})
 
     @property
     def scored(self) -> bool:
@@ -150,6 +163,7 @@ class ACDC(SegmentationBenchmark):
                 + ' A dash: the class is in neither the labels nor the predictions of these images.' * absent,
                 'classes',
             ),
+            *([calibration_table('condition')] if 'calibration' in results else []),
         )
         several = (
             f'The mean is that of the {len(names)} conditions; pooled is the mIoU of all images together, which is '
@@ -171,7 +185,15 @@ class ACDC(SegmentationBenchmark):
         )
         protocol = ('split', 'num_images')
         return Layout(
-            cls.name, title, 'segmentation', about, tables, main='pooled_mIoU', protocol=protocol, sentences=sentences
+            cls.name,
+            title,
+            'segmentation',
+            about,
+            tables,
+            main='pooled_mIoU',
+            protocol=protocol,
+            sentences=sentences,
+            curves=CALIBRATION_CURVES if 'calibration' in results else (),
         )
 
     @classmethod
@@ -195,7 +217,8 @@ def summarize(counts: Mapping[Cell, Confusion], class_names: Sequence[str]) -> d
 
     Returns:
         A dict for JSON: mIoU of each condition, the mean of these, the mIoU of all images pooled (what the ACDC
-        server calls all), bootstrap intervals over sequences, IoU of each class by condition and pooled, and samples.
+        server calls all), bootstrap intervals over sequences, IoU of each class by condition and pooled, calibration,
+        if it was counted, and samples.
     """
     found = {cell.key: of for cell, of in counts.items()}
     draws = {name: Bootstrap(of.images, sequence_of) for name, of in found.items()}
@@ -208,6 +231,7 @@ def summarize(counts: Mapping[Cell, Confusion], class_names: Sequence[str]) -> d
         name: {'mIoU': mean_iou(of.confusion), 'mIoU_interval': draws[name].interval(samples[name])}
         for name, of in found.items()
     }
+    parts = {name: [of] for name, of in found.items()} | {POOLED: list(found.values())}
     ious = {name: class_iou(of.confusion) for name, of in found.items()} | {POOLED: class_iou(pooled)}
     return {
         'conditions': conditions,
@@ -215,5 +239,6 @@ def summarize(counts: Mapping[Cell, Confusion], class_names: Sequence[str]) -> d
         'pooled_mIoU': mean_iou(pooled),
         'pooled_mIoU_interval': of_all.interval(pooled_samples),
         'classes': by_class(class_names, ious),
+        **calibration_results(parts, unit_of=sequence_of),
         'bootstrap': of_all.record(pooled_mIoU=pooled_samples, conditions=samples),
     }

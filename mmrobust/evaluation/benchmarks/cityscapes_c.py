@@ -18,6 +18,12 @@ from mmrobust.evaluation.benchmarks.segmentation_base import (
     by_class,
     rows_of,
 )
+from mmrobust.evaluation.benchmarks.segmentation_calibration import (
+    CALIBRATION_CURVES,
+    OPTION,
+    calibration_results,
+    calibration_table,
+)
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.images import LabelMapImages
@@ -54,6 +60,7 @@ class CityscapesC(SegmentationBenchmark):
         corrupted_root: read the corrupted images from this copy; None corrupts them on the way to the model.
         data_root: folder of the clean images; None takes the config's.
         max_images: take this many images, spread evenly; None takes all.
+        calibration: also count the pixels by confidence.
 
     Raises:
         ValueError: the preset, a corruption, a severity or ``max_images`` is not allowed.
@@ -72,6 +79,7 @@ class CityscapesC(SegmentationBenchmark):
         'corrupted_root': dict(
             help='read a copy that tools/dataset_converters/cityscapes_c.py wrote (default: on the fly)'
         ),
+        'calibration': OPTION,
     }
 
     def __init__(
@@ -85,6 +93,7 @@ class CityscapesC(SegmentationBenchmark):
         corrupted_root: str | None = None,
         data_root: str | None = None,
         max_images: int | None = None,
+        calibration: bool = False,
     ) -> None:
         dataset = copy.deepcopy(config.test_dataloader.dataset)
         if data_root is not None:
@@ -95,13 +104,15 @@ class CityscapesC(SegmentationBenchmark):
         self.seed = seed
         self.profile = profile
         self.corrupted_root = corrupted_root
+        self.calibration = calibration
         self._images = LabelMapImages(dataset, config.get('default_scope') or 'mmseg', max_images)
 
     @property
     def identity(self) -> dict[str, Any]:
         """Settings of the benchmark that determine the numbers."""
         num_images = self._images.size
-        return {'benchmark': self.name, 'seed': self.seed, 'profile': self.profile, 'num_images': num_images}
+        found = {'benchmark': self.name, 'seed': self.seed, 'profile': self.profile, 'num_images': num_images}
+        return found | ({'calibration': True} if self.calibration else {})
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -201,6 +212,7 @@ class CityscapesC(SegmentationBenchmark):
                 + ' A dash: the class is not in the labels.' * unlabelled,
                 'classes',
             ),
+            *([calibration_table('corruption')] if 'calibration' in results else []),
         )
         about = (
             f'mIoU in percent. mPC is the mean over the {count} corruptions that were run, '
@@ -230,6 +242,7 @@ class CityscapesC(SegmentationBenchmark):
             clean='clean_mIoU',
             protocol=protocol,
             published=published,
+            curves=CALIBRATION_CURVES if 'calibration' in results else (),
         )
 
     @classmethod
@@ -262,7 +275,7 @@ def summarize(
     Returns:
         A dict for JSON: ``clean_mIoU``, ``mPC``, ``retention``, mIoU of each group, corruption, severity and cell, the
         corruptions of no group, and the IoU of each class; bootstrap intervals over images of the first three and of
-        each cell; and bootstrap
+        each cell; calibration, if it was counted; and bootstrap
         samples, from which another run on the same images gets the interval of a difference.
     """
     clean, corrupted = counts[CLEAN], {cell: of for cell, of in counts.items() if cell != CLEAN}
@@ -286,6 +299,7 @@ def summarize(
         group: [by_corruption[name] for name in names if name in by_corruption] for group, names in groups.items()
     }
     severities = sorted({cell.severity for cell in corrupted})
+    parts = {cell.name: [of for other, of in counts.items() if other.name == cell.name] for cell in counts}
     mean_class_iou = _nanmean(np.stack([class_iou(of.confusion) for of in corrupted.values()]), labelled)
     return {
         'clean_mIoU': clean_miou,
@@ -305,6 +319,7 @@ def summarize(
         'classes': by_class(
             class_names, {'clean': np.where(labelled, class_iou(clean.confusion), np.nan), 'corrupted': mean_class_iou}
         ),
+        **calibration_results(parts, labelled),
         'bootstrap': bootstrap.record(**draws, corruptions=sampled),
     }
 

@@ -12,11 +12,11 @@ from mmrobust.datasets.corrupted import position_of_loading
 from mmrobust.datasets.titles import data_title
 from mmrobust.evaluation.benchmarks.base import Benchmark
 from mmrobust.evaluation.cells import CLEAN, Cell
-from mmrobust.evaluation.counts import Confusion
+from mmrobust.evaluation.counts import Confidences, Confusion
 from mmrobust.evaluation.images import LabelMapImages, fingerprints, require_names
 from mmrobust.evaluation.models.evaluated_model import Attack
 from mmrobust.evaluation.models.segmentation import SegmentationModel
-from mmrobust.evaluation.statistics import Bootstrap, confusion_matrix
+from mmrobust.evaluation.statistics import Bootstrap, confidence_counts, confusion_matrix
 from mmrobust.evaluation.worst import find_worst, those_of, write_panels
 from mmrobust.files import write_whole
 
@@ -26,12 +26,14 @@ class SegmentationBenchmark(Benchmark):
 
     Attributes:
         predictions: folder for one PNG of classes per image, under the image's own file name; None writes none.
+        calibration: also count the pixels by confidence.
     """
 
     measure = 'mIoU'
     model_type = SegmentationModel
     counts_type = Confusion
     predictions: Path | None = None
+    calibration: bool = False
 
     def images(self, cell: Cell) -> LabelMapImages:
         """The images of a cell as they lie on the disk."""
@@ -80,6 +82,10 @@ class SegmentationBenchmark(Benchmark):
         if len(counts.confusion) != len(images.class_names):
             raise ValueError(f'it has {len(counts.confusion)} classes, and the data {len(images.class_names)}')
         require_names(counts.images, images.names)
+        if (counts.confidences is None) == self.calibration:
+            raise ValueError(
+                f'it must have pixels by confidence if --calibration is given only, got {not self.calibration}'
+            )
 
     def size(self, cell: Cell) -> int:
         """Number of images of a cell."""
@@ -94,19 +100,21 @@ class SegmentationBenchmark(Benchmark):
         """
         images = self.images(cell)
         num_classes = len(images.class_names)
-        matrices = {}
-        for path, classes, label in model.predict(self.corrupted(cell, images.dataset), self.attack(cell)):
-            if label is None:
-                matrix = np.zeros((num_classes, num_classes), np.int64)
-            else:
-                matrix = confusion_matrix(label, classes, num_classes, images.ignore_index)
-            matrices[images.name(path)] = matrix
+        matrices, by_confidence, areas = {}, {}, 0
+        predictions = model.predict(self.corrupted(cell, images.dataset), self.attack(cell), self.calibration)
+        for path, classes, label, levels in predictions:
+            judged = np.full(classes.shape, images.ignore_index) if label is None else label
+            matrices[images.name(path)] = confusion_matrix(judged, classes, num_classes, images.ignore_index)
+            if levels is not None:
+                counts = confidence_counts(levels, judged, classes, num_classes, images.ignore_index)
+                by_confidence[images.name(path)] = counts[0]
+                areas += counts[1]
             if self.predictions is not None:
                 png = cv2.imencode('.png', classes.astype(np.uint8))[1]
                 write_whole(self.predictions / Path(path).with_suffix('.png').name, png.tobytes())
             on_image()
         assert list(matrices) == images.names, 'every image must be counted once'
-        found = Confusion.of_matrices(matrices)
+        found = Confusion.of_matrices(matrices, Confidences(by_confidence, areas) if self.calibration else None)
         if self.scored and found.score is None:
             raise ValueError(
                 f'no pixel is labelled in the {len(matrices)} images of {cell.key} in {images.root}: every label is '
@@ -150,7 +158,7 @@ class SegmentationBenchmark(Benchmark):
             attacked.append(attack(*given))
             return attacked[0]
 
-        _, classes, label = next(model.predict(self.corrupted(cell, dataset), attack and keep))
+        _, classes, label, _ = next(model.predict(self.corrupted(cell, dataset), attack and keep))
         pipeline = dataset['pipeline']
         loading = dataset | {'pipeline': pipeline[: position_of_loading(pipeline) + 1]}
         shown = {'image': cell}

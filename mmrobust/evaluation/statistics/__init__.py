@@ -1,6 +1,15 @@
 """Metrics from counts; numpy and scipy only."""
 
 from mmrobust.evaluation.statistics.bootstrap import INTERVAL_LEVEL, Bootstrap, interval, rate_interval
+from mmrobust.evaluation.statistics.calibration import (
+    BINS,
+    LEVELS,
+    STEPS,
+    confidence_counts,
+    expected_calibration_error,
+    kept_areas,
+    reliability,
+)
 from mmrobust.evaluation.statistics.corruption_error import (
     ALEXNET_CLEAN_ERROR,
     ALEXNET_ERRORS,
@@ -38,16 +47,22 @@ __all__ = [
     'ALEXNET_ERRORS',
     'ALEXNET_EXTRA_ERRORS',
     'ALEXNET_FLIP_PROBABILITIES',
+    'BINS',
     'INTERVAL_LEVEL',
+    'LEVELS',
+    'STEPS',
     'Bootstrap',
     'class_iou',
+    'confidence_counts',
     'confusion_matrix',
     'corruption_degradation',
     'corruption_errors',
+    'expected_calibration_error',
     'flip_probability',
     'flip_rates',
     'interval',
     'iou_of_areas',
+    'kept_areas',
     'mean_corruption_error',
     'mean_flip_rate',
     'mean_iou',
@@ -57,6 +72,7 @@ __all__ = [
     'rate_interval',
     'raw_corruption_errors',
     'relative_corruption_errors',
+    'reliability',
     'retention',
     'top5',
     'top5_distance',
