@@ -143,7 +143,7 @@ def test_a_network_of_timm_by_the_path_of_its_config(image, tmp_path, mmpretrain
         scores = network(wanted).softmax(1)[0]
     np.testing.assert_allclose(inferencer(image)[0]['pred_scores'], scores, rtol=1e-4)
     with pytest.raises(
-        ValueError, match="model_name must be one of timm.list_models.. where mean or std are 'timm', got 'no_such'"
+        ValueError, match=r"model_name must be one of timm.list_models\(\) where mean or std are 'timm', got 'no_such'"
     ):
         CLASSIFIERS.build(
             dict(type='mmrobust.TimmClassifier', model_name='no_such', data_preprocessor=dict(mean='timm', std='timm'))

@@ -123,8 +123,8 @@ TOOLS = [
     ('evaluate_robustness.py CONFIG CHECKPOINT EVALUATE --corruptions gausian_noise',
      f"corruption must be one of {', '.join(CORRUPTIONS)}, got 'gausian_noise'"),
     ('evaluate_robustness.py CONFIG CHECKPOINT EVALUATE --benchmark imagenet-c',
-     'the benchmark imagenet-c is for models of mmpretrain, but CONFIG is for mmseg: choose from cityscapes-c, acdc, domain, '
-     'adversarial-segmentation'),
+     'the benchmark imagenet-c is for models of mmpretrain, but CONFIG is for mmseg: choose from cityscapes-c, acdc, '
+     'domain, adversarial-segmentation'),
     ('evaluate_robustness.py CONFIG CHECKPOINT EVALUATE --split val',
      'split is for the benchmark acdc, not cityscapes-c: choose that one, or leave split out'),
     ('evaluate_robustness.py CONFIG CHECKPOINT EVALUATE --shard 3/3', 'a shard must be 0/3 to 2/3, got 3/3'),
@@ -146,7 +146,7 @@ LIBRARY = [
     ("mmrobust.evaluate('none.py')", FileNotFoundError, f"There is no config file 'none.py': {NO_PATH}"),
     ("mmrobust.evaluate('CONFIG', 'cityscapes-d')", ValueError,
      'benchmark must be one of cityscapes-c, acdc, domain, imagenet-c, imagenet-variants, adversarial, '
-     'adversarial-segmentation, imagenet-p, got "'cityscapes-d'"),
+     "adversarial-segmentation, imagenet-p, got 'cityscapes-d'"),
     ("mmrobust.evaluate('CONFIG', preset='kamman')", ValueError,
      "preset must be one of kamann, michaelis, fan, severity5, got 'kamman'"),
     ("mmrobust.evaluate('CONFIG', batch_size=0)", ValueError, 'batch_size must be 1 or more, got 0'),

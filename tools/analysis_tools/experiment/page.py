@@ -149,7 +149,8 @@ def _attention(runs: Runs) -> Iterable[str]:
         'Means over held-out images, heads, layers and seeds; in brackets the 95 % interval of the change against the '
         'baseline. ADL and active rows are measured alike in all arms, whatever they train with. Stability is the '
         'cosine of the maps of a clean image and of the same with Gaussian noise; '
-        '[the reference](reference/attention_statistics.md) defines all of them. Flat attention is stable too: read stability beside the share of the top columns.'
+        '[the reference](reference/attention_statistics.md) defines all of them. Flat attention '
+        'is stable too: read stability beside the share of the top columns.'
     )
     rows = []
     for arm, of_seeds in runs.items():
