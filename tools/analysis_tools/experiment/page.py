@@ -72,8 +72,8 @@ def _findings(content: dict, runs: Runs, changes: dict[str, Change], adjusted: d
     found = gate(runs)
     overfocuses = 'overfocuses' if found.passed else 'does not overfocus, so the comparison is uninformative'
     return [
-        f'**{_what(content)}, {seeds} seeds an arm, mean corrupted error of the baseline {base:.1f} %: {verdict}, after '
-        f"Holm's correction over {len(changes)} arms.**",
+        f'**{_what(content)}, {seeds} seeds an arm, mean corrupted error of the baseline {base:.1f} %: {verdict}, '
+        f"after Holm's correction over {len(changes)} arms.**",
         f'**Changes in points, with 95 % intervals over seeds before the correction: {listed or "unknown: one seed"}. '
         f'The smallest effect that {100 * POWER:.0f} of 100 such experiments would show, before the correction, is '
         f'{effect}, depending on the arm.**',
