@@ -2,6 +2,7 @@
 
 from mmrobust.datasets import transforms
 from mmrobust.datasets.acdc import ACDCDataset
+from mmrobust.datasets.cifar_c import CIFARC
 from mmrobust.datasets.cityscapes import CityscapesDataset
 from mmrobust.datasets.corrupted import corrupted_dataset
 from mmrobust.datasets.image_folder import ImageFolder
@@ -11,6 +12,7 @@ from mmrobust.datasets.seeded_epochs import SeededEpochSampler, SeededRepeatAugS
 from mmrobust.datasets.seeded_sampling import SeededIndex, SeededInfiniteSampler, SeededSampling
 
 __all__ = [
+    'CIFARC',
     'ACDCDataset',
     'CityscapesDataset',
     'ImageFolder',

@@ -6,6 +6,13 @@ from mmrobust.evaluation.benchmarks.base import Benchmark, benchmark_types
 from mmrobust.evaluation.benchmarks.cityscapes_c import CityscapesC
 from mmrobust.evaluation.benchmarks.acdc import ACDC
 from mmrobust.evaluation.benchmarks.imagenet_c import ImageNetC
+from mmrobust.evaluation.benchmarks.corruption_sets import (
+    CIFAR10C,
+    CIFAR100C,
+    ImageNet3DCC,
+    ImageNetCBar,
+    TinyImageNetC,
+)
 from mmrobust.evaluation.benchmarks.imagenet_variants import ImageNetVariants
 from mmrobust.evaluation.benchmarks.adversarial import Adversarial
 from mmrobust.evaluation.benchmarks.imagenet_p import ImageNetP
@@ -14,11 +21,16 @@ from mmrobust.evaluation.benchmarks.imagenet_p import ImageNetP
 
 __all__ = [
     'ACDC',
+    'CIFAR10C',
+    'CIFAR100C',
     'Adversarial',
     'Benchmark',
     'CityscapesC',
+    'ImageNet3DCC',
     'ImageNetC',
+    'ImageNetCBar',
     'ImageNetP',
     'ImageNetVariants',
+    'TinyImageNetC',
     'benchmark_types',
 ]

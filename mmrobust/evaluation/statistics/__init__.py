@@ -5,6 +5,7 @@ from mmrobust.evaluation.statistics.corruption_error import (
     ALEXNET_CLEAN_ERROR,
     ALEXNET_ERRORS,
     ALEXNET_EXTRA_ERRORS,
+    benchmark_mean,
     corruption_errors,
     mean_corruption_error,
     raw_corruption_errors,
@@ -25,14 +26,18 @@ from mmrobust.evaluation.statistics.perturbation_stability import (
     top5,
     top5_distance,
 )
+from mmrobust.evaluation.statistics.rank_correlation import FEWEST_MODELS, RankCorrelation, rank_correlation
 
 __all__ = [
     'ALEXNET_CLEAN_ERROR',
     'ALEXNET_ERRORS',
     'ALEXNET_EXTRA_ERRORS',
     'ALEXNET_FLIP_PROBABILITIES',
+    'FEWEST_MODELS',
     'INTERVAL_LEVEL',
     'Bootstrap',
+    'RankCorrelation',
+    'benchmark_mean',
     'class_iou',
     'confusion_matrix',
     'corruption_degradation',
@@ -46,6 +51,7 @@ __all__ = [
     'mean_iou',
     'mean_over_corruptions',
     'mean_over_severities',
+    'rank_correlation',
     'rate_interval',
     'raw_corruption_errors',
     'relative_corruption_errors',
