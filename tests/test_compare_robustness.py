@@ -342,7 +342,7 @@ def test_bad_input_is_one_sentence(tool, write, tmp_path, capsys):
         ([tmp_path / 'acdc.json'], 'it lacks pooled_mIoU, conditions, classes'),
         (
             [tmp_path / 'foreign.json'],
-            "of the benchmark 'cifar-c': only cityscapes-c, acdc, imagenet-c, imagenet-c-bar, imagenet-3dcc, ",
+            "of the benchmark 'cifar-c': only cityscapes-c, acdc, minicity-weather, imagenet-c, imagenet-c-bar, ",
         ),
         ([tmp_path / 'worst.json'], "worst must be a list of cases with image, cell and mIoU, got 'all'"),
         ([good, good], "two runs on cityscapes-c are called 'one': give them different names"),

@@ -5,6 +5,7 @@ from mmrobust.datasets.acdc import ACDCDataset
 from mmrobust.datasets.cifar_c import CIFARC
 from mmrobust.datasets.cityscapes import CityscapesDataset
 from mmrobust.datasets.corrupted import corrupted_dataset
+from mmrobust.datasets.drawn_weather import DrawWeather
 from mmrobust.datasets.image_folder import ImageFolder
 from mmrobust.datasets.imagenet_p import ImageNetP
 from mmrobust.datasets.imagenet_variants import ImageNetVariant
@@ -15,6 +16,7 @@ __all__ = [
     'CIFARC',
     'ACDCDataset',
     'CityscapesDataset',
+    'DrawWeather',
     'ImageFolder',
     'ImageNetP',
     'ImageNetVariant',

@@ -5,6 +5,7 @@
 from mmrobust.evaluation.benchmarks.base import Benchmark, benchmark_types
 from mmrobust.evaluation.benchmarks.cityscapes_c import CityscapesC
 from mmrobust.evaluation.benchmarks.acdc import ACDC
+from mmrobust.evaluation.benchmarks.minicity_weather import MiniCityWeather
 from mmrobust.evaluation.benchmarks.imagenet_c import ImageNetC
 from mmrobust.evaluation.benchmarks.corruption_sets import (
     CIFAR10C,
@@ -31,6 +32,7 @@ __all__ = [
     'ImageNetCBar',
     'ImageNetP',
     'ImageNetVariants',
+    'MiniCityWeather',
     'TinyImageNetC',
     'benchmark_types',
 ]

@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 
 from mmrobust.datasets.corrupted import position_of_loading
+from mmrobust.datasets.transforms.corrupt_region import Region, region_mask
 from mmrobust.evaluation.benchmarks.base import Benchmark
 from mmrobust.evaluation.cells import CLEAN, Cell
-from mmrobust.evaluation.counts import Confusion
+from mmrobust.evaluation.counts import Confusion, RegionalConfusion
 from mmrobust.evaluation.images import LabelMapImages, fingerprints, require_names
 from mmrobust.evaluation.models.segmentation import SegmentationModel
 from mmrobust.evaluation.statistics import Bootstrap, confusion_matrix, iou_of_areas
@@ -22,12 +23,14 @@ class SegmentationBenchmark(Benchmark):
 
     Attributes:
         predictions: folder for one PNG of classes per image, under the image's own file name; None writes none.
+        region: part of each image whose pixels are counted apart; None counts no part apart.
     """
 
     measure = 'mIoU'
     model_type = SegmentationModel
     counts_type = Confusion
     predictions: Path | None = None
+    region: Region | None = None
 
     def images(self, cell: Cell) -> LabelMapImages:
         """The images of a cell as they lie on the disk."""
@@ -81,19 +84,28 @@ class SegmentationBenchmark(Benchmark):
         """
         images = self.images(cell)
         num_classes = len(images.class_names)
-        matrices = {}
+        matrices, inside = {}, {}
         for path, classes, label in model.predict(self.corrupted(cell, images.dataset)):
             if label is None:
                 matrix = np.zeros((num_classes, num_classes), np.int64)
             else:
                 matrix = confusion_matrix(label, classes, num_classes, images.ignore_index)
             matrices[images.name(path)] = matrix
+            if self.region is not None and label is not None:
+                part = np.where(region_mask(self.region, label.shape, label, path), label, images.ignore_index)
+                inside[images.name(path)] = confusion_matrix(part, classes, num_classes, images.ignore_index)
             if self.predictions is not None:
                 png = cv2.imencode('.png', classes.astype(np.uint8))[1]
                 write_whole(self.predictions / Path(path).with_suffix('.png').name, png.tobytes())
             on_image()
         assert list(matrices) == images.names, 'every image must be counted once'
         found = Confusion.of_matrices(matrices)
+        if inside:
+            found = RegionalConfusion(found.confusion, found.images, Confusion.of_matrices(inside))
+            if found.inside.score is None or found.outside.score is None:
+                raise ValueError(
+                    f'both inside and outside of the region {self.region} must be labelled pixels, got none'
+                )
         if self.scored and found.score is None:
             raise ValueError(
                 f'no pixel is labelled in the {len(matrices)} images of {cell.key} in {images.root}: every label is '
