@@ -7,7 +7,7 @@ STAMP := $(VENV)/.mmrobust-installed
 # OpenMP threads sleep while they wait: spinning, the default, slows training several times on a shared machine.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo demo-classification test test-slow fuzz faults gpu-check docs lint clean
+.PHONY: help demo demo-full demo-classification test test-slow fuzz faults gpu-check docs docs-figures lint clean
 
 help:  ## print this list (default)
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,16 +21,19 @@ $(STAMP): setup.py constraints.txt
 	@$(VENV)/bin/python -c 'import cv2' 2>/dev/null || $(VENV)/bin/python -m pip install --disable-pip-version-check --no-deps --force-reinstall $(CONSTRAINTS) opencv-python-headless
 	@touch $@
 
-demo: $(STAMP)  ## draw MiniCity, train and test FAN with and without TAP and ADL: 15 minutes on two CPU cores
+demo: $(STAMP)  ## draw MiniCity, train and test FAN with and without TAP and ADL: 5 minutes on two CPU cores
 	$(VENV)/bin/python tools/demo.py
+
+demo-full: $(STAMP)  ## the same at twice the size and on more images, with attacks: 16 minutes
+	$(VENV)/bin/python tools/demo.py --full
 
 demo-classification: $(STAMP)  ## train FAN on scikit-learn's digits with and without TAP and ADL, corrupt and attack it
 	$(VENV)/bin/python tools/demo_classification.py
 
-test: $(STAMP)  ## run the tests that take seconds
+test: $(STAMP)  ## run the tests but the slow ones: minutes on two CPU cores
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m 'not slow' -n auto --maxprocesses 4 --dist loadfile
 
-test-slow: $(STAMP)  ## run the tests that take minutes
+test-slow: $(STAMP)  ## run the slow tests: minutes each
 	$(VENV)/bin/python -m pytest -m slow
 
 fuzz: $(STAMP)  ## run the tests on drawn inputs with 25,000 new ones: three minutes
@@ -41,6 +44,9 @@ faults: $(STAMP)  ## kill training and evaluating 20 times each at random moment
 
 gpu-check: $(STAMP)  ## check and measure everything that needs a GPU, in one report: seven minutes on one GPU
 	$(VENV)/bin/python tools/analysis_tools/gpu_check.py
+
+docs-figures: $(STAMP)  ## after make demo: renew docs/images, and the numbers of the demo in README and docs
+	$(VENV)/bin/python docs/figures.py
 
 docs: $(STAMP)  ## build these pages as a site: docs/_build/html/index.html
 	$(VENV)/bin/python -c 'import furo, myst_parser, sphinx_copybutton, sphinx_design' 2>/dev/null || \

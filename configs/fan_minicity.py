@@ -1,4 +1,4 @@
-"""FAN-T-Hybrid on MiniCity, the baseline of `make demo`: minutes on two CPU cores, from random weights.
+"""FAN-T-Hybrid on MiniCity, the baseline of `make demo-full`: minutes on two CPU cores, from random weights.
 
 The Cityscapes config with another data root, a small FAN and a short schedule.
 

@@ -1,4 +1,4 @@
-"""FAN-T-Hybrid with TAP and ADL on MiniCity, the other half of `make demo`: minutes on two CPU cores.
+"""FAN-T-Hybrid with TAP and ADL on MiniCity, the other half of `make demo-full`: minutes on two CPU cores.
 
 Everything else, initial weights and command included, is as in fan_minicity.py.
 """

@@ -10,7 +10,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any
 from urllib.parse import urlparse
@@ -24,12 +24,20 @@ from mmengine.utils import digit_version
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from mmrobust.files import nothing_at
+from mmrobust.origin import origin_of
+
 __all__ = [
     'ALLOWED_GLOBALS',
+    'AVERAGED',
+    'adapted_to',
     'check_finite',
     'check_state_dict',
     'compare_state_dicts',
+    'fitting',
+    'frame_of',
     'is_whole',
+    'linear_heads',
     'load_checkpoint_file',
     'refuse_strangers',
     'register_safe_loader',
@@ -70,6 +78,9 @@ ALLOWED_GLOBALS = [
 ]
 # in torch's own message where a whole file does not load because of this machine
 _OF_THE_MACHINE = re.compile(r'CUDA|MPS|XPU|deserialize object on|allocat|out of memory')
+# where checkpoints keep weights, the first that is there: OpenMMLab's and timm's, DeiT's, DINO's, averages alone
+AVERAGED = ('state_dict_ema', 'model_ema')
+FRAMES = ('state_dict', 'model', 'teacher', *AVERAGED)
 MOST = 20  # names of each kind in a message
 TAKES_ALLOW_LIST = digit_version(torch.__version__) >= digit_version('2.6')
 
@@ -91,7 +102,7 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
     """
     path = osp.abspath(osp.expanduser(path))
     if not osp.isfile(path):
-        raise FileNotFoundError(f'There is no checkpoint {path}.')
+        raise nothing_at('checkpoint', path)
     if path.endswith('.safetensors'):
         return _load_safetensors(path, map_location)
     is_zip = zipfile.is_zipfile(path)
@@ -120,7 +131,8 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
             raise  # the file is whole: this is about map_location, or memory
         reason = _shown(' '.join(f'{type(error).__name__} {error}'.split('. ')[0].split()))
         raise ValueError(
-            f'The checkpoint {path} ({osp.getsize(path)} bytes) is truncated or no PyTorch checkpoint ({reason}).'
+            f'The checkpoint {path} ({osp.getsize(path)} bytes) is truncated or no PyTorch checkpoint ({reason}): '
+            'copy it again, or give another file.'
         ) from None
     if not isinstance(checkpoint, Mapping):
         raise ValueError(f'The checkpoint {path} must hold a dict of weights, but holds a {type(checkpoint).__name__}.')
@@ -130,7 +142,7 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
 def _checked(checkpoint: Mapping[str, Any], path: str) -> Mapping[str, Any]:
     """A checkpoint whose weights and ``meta`` are of the kind that MMEngine, which does not ask, takes them for."""
     if 'state_dict' in checkpoint:
-        weights_of(checkpoint, path)
+        _taken(checkpoint, path)
     meta = checkpoint.get('meta')
     if not isinstance(meta, dict | None):
         raise ValueError(f'meta in the checkpoint {path} must be a dict, got a {type(meta).__name__}.')
@@ -216,6 +228,13 @@ def refuse_strangers() -> None:
     def load_state_dict(
         module: nn.Module, state_dict: Mapping[str, Tensor], strict: bool | None = False, *args: Any, **kwargs: Any
     ) -> Any:
+        given = _unframed(state_dict)
+        if origin_of(given).is_foreign and not compare_state_dicts(
+            module.state_dict(), adapted := adapted_to(module, weights_of(given))
+        ):
+            state_dict = adapted  # all of it, or nothing: a head would stay random
+        elif given is not state_dict:
+            state_dict = weights_of(given)
         check_finite(module.state_dict(), state_dict)
         held = [tensor for tensor in [*module.parameters(), *module.buffers()] if not tensor.is_inference()]
         before = [tensor._version for tensor in held]  # hooks may rename keys, so what was written is what counts
@@ -230,7 +249,7 @@ def refuse_strangers() -> None:
             names = [', '.join(map(_shown, list(keys)[:3])) for keys in (state_dict, module.state_dict())]
             raise ValueError(
                 f'Weights for {type(module).__name__} must fit some of its keys ({names[1]}, ...), got others '
-                f'({names[0]}, ...): they are of another model'
+                f'({names[0]}, ...): they are of another model; {_told(given)}'
             )
         if held and problem:
             difference = compare_state_dicts(module.state_dict(), state_dict) or _shown(problem)
@@ -250,7 +269,9 @@ def refuse_strangers() -> None:
 
 
 def weights_of(checkpoint: Mapping[str, Any], source: str = 'the checkpoint') -> dict[str, Tensor]:
-    """The weights in a checkpoint: under ``state_dict``, or ``model`` as in timm, or bare; without DDP's ``module.``.
+    """The weights in a checkpoint: under the first of ``FRAMES`` that it has, or bare; without DDP's ``module.``.
+
+    Where averaged ones are there too, a warning says which are taken.
 
     Args:
         checkpoint: As :func:`load_checkpoint_file` gives it.
@@ -259,7 +280,17 @@ def weights_of(checkpoint: Mapping[str, Any], source: str = 'the checkpoint') ->
     Raises:
         ValueError: It holds something else than dense tensors by name.
     """
-    weights = checkpoint.get('state_dict', checkpoint.get('model', checkpoint))
+    others = [name for name in AVERAGED if name in checkpoint and name != frame_of(checkpoint)]
+    if others:
+        warnings.warn(
+            f'{source} holds averaged weights too, under {others[0]}: those under {frame_of(checkpoint)} are taken',
+            stacklevel=2,
+        )
+    return _taken(checkpoint, source)
+
+
+def _taken(checkpoint: Mapping[str, Any], source: str) -> dict[str, Tensor]:
+    weights = _unframed(checkpoint)
     if not isinstance(weights, Mapping):
         raise ValueError(f'The weights in {source} must be a dict of tensors, got a {type(weights).__name__}')
     for key, value in weights.items():
@@ -268,6 +299,67 @@ def weights_of(checkpoint: Mapping[str, Any], source: str = 'the checkpoint') ->
             name = f'{type(key).__name__} {_shown(key)}'
             raise ValueError(f'The weights in {source} must be dense tensors by name, got {kind} by {name}')
     return {key.removeprefix('module.'): value for key, value in weights.items()}
+
+
+def _unframed(checkpoint: Mapping[str, Any]) -> Any:
+    return checkpoint[found] if (found := frame_of(checkpoint)) else checkpoint
+
+
+def frame_of(checkpoint: Mapping[str, Any]) -> str | None:
+    """Where in a checkpoint the weights are that are taken; None for bare ones."""
+    return next((name for name in FRAMES if name in checkpoint), None)
+
+
+def adapted_to(model: nn.Module, weights: Mapping[str, Tensor], source: str = 'the checkpoint') -> dict[str, Tensor]:
+    """Weights in the layout of a task model: released ones and timm's are renamed as its backbone does it.
+
+    A head follows where it is one linear layer, or two of a distilled DeiT, or the head itself has
+    ``adapt_state_dict``. What does not fit is left for :func:`check_state_dict` to find.
+
+    Args:
+        model: of any kind; for a backbone without ``adapt_state_dict`` the weights stay as they are.
+        weights: As :func:`weights_of` gives them.
+        source: What the message calls them.
+    """
+    weights = without_auxiliary_head(weights, source)
+    backbone, decode_head = (getattr(model, name, None) for name in ('backbone', 'decode_head'))
+    if not hasattr(backbone, 'adapt_state_dict') or not origin_of(weights).is_foreign:
+        return weights
+    adapted = {f'backbone.{key}': value for key, value in backbone.adapt_state_dict(weights).items()}
+    if decode_head is not None:
+        heads = decode_head.adapt_state_dict(weights) if hasattr(decode_head, 'adapt_state_dict') else {}
+        return adapted | {f'decode_head.{key}': value for key, value in heads.items()}
+    return adapted | linear_heads(weights, hasattr(getattr(model, 'head', None), 'layers'))
+
+
+def linear_heads(weights: Mapping[str, Tensor], in_layers: bool = False) -> dict[str, Tensor]:
+    """The linear layers with which released classifiers and timm's end, as MMPretrain names them.
+
+    Args:
+        weights: with their own names, ``head`` and ``head_dist``; timm's Swin says ``head.fc``.
+        in_layers: for ``VisionTransformerClsHead`` and ``DeiTClsHead``; else for ``LinearClsHead``.
+    """
+    place = 'head.layers.head' if in_layers else 'head.fc'
+    names = {'head': place, 'head.fc': place, 'head_dist': 'head.layers.head_dist'}
+    found = {key: key.rpartition('.') for key in weights if key.rpartition('.')[0] in names}
+    return {f'{names[layer]}.{leaf}': weights[key] for key, (layer, _, leaf) in found.items()}
+
+
+def fitting(model: nn.Module, checkpoint: Mapping[str, Any], source: str) -> dict[str, Tensor]:
+    """The weights of a checkpoint as a model takes them: :func:`adapted_to` it, and all of them fit.
+
+    Args:
+        model: of any kind.
+        checkpoint: As :func:`load_checkpoint_file` gives it.
+        source: What the message calls it, such as its path.
+
+    Raises:
+        ValueError: They do not fit.
+    """
+    weights = weights_of(checkpoint, source)
+    adapted = adapted_to(model, weights, source)
+    check_state_dict(model.state_dict(), adapted, source, weights)
+    return adapted
 
 
 def without_auxiliary_head(weights: Mapping[str, Tensor], source: str = 'the checkpoint') -> dict[str, Tensor]:
@@ -281,22 +373,22 @@ def without_auxiliary_head(weights: Mapping[str, Tensor], source: str = 'the che
     return {key: value for key, value in weights.items() if key not in left_out}
 
 
-def compare_state_dicts(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> str:
+def compare_state_dicts(
+    expected: Mapping[str, Tensor], got: Mapping[str, Tensor], given: Mapping[str, Tensor] | None = None
+) -> str:
     """Name the keys that are missing in ``got``, unexpected there, or of another shape; '' if there are none.
 
-    A norm's count of batches may be missing, as in PyTorch: norms have it since 0.4.1.
+    A norm's count of batches may be missing, as in PyTorch: norms have it since 0.4.1. ``given`` are the weights before
+    they were adapted, by whose names it is said whose they are.
     """
+    missing = [key for key in expected if key not in got and not _is_uncounted(key, got)]
+    unexpected = [key for key in got if key not in expected]
+    reshaped = [key for key in expected if key in got and got[key].shape != expected[key].shape]
     lines = {
-        'missing': [
-            f'{key} {tuple(value.shape)}'
-            for key, value in expected.items()
-            if key not in got and not _is_uncounted(key, got)
-        ],
-        'unexpected': [key for key in got if key not in expected],
+        'missing': [f'{key} {tuple(expected[key].shape)}' for key in missing],
+        'unexpected': unexpected,
         'of another shape': [
-            f'{key} {tuple(got[key].shape)} instead of {tuple(value.shape)}'
-            for key, value in expected.items()
-            if key in got and got[key].shape != value.shape
+            f'{key} {tuple(got[key].shape)} instead of {tuple(expected[key].shape)}' for key in reshaped
         ],
     }
     if not any(lines.values()):
@@ -307,7 +399,24 @@ def compare_state_dicts(expected: Mapping[str, Tensor], got: Mapping[str, Tensor
         for kind, keys in lines.items()
         for index, key in enumerate(keys[: MOST + 1])
     )
-    return f'keys {counts}, of {len(expected)}: it looks like a checkpoint of another architecture.{listed}'
+    concerned = [*missing, *unexpected, *reshaped]
+    if len(concerned) < len(expected) and all(re.match(r'(decode_)?head\.', key) for key in concerned):
+        why = 'the backbone fits and the head does not'
+        if not missing and not unexpected:
+            numbers = [_shown(tensors[reshaped[0]].size(0)) for tensors in (got, expected)]
+            why += f', of {numbers[0]} classes instead of {numbers[1]}'
+        why += '. Take the backbone alone with model.backbone.init_cfg.type=Pretrained '
+        why += 'model.backbone.init_cfg.checkpoint=PATH'
+    else:
+        why = 'it looks like a checkpoint of another architecture, so give the config that it was trained with; '
+        why += _told(got if given is None else given)
+    return f'keys {counts}, of {len(expected)}: {why}.{listed}'
+
+
+def _told(weights: Iterable[str]) -> str:
+    """Whose weights these are and what takes them, for the end of a sentence."""
+    origin = origin_of(weights)
+    return f'{origin} weights need {origin.use}'
 
 
 def check_finite(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], source: str = 'The checkpoint') -> None:
@@ -337,19 +446,25 @@ def _shown(text: Any) -> str:
     return text if len(text) <= 120 else f'{text[:120]}...'
 
 
-def check_state_dict(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], source: str = 'The checkpoint') -> None:
+def check_state_dict(
+    expected: Mapping[str, Tensor],
+    got: Mapping[str, Tensor],
+    source: str = 'The checkpoint',
+    given: Mapping[str, Tensor] | None = None,
+) -> None:
     """Refuse weights that do not fit a model key by key.
 
     Args:
         expected: The model's ``state_dict()``.
         got: The weights to load into it.
         source: What the message calls the weights, such as ``'The checkpoint x.pth'``.
+        given: The weights before they were adapted, if they were.
 
     Raises:
         ValueError: Some keys are missing, unexpected or of another shape, of which the first of each kind are named; or
             the weights are not finite.
     """
-    difference = compare_state_dicts(expected, got)
+    difference = compare_state_dicts(expected, got, given)
     if difference:
         raise ValueError(f'{source} does not fit the model, {difference}')
     check_finite(expected, got, source)

@@ -25,7 +25,8 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 from torch.distributed import DistError
 
-from mmrobust.compat import import_quietly
+from mmrobust.compat import import_quietly, own_file
+from mmrobust.files import nothing_at
 from mmrobust.preprocessing import settle_preprocessing
 from mmrobust.processes import NO_SHARED_MEMORY, end_loaders_that_cannot_hand_over
 
@@ -47,6 +48,7 @@ _READ = {*inspect.signature(Runner).parameters, 'sync_bn', 'model_wrapper_cfg', 
     *('activation_checkpointing', 'efficient_conv_bn_eval', 'custom_imports', 'class_map', 'tta_model', 'tta_pipeline')
 }
 
+OF_TIMM = 'timm:'
 # what a wrong path, a wrong value or a wrong name in a configuration raises
 # (OpenMMLab's own modules check their arguments with assert)
 USER_ERRORS = (OSError, ValueError, TypeError, KeyError, SyntaxError, ImportError, AssertionError)
@@ -74,7 +76,7 @@ def one_sentence(kinds: tuple[type[Exception], ...] = USER_ERRORS, writes_to: st
     except Exception as error:
         _stop_watching_loaders()
         dead_loader = _of_dead_loader(error)
-        known = _of_lost_rank(error) or _of_mixed_sizes(error)
+        known = _of_lost_rank(error) or _of_mixed_sizes(error) or _of_unknown_type(error)
         if sys.flags.dev_mode or not (dead_loader or known or isinstance(error, kinds)):
             raise
         # str(KeyError) is the repr of its message, with quotes around it
@@ -94,6 +96,11 @@ def one_sentence(kinds: tuple[type[Exception], ...] = USER_ERRORS, writes_to: st
             )
         elif known:
             message = known
+        elif isinstance(error, FileNotFoundError) and error.filename is not None:  # the system's own words
+            message = (
+                f'There is no {str(error.filename)!r}: check the path, seen from {os.getcwd()}, or data_root and '
+                'data_prefix of the config.'
+            )
         elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
             message += f', writing to {writes_to}' if writes_to else ''
         if isinstance(error, BrokenPipeError) and _nobody_reads():
@@ -102,6 +109,7 @@ def one_sentence(kinds: tuple[type[Exception], ...] = USER_ERRORS, writes_to: st
         if not message.strip():  # an assert of OpenMMLab's own
             last = traceback.extract_tb(error.__traceback__)[-1]
             message = f'{type(error).__name__} in {last.name} of {last.filename}: {last.line}'
+        message = re.sub(r'\s*\n\s*', ' ', message.strip())
         print(f'{Path(sys.argv[0]).name}: error: {message}', file=sys.stderr)
         raise SystemExit(2) from None
 
@@ -171,6 +179,48 @@ def _of_mixed_sizes(error: Exception) -> str | None:
     )
 
 
+def _of_unknown_type(error: Exception) -> str | None:
+    """Sentence for MMEngine's error for a type that nobody has registered; None for other errors."""
+    found = re.match(r'(\S+) is not in the (\S+) registry', str(error.args[0] if error.args else ''))
+    if not isinstance(error, KeyError) or found is None:
+        return None
+    return (
+        f'A type in the config must be registered, got {found[1]!r}, which is not in the registry {found[2]}: check '
+        'its spelling, and that custom_imports names the package that has it.'
+    )
+
+
+class Parser(argparse.ArgumentParser):
+    """Parser of a tool, with the docstring of its module as help, a short usage line, and a mistake as one sentence.
+
+    Args:
+        doc: what the tool does; then its examples, a line each that begins with ``python``; then what else to know.
+        **kwargs: as of ``ArgumentParser``.
+    """
+
+    def __init__(self, doc: str | None, **kwargs: Any) -> None:
+        about, _, rest = (doc or '').strip().partition('\n\n')
+        super().__init__(description=about, epilog=f'examples:\n\n{rest}', formatter_class=_Help, **kwargs)
+
+    def error(self, message: str) -> None:
+        """Exit with code 2 and one sentence."""
+        self.exit(2, f'{self.prog}: error: {message.rstrip(".")}: see {self.prog} --help.\n')
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Names in the usage line what must be given; the options follow below it."""
+
+    def add_usage(self, usage: str | None, actions: Any, groups: Any, prefix: str | None = None) -> None:
+        words = ['%(prog)s']
+        for action in actions:
+            if not action.option_strings:
+                words.append(self._format_args(action, self._get_default_metavar_for_positional(action)))
+            elif action.required:
+                metavar = self._get_default_metavar_for_optional(action)
+                words.append(f'{action.option_strings[0]} {self._format_args(action, metavar)}')
+        super().add_usage(usage or ' '.join([*words, '[options]']), actions, groups, prefix)
+
+
 class CfgOptions(DictAction):
     """``DictAction`` that keeps spaces inside words, and names the option that it cannot read."""
 
@@ -234,15 +284,35 @@ def add_launcher(parser: argparse.ArgumentParser) -> None:
 def load_config(path: str, cfg_options: dict | None = None) -> Config:
     """Read a configuration file, merge ``--cfg-options`` into it, and settle its preprocessing.
 
+    Args:
+        path: of the file, or ``timm:NAME`` for ``configs/timm_imagenet.py`` with that network.
+        cfg_options: settings to override.
+
     Raises:
         FileNotFoundError: there is no such file.
+        ValueError: timm has no such network.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'There is no config file {path!r}.')
-    config = Config.fromfile(path)
+    if path.startswith(OF_TIMM):
+        cfg_options = {'model.model_name': _require_network(path.removeprefix(OF_TIMM)), **(cfg_options or {})}
+        path = str(own_file('configs/timm_imagenet.py'))
+    require_file(path, 'config file')
+    try:
+        config = Config.fromfile(path)
+    except SyntaxError as error:
+        raise ValueError(
+            f'The config file {path!r} must be Python, got line {error.lineno} ({error.msg}): correct it there.'
+        ) from error
     set_options(config, cfg_options)
     settle_preprocessing(config)
     return config
+
+
+def _require_network(name: str) -> str:
+    import timm
+
+    if ':' not in name and not timm.is_model(name):  # hf-hub:... and local-dir:... are timm's business
+        raise ValueError(f'timm:NAME must name one of timm.list_models(), got {name!r}')
+    return name
 
 
 def set_options(config: Config, cfg_options: dict | None) -> None:
@@ -361,7 +431,26 @@ def require_file(path: str, kind: str) -> None:
         FileNotFoundError: there is no such file.
     """
     if '://' not in path and not Path(path).is_file():
-        raise FileNotFoundError(f'There is no {kind} {path!r}.')
+        raise nothing_at(kind, path)
+
+
+def require_settings(config: Config, what: str, *names: str) -> None:
+    """Check that a config has what a run needs.
+
+    Args:
+        config: merged.
+        what: what is run, for the message: "train".
+        names: of settings.
+
+    Raises:
+        ValueError: it lacks some.
+    """
+    lacking = [name for name in names if config.get(name) is None]
+    if lacking:
+        raise ValueError(
+            f'To {what}, a config must have {", ".join(names)}, got no {", ".join(lacking)}: add what is missing, or '
+            'name a config of configs/ that has it in _base_.'
+        )
 
 
 def output_file(path: str) -> str:

@@ -129,6 +129,13 @@ def name_distributions(stack: str) -> None:
     MODULE2PACKAGE.setdefault('mmrobust', 'mmrobust')
 
 
+def own_file(name: str) -> Path:
+    """A file beside the package: in an installation below ``mmrobust/.mim``, else in the checkout around it."""
+    package = Path(__file__).parent
+    installed = package / '.mim'
+    return (installed if installed.is_dir() else package.parent) / name
+
+
 def find_own_configs() -> None:
     """Let ``_base_ = 'mmrobust::fan_minicity.py'`` name a config of this project, in a checkout or in a wheel.
 
@@ -143,9 +150,7 @@ def find_own_configs() -> None:
         package, _, name = cfg_path.partition('::')
         if package != 'mmrobust':
             return original(cfg_path, filename)
-        package = Path(__file__).parent
-        installed = package / '.mim'  # made by pip, of a checkout too; a bare one has none
-        return str((installed if installed.exists() else package.parent) / 'configs' / name), None
+        return str(own_file(f'configs/{name}')), None
 
     Config._get_cfg_path = staticmethod(find)
 

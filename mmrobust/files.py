@@ -1,5 +1,6 @@
 """Atomic file writes, and JSON of unknown origin read with limits."""
 
+import difflib
 import json
 import os
 import secrets
@@ -7,10 +8,26 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-__all__ = ['create_whole', 'read_json', 'write_whole']
+__all__ = ['create_whole', 'nothing_at', 'read_json', 'write_whole']
 
 MAX_DEPTH = 50  # a file of ours has ten levels at most
 MAX_BYTES = 16 * 2**20  # and half a megabyte
+
+
+def nothing_at(kind: str, path: str | Path) -> FileNotFoundError:
+    """The error for a path where there is nothing, with a name that is like it if there is one.
+
+    Args:
+        kind: what should be there: "checkpoint".
+        path: what the user gave.
+    """
+    place = Path(path)
+    there = os.listdir(place.parent) if place.parent.is_dir() else ()
+    close = difflib.get_close_matches(place.name, there, n=1)
+    remedy = (
+        f'perhaps {str(place.parent / close[0])!r} is meant' if close else f'check the path, seen from {os.getcwd()}'
+    )
+    return FileNotFoundError(f'There is no {kind} {str(path)!r}: {remedy}.')
 
 
 def read_json(path: str | Path) -> Any:

@@ -23,7 +23,8 @@ def settle_preprocessing(config: Config, pretrained_cfg: Mapping[str, Any] | Non
     runner. The rest is for networks of timm. What the config says stays: mean and std, and the steps of a pipeline.
     If these are not the network's, a warning says which are; of a backbone with ``pretrained``, mean and std only. What
     is left out, or ``'timm'``, becomes the network's in a ``TimmClassifier``: mean and std, RGB, and the step
-    ``mmrobust.ResizeAndCropOfTimm`` of the pipelines that validate and test.
+    ``mmrobust.ResizeAndCropOfTimm`` of the pipelines that validate and test. So it does over a backbone of timm, where
+    mean or std say ``'timm'``.
 
     Args:
         config: of any model; of a network that timm does not know nothing changes.
@@ -39,7 +40,9 @@ def settle_preprocessing(config: Config, pretrained_cfg: Mapping[str, Any] | Non
     kind = model.get('type')
     is_classifier = getattr(kind, '__name__', str(kind)).rpartition('.')[2] == 'TimmClassifier'
     backbone = model.get('backbone') or {}
-    network = model if is_classifier else backbone if backbone.get('pretrained') else {}
+    given = model.get('data_preprocessor') or {}
+    takes_timms = is_classifier or 'timm' in (given.get('mean'), given.get('std'))
+    network = model if is_classifier else backbone if backbone.get('pretrained') or takes_timms else {}
     wanted = _settings(network, pretrained_cfg) if 'model_name' in network else None
     given = model.get('data_preprocessor') or {}
     if wanted is None:
@@ -52,7 +55,7 @@ def settle_preprocessing(config: Config, pretrained_cfg: Mapping[str, Any] | Non
         for name, scale in scales.items()
         if given.get(name) not in (None, 'timm') and not np.allclose(given[name], scale, atol=0.01)
     ]
-    if is_classifier:
+    if takes_timms:
         said = {name: given[name] for name in scales if given.get(name) not in (None, 'timm')}
         model.data_preprocessor = {'to_rgb': True, **given, **scales, **said}
         differ += _settle_pipelines(config, wanted)

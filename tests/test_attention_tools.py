@@ -213,7 +213,9 @@ def test_maps(models, tmp_path):
     assert files(tmp_path) == all_kinds('maps_by_picture', 'maps_by_layer', 'maps_by_head', 'token_over_picture')
     lines = list(csv.reader((tmp_path / 'maps_by_layer.csv').open()))[1:]
     assert {(row, column) for row, column, *_ in lines} == {
-        (f'{name} {kind}', 'layer 2') for name in ('first', 'second') for kind in ('clean', 'corrupted')
+        (f'{name} {kind}', 'layer 2')
+        for name in ('first', 'second')
+        for kind in ('clean', 'gaussian noise, severity 3')
     }
     cells = np.array([line[3:] for line in lines], float)
     assert cells.shape == (4 * 4, 4)
@@ -232,6 +234,23 @@ def test_segmentation(models, tmp_path):
     assert all(0 <= float(row['mIoU']) <= 100 for row in rows)
     assert all(row['top'] == '' for row in rows if row['model'] == 'first')
     assert any(row['better'] in ('True', 'False') for row in rows if row['model'] == 'second')
+
+
+def test_segmentation_under_several_corruptions(models, tmp_path):
+    options = ['--num-images', '2', '--device', 'cpu', '--corruptions', 'none', 'fog', '--errors', '--name', 'overview']
+    load_tool('analysis_tools/visualize_segmentation.py').main([*models, *options, '--out', str(tmp_path)])
+    assert files(tmp_path) == all_kinds('overview')
+    rows = read(tmp_path / 'overview.csv')
+    shown = list(dict.fromkeys((row['image'], row['processing']) for row in rows))
+    assert [processing for _, processing in shown] == ['clean', 'fog, severity 3'] * 2
+    assert shown[0][0] == shown[1][0] != shown[2][0]
+    # the same numbers as with one corruption
+    (tmp_path / 'fog').mkdir()
+    options = ['--num-images', '2', '--device', 'cpu', '--corruption', 'fog', '--out', str(tmp_path / 'fog')]
+    load_tool('analysis_tools/visualize_segmentation.py').main([*models, *options])
+    alone = {(row['image'], row['model'], row['mIoU']) for row in read(tmp_path / 'fog/segmentation.csv')}
+    together = {(row['image'], row['model'], row['mIoU']) for row in rows if row['processing'] != 'clean'}
+    assert together == alone
 
 
 def test_segmentation_of_acdc(models, tmp_path):
@@ -297,7 +316,7 @@ def test_sweep(tmp_path):
     [
         ('attention_statistics', ['MODELS', '--num-images', '0'], 'num_images must be 1 or more, got 0'),
         ('attention_statistics', ['MODELS', '--top-k', '0'], 'top_k must be at least 1, got 0'),
-        ('attention_statistics', ['--model', 'a', 'no.py', 'no.pth'], "There is no checkpoint 'no.pth'."),
+        ('attention_statistics', ['--model', 'a', 'no.py', 'no.pth'], "There is no checkpoint 'no.pth'"),
         ('attention_statistics', ['MODELS', '--outlier-ratio', '0'], 'outlier_ratio must be at least 1, got 0.0'),
         ('attention_statistics', [], 'a model must be named, by --model or --timm, got none'),
         ('attention_statistics', ['--timm', 'test_vit'], "There is no folder 'data/imagenet/val' of images"),
@@ -314,8 +333,10 @@ def test_sweep(tmp_path):
         ('visualize_attention', ['MODELS', '--crop', '24', '32'], 'must be multiples of 16, got 24 x 32'),
         ('visualize_attention', ['MODELS', 'MODELS'], '--model takes different names'),
         ('visualize_segmentation', ['MODELS', '--acdc', 'nowhere'], 'nowhere'),
+        ('visualize_segmentation', ['MODELS', '--acdc', '.', '--corruptions', 'fog'], 'leave one of both out'),
+        ('visualize_segmentation', ['--model', 'a', 'b', 'c', '--errors'], 'the first and the last model, got 1 model'),
         ('plot_sweep', ['--series', 'TAP', 'x'], "takes VALUE=PATH such as 4=work_dirs/k4, got 'x'"),
-        ('plot_sweep', ['--series', 'TAP', '1=nowhere'], "There are no results 'nowhere'."),
+        ('plot_sweep', ['--series', 'TAP', '1=nowhere'], "There is no results file 'nowhere'"),
         ('plot_sweep', ['--series', 'TAP'], 'takes a name and at least one VALUE=PATH'),
     ],
 )

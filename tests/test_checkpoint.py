@@ -88,7 +88,7 @@ def test_allowed_names_are_no_way_around(tmp_path, payload):
 
 def test_missing_checkpoint(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match=f'^There is no checkpoint {tmp_path}/nowhere.pth'):
+    with pytest.raises(FileNotFoundError, match=f"^There is no checkpoint '{tmp_path}/nowhere.pth': check"):
         load_checkpoint_file('nowhere.pth')
 
 

@@ -131,12 +131,12 @@ def test_published_only_beside_its_own_severities(tool, write, tmp_path):
 @pytest.mark.parametrize(
     ('change', 'phrase'),
     [
-        (dict(seed=3), 'Cityscapes-C seed (0 in one, 3 in two)'),
-        (dict(num_images=9), 'Cityscapes-C num_images (2 in one, 9 in two)'),
-        (dict(images_sha256={'clean': 'f' * 64}), 'Cityscapes-C images_sha256 (none in one, recorded in two)'),
-        (dict(profile='bgr'), 'Cityscapes-C profile (rgb in one, bgr in two)'),
-        (dict(precision='bfloat16'), 'Cityscapes-C precision (float32 in one, bfloat16 in two)'),
-        (dict(preset='severity5'), 'Cityscapes-C cells (72 in one, 16 in two, 12 in common)'),
+        (dict(seed=3), 'cityscapes-c seed (0 in one, 3 in two)'),
+        (dict(num_images=9), 'cityscapes-c num_images (2 in one, 9 in two)'),
+        (dict(images_sha256={'clean': 'f' * 64}), 'cityscapes-c images_sha256 (none in one, recorded in two)'),
+        (dict(profile='bgr'), 'cityscapes-c profile (rgb in one, bgr in two)'),
+        (dict(precision='bfloat16'), 'cityscapes-c precision (float32 in one, bfloat16 in two)'),
+        (dict(preset='severity5'), 'cityscapes-c cells (72 in one, 16 in two, 12 in common)'),
     ],
 )
 def test_different_protocols(tool, write, tmp_path, capsys, change, phrase):
@@ -151,9 +151,9 @@ def test_different_protocols(tool, write, tmp_path, capsys, change, phrase):
 @pytest.mark.parametrize(
     ('change', 'phrase'),
     [
-        (dict(images='b' * 64), 'Cityscapes-C images_sha256 of clean (aaaaaaaa in one, bbbbbbbb in two)'),
-        (dict(classes=['road', 'lorry']), "Cityscapes-C classes (number 1 is 'car' in one, 'lorry' in two)"),
-        (dict(classes=['road', 'car', 'sky']), 'Cityscapes-C classes (2 in one, 3 in two)'),
+        (dict(images='b' * 64), 'cityscapes-c images_sha256 of clean (aaaaaaaa in one, bbbbbbbb in two)'),
+        (dict(classes=['road', 'lorry']), "cityscapes-c classes (number 1 is 'car' in one, 'lorry' in two)"),
+        (dict(classes=['road', 'car', 'sky']), 'cityscapes-c classes (2 in one, 3 in two)'),
     ],
 )
 def test_other_images_and_other_classes(tool, tmp_path, capsys, change, phrase):
@@ -196,7 +196,7 @@ def test_both_benchmarks_come_together_by_name(tool, write, write_acdc, tmp_path
     out = tmp_path / 'page.html'
     tool.main([*(str(tmp_path / path) for path in given), '--reference', 'a', '--out', str(out)])
     page = out.read_text()
-    assert headings(page) == ['Cityscapes-C', 'ACDC', 'Protocol and provenance']
+    assert headings(page) == ['Cityscapes-C', 'ACDC val', 'Protocol and provenance']
     assert '51.75' in page and '(published)' in page
     assert keys_of(page) >= {'a', 'b'} and not keys_of(page) & {'acdc', 'cityscapes-c'}
 
@@ -230,10 +230,10 @@ def test_a_name_once_for_each_benchmark(tool, write, write_acdc, tmp_path, capsy
 @pytest.mark.parametrize(
     ('change', 'phrase'),
     [
-        (dict(split='train'), 'ACDC split (val in a, train in b)'),
-        (dict(num_images=9), 'ACDC num_images (6 in a, 9 in b)'),
-        (dict(conditions=('all',)), 'ACDC conditions (2 in a, 1 in b, 0 in common)'),
-        (dict(checkpoint_sha256='other'), 'checkpoint of b (abc on Cityscapes-C, other on ACDC)'),
+        (dict(split='train'), 'acdc split (val in a, train in b)'),
+        (dict(num_images=9), 'acdc num_images (6 in a, 9 in b)'),
+        (dict(conditions=('all',)), 'acdc conditions (2 in a, 1 in b, 0 in common)'),
+        (dict(checkpoint_sha256='other'), 'checkpoint of b (abc on cityscapes-c, other on acdc)'),
     ],
 )
 def test_different_protocols_of_acdc(tool, write, write_acdc, tmp_path, capsys, change, phrase):
@@ -288,9 +288,9 @@ def test_segmentation_and_classification_are_two_pages(tool, write, write_classi
 @pytest.mark.parametrize(
     ('change', 'phrase'),
     [
-        (dict(num_images=9), 'ImageNet-C num_images (6 in a, 9 in b)'),
-        (dict(corrupted='on the fly'), 'ImageNet-C corrupted (official in a, on the fly in b)'),
-        (dict(checkpoint_sha256='other'), 'checkpoint of b (other on ImageNet-C, abc on Attacks)'),
+        (dict(num_images=9), 'imagenet-c num_images (6 in a, 9 in b)'),
+        (dict(corrupted='on the fly'), 'imagenet-c corrupted (official in a, on the fly in b)'),
+        (dict(checkpoint_sha256='other'), 'checkpoint of b (other on imagenet-c, abc on adversarial)'),
     ],
 )
 def test_different_protocols_of_classification(tool, write_classification, tmp_path, capsys, change, phrase):
@@ -342,7 +342,7 @@ def test_bad_input_is_one_sentence(tool, write, tmp_path, capsys):
         ([tmp_path / 'acdc.json'], 'it lacks pooled_mIoU, conditions, classes'),
         (
             [tmp_path / 'foreign.json'],
-            "of the benchmark 'cifar-c': only cityscapes-c, acdc, minicity-weather, imagenet-c, imagenet-c-bar, ",
+            "of the benchmark 'cifar-c': only cityscapes-c, acdc, domain, minicity-weather, imagenet-c, imagenet-c-",
         ),
         ([tmp_path / 'worst.json'], "worst must be a list of cases with image, cell and mIoU, got 'all'"),
         ([good, good], "two runs on cityscapes-c are called 'one': give them different names"),

@@ -189,6 +189,13 @@ def test_sizes_of_an_attack_may_be_fractions(tool, files, capsys):
     for option, text in (('eps', '1'), ('eps', '255/255'), ('step_size', '1'), ('eps', 'nan'), ('eps', '-1/255')):
         said = _stopped(tool, capsys, [*start, f'--{option.replace("_", "-")}={text}'])
         assert f'{option} must be 0 to less than 1, the whole range of a pixel, such as 1/255, got ' in said
+    for options, said in (
+        (['--eps', '1/255', '2/255'], 'eps must be one number for a classifier, got [0.00'),
+        (['--num-steps', '5', '10'], 'num_steps must be one number for a classifier, got [5, 10]'),
+        (['--attacks', 'segpgd'], "attacks must be some of fgsm, pgd, got 'segpgd'"),
+        (['--norm', 'l2'], 'norm is for the benchmark adversarial-segmentation, not adversarial'),
+    ):
+        assert said in _stopped(tool, capsys, [*start, *options])
 
 
 def test_attacks_say_where_they_had_no_gradient(files, tool, tmp_path, capsys, monkeypatch):
@@ -525,7 +532,7 @@ def test_two_networks_of_one_config_do_not_share_a_folder(files, tool, tmp_path,
     found = {path.parts[-3] for path in tmp_path.glob('work_dirs/robustness/*/adversarial/results.json')}
     assert found == {'any_test_vit', 'any_test_resnet.r160_in1k'}
     page = (tmp_path / 'work_dirs/robustness/any_test_resnet.r160_in1k/adversarial/results.md').read_text()
-    assert page.startswith('# any_test_resnet.r160_in1k on adversarial')
+    assert page.startswith('# any_test_resnet.r160_in1k: Attacks')
 
 
 def test_preprocessing_beside_the_model_is_taken(files, tool, tmp_path):

@@ -12,6 +12,7 @@ from mmpretrain.registry import DATASETS
 
 import mmrobust
 from mmrobust.attacks import pixel_logits
+from mmrobust.corruptions import CORRUPTIONS
 from mmrobust.datasets import CIFARC
 from mmrobust.datasets.corruption_sets import CORRUPTION_SETS
 from mmrobust.evaluation.benchmarks import benchmark_types
@@ -162,6 +163,16 @@ def test_small_images_under_imagenet_cs_constants(cifar, files):  # noqa: F811
     report = _evaluate(files, 'imagenet-c', corruptions=['contrast'], severities=[1])
     assert any(of.startswith('These images are 32 x 32: corrupted with') for of in report.layout.sentences)
     assert 'Tiny-ImageNet-C, which have constants of their own' in ' '.join(report.layout.sentences)
+
+
+def test_a_corruption_of_ones_own_is_made_on_the_fly_only(files, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setitem(CORRUPTIONS, 'nothing', lambda image, severity, rng: image)
+    options = dict(corruptions=['nothing'], severities=[1])
+    found = _evaluate(files, 'imagenet-c', **options).results
+    assert found['cells']['nothing_1']['error'] == found['clean_error']
+    assert found['corruptions']['nothing']['extra'] and found['mean_error'] is None  # it is none of the 15
+    with pytest.raises(ValueError, match=r"corruption must be one of .*got 'nothing'"):
+        _evaluate(files, 'imagenet-c', data_root=str(tmp_path), **options)
 
 
 @pytest.mark.parametrize(('name', 'corruption'), [('imagenet-c-bar', 'sparkles'), ('imagenet-3dcc', 'fog_3d')])

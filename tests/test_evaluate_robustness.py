@@ -272,6 +272,14 @@ def test_worst_images_of_another_model(files, tool, whole, tmp_path, capsys):
     shown = json.loads((whole / 'results.json').read_text())['worst']
     tool.main(_arguments(files, tmp_path / 'same', '--worst-of', str(whole / 'results.json'), '--worst', '2'))
     assert json.loads((tmp_path / 'same/results.json').read_text())['worst'] == shown[:2]
+    # whatever is worst there under gaussian_noise is not in this run
+    capsys.readouterr()
+    few = ['--corruptions', 'contrast', '--worst-of', str(whole / 'results.json')]
+    tool.main(_arguments(files, tmp_path / 'few', *few))
+    here = [case for case in shown if case['cell'].startswith('contrast')]
+    said = f'of its {len(shown)}, {len(shown) - len(here)} are not in this run and are left out: '
+    assert json.loads((tmp_path / 'few/results.json').read_text())['worst'] == here and len(here) < len(shown)
+    assert said in capsys.readouterr().out and said in (tmp_path / 'few/results.html').read_text()
     with pytest.raises(SystemExit):
         tool.main(_acdc_arguments(files, tmp_path / 'acdc', '--worst-of', str(whole / 'results.json')))
     assert 'worst_of must be results on acdc with worst images, got' in capsys.readouterr().err
@@ -438,7 +446,7 @@ def test_results_of_another_checkpoint_are_refused_with_both_hashes(files, tool,
     [
         ('leftImg8bit', (), "images_sha256.clean '[0-9a-f]{64}' there and '[0-9a-f]{64}' here; data_root '.*' there"),
         ('gtFine', (), "images_sha256.clean '[0-9a-f]{64}' there and '[0-9a-f]{64}' here; data_root '.*' there"),
-        (None, ['test_dataloader.dataset.ignore_index=0'], 'dataset.ignore_index nothing there and 0 here'),
+        (None, ['test_dataloader.dataset.max_refetch=5'], 'dataset.max_refetch nothing there and 5 here'),
         (None, ['model.data_preprocessor.mean=[120,127.5,127.5]'], r'mean \[127.5, 127.5, 127.5\] there and \[120'),
         (None, ['test_dataloader.dataset.data_prefix.img_path=leftImg8bit/train',
                 'test_dataloader.dataset.data_prefix.seg_map_path=gtFine/train'], 'num_images 4 there and 2 here'),

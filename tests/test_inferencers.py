@@ -117,6 +117,8 @@ def test_pipeline_of_every_classification_config(path, image, mmpretrain_scope):
     config = Config.fromfile(path)
     if config.model.type == 'mmrobust.TimmClassifier':
         config.model.update(model_name='resnet10t', pretrained=False)
+    elif config.model.backbone.type == 'mmrobust.TimmViT':
+        config.model.backbone.model_name = 'test_vit'
     else:
         config.model = TINY_CLASSIFIER
     inferencer = ImageClassificationInferencer(config, pretrained=False, device='cpu')
@@ -140,7 +142,9 @@ def test_a_network_of_timm_by_the_path_of_its_config(image, tmp_path, mmpretrain
     with torch.no_grad():
         scores = network(wanted).softmax(1)[0]
     np.testing.assert_allclose(inferencer(image)[0]['pred_scores'], scores, rtol=1e-4)
-    with pytest.raises(ValueError, match="must give the numbers of no_such, got 'timm'"):
+    with pytest.raises(
+        ValueError, match=r"model_name must be one of timm.list_models\(\) where mean or std are 'timm', got 'no_such'"
+    ):
         CLASSIFIERS.build(
             dict(type='mmrobust.TimmClassifier', model_name='no_such', data_preprocessor=dict(mean='timm', std='timm'))
         )

@@ -42,7 +42,9 @@ def test_the_index_is_valid(capsys):
 
 @pytest.mark.parametrize('model', MODELS, ids=lambda model: model['Name'])
 def test_results_are_the_papers(model):
-    assert 'Weights' not in model
+    if 'Weights' in model:  # tests/test_model_zoo/test_shipped_weights.py
+        assert [result['Source'] for result in model['Results']] == ['measured, tools/test.py']
+        return
     printed = {
         name: row.values for name, table in paper_tables().items() for row in table.rows if model['Name'] in row.configs
     }

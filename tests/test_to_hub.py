@@ -117,3 +117,13 @@ def test_tool(tool, tmp_path, checkpoint, capsys):
     with pytest.raises(SystemExit) as exit_:
         tool.main([str(tmp_path / 'config.py'), 'nowhere.pth', str(tmp_path / 'other')])
     assert exit_.value.code == 2 and 'There is no checkpoint' in capsys.readouterr().err
+
+
+def test_half_precision(tool, tmp_path, checkpoint):
+    tool.write_hub_folder(tmp_path / 'hub', CONFIG, checkpoint, 'tiny', half=True)
+    loaded = load_checkpoint_file(tmp_path / 'hub/model.safetensors')['state_dict']
+    for key, value in checkpoint['state_dict'].items():
+        assert torch.equal(loaded[key], value.half() if value.is_floating_point() else value), key
+    checkpoint['state_dict']['head.fc.bias'] = torch.full((3,), 1e5)
+    with pytest.raises(ValueError, match=r'float16 must hold finite weights, got .* in head\.fc\.bias'):
+        tool.write_hub_folder(tmp_path / 'hub', CONFIG, checkpoint, 'tiny', half=True)

@@ -2,9 +2,12 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -18,6 +21,7 @@ from mmengine.visualization import Visualizer
 from mmseg.visualization import SegLocalVisualizer
 from torch import nn
 
+from mmrobust.datasets.cityscapes import LABEL_IDS
 from tests.tool_loading import load_tool
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,14 +41,20 @@ TOOLS = [
     'analysis_tools/get_flops.py',
     'analysis_tools/benchmark.py',
     'analysis_tools/benchmark_corruptions.py',
-    'analysis_tools/check_acdc_submission.py',
+    'analysis_tools/check_submission.py',
     'analysis_tools/compare_robustness.py',
+    'robustness_card.py',
     'dataset_converters/cityscapes_c.py',
     'dataset_converters/digits.py',
     'model_converters/fan2mmrobust.py',
     'model_converters/rvt2mmrobust.py',
     'model_converters/to_hub.py',
     'export_onnx.py',
+    'demo.py',
+    'demo_classification.py',
+    'dataset_converters/cityscapes.py',
+    'dataset_converters/minicity.py',
+    'analysis_tools/gpu_check.py',
 ]
 
 CONFIG = """
@@ -124,23 +134,65 @@ def checkpoint(config, tmp_path_factory) -> str:
     return str(folder / 'iter_2.pth')
 
 
+def examples_of(text: str) -> list[tuple[str, list[str]]]:
+    """Tool and arguments of each command in a help text."""
+    lines = [line.strip() for line in re.sub(r'\\\s*\n', ' ', text).splitlines()]
+    words = [shlex.split(line, comments=True) for line in lines if line.startswith(('python tools/', 'torchrun '))]
+    places = [next(place for place, word in enumerate(of) if word.startswith('tools/')) for of in words]
+    return [(of[place].removeprefix('tools/'), of[place + 1 :]) for of, place in zip(words, places, strict=True)]
+
+
 @pytest.mark.parametrize('name', TOOLS)
-def test_help(name, capsys):
+def test_help_is_short_and_its_examples_parse(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as exit_:
         load_tool(name).main(['--help'])
-    assert exit_.value.code == 0
-    assert 'usage' in capsys.readouterr().out
+    text = capsys.readouterr().out
+    usage = text.partition('\n\n')[0]
+    assert exit_.value.code == 0 and usage.startswith('usage: ') and usage.endswith('[options]')
+    assert len(usage) < 160 and 'depth=12' not in text
+    found = examples_of(text)
+    assert len(found) >= 3 and found[0][0] == name
+    for tool, argv in found:
+        module = load_tool(tool)
+        if hasattr(module, 'parse_args'):
+            module.parse_args(argv)
+        else:
+            module.conversion.parse_args(module.__doc__, argv)
+
+
+def test_options_of_an_evaluation_are_grouped_by_benchmark(capsys):
+    with pytest.raises(SystemExit):
+        load_tool('evaluate_robustness.py').main(['--help'])
+    sets = 'imagenet-c, imagenet-c-bar, imagenet-3dcc, tiny-imagenet-c, cifar-10-c, cifar-100-c'
+    groups = dict(re.findall(r'^([\w, -]+):\n((?:  .*\n)+)', capsys.readouterr().out, re.MULTILINE))
+    for group, option in (
+        ('cityscapes-c', '--preset'),
+        (f'cityscapes-c, {sets}', '--corruptions'),
+        (f'cityscapes-c, minicity-weather, {sets}', '--severities'),
+        ('cityscapes-c', '--region'),
+        ('cityscapes-c, imagenet-c, adversarial, adversarial-segmentation', '--seed'),
+        ('acdc', '--split'),
+        ('adversarial, adversarial-segmentation', '--eps'),
+        ('imagenet-p', '--difficulty'),
+        ('segmentation models', '--worst-of'),
+    ):
+        assert [name for name, text in groups.items() if f'  {option} ' in text] == [group]
 
 
 @pytest.mark.parametrize(
     ('name', 'argv', 'sentence'),
     [
-        ('train.py', ['none.py'], "There is no config file 'none.py'."),
-        ('test.py', ['none.py', 'none.pth'], "There is no config file 'none.py'."),
-        ('test.py', ['CONFIG', 'none.pth'], "There is no checkpoint 'none.pth'."),
-        ('train.py', ['CONFIG', '--resume', 'none.pth'], "There is no checkpoint 'none.pth'."),
-        ('train.py', ['CONFIG', '--cfg-options', 'key'], "--cfg-options takes key=value pairs, but got 'key'."),
-        ('train.py', ['CONFIG', '--cfg-options', 'model.backbone.type=None1'], 'None1 is not in the mmseg::model'),
+        ('train.py', ['none.py'], "There is no config file 'none.py'"),
+        ('test.py', ['none.py', 'none.pth'], "There is no config file 'none.py'"),
+        ('test.py', ['CONFIG', 'none.pth'], "There is no checkpoint 'none.pth'"),
+        ('train.py', ['CONFIG', '--resume', 'none.pth'], "There is no checkpoint 'none.pth'"),
+        ('train.py', ['CONFIG', '--cfg-options', 'key'], "--cfg-options takes key=value pairs, but got 'key'"),
+        (
+            'train.py',
+            ['CONFIG', '--cfg-options', 'model.backbone.type=None1'],
+            "got 'None1', which is not in the registry mmseg::model",
+        ),
         ('train.py', ['CONFIG', '--auto-scale-lr'], 'needs auto_scale_lr.base_batch_size'),
         ('train.py', ['CONFIG', '--amp', '--cfg-options', 'optim_wrapper.type=Other'], "but got 'Other'"),
         (
@@ -181,10 +233,10 @@ def test_help(name, capsys):
         ('train.py', ['CONFIG', '--cfg-options', 'train_dataloader.dataset.data_root=/none'], "'/none/images'"),
         ('test.py', ['CONFIG', 'CONFIG', '--tta'], 'needs tta_model and tta_pipeline'),
         ('test.py', ['CONFIG', 'CONFIG'], 'no PyTorch checkpoint'),
-        ('image_demo.py', ['none.png', 'CONFIG', 'none.pth'], "There is no image or folder 'none.png'."),
+        ('image_demo.py', ['none.png', 'CONFIG', 'none.pth'], "There is no image or folder 'none.png'"),
         ('image_demo.py', ['CONFIG', 'CONFIG', 'none.pth'], 'toy.py'),
-        ('misc/print_config.py', ['none.py'], "There is no config file 'none.py'."),
-        ('misc/browse_dataset.py', ['CONFIG'], 'give --output-dir, --show or both.'),
+        ('misc/print_config.py', ['none.py'], "There is no config file 'none.py'"),
+        ('misc/browse_dataset.py', ['CONFIG'], 'give --output-dir, --show or both'),
         ('analysis_tools/get_flops.py', ['CONFIG', '--shape', '0'], '--shape takes one or two positive numbers'),
     ],
 )
@@ -319,8 +371,8 @@ def test_work_dir_defaults_to_the_config_name(config):
         ('', []),
         ("custom_hooks = _base_.custom_hooks + [dict(type='mmrobust.AttentionLogHook')]", []),
         ("# custom_hooks = [dict(type='mmrobust.AttentionLogHook')]", []),
-        ("custom_hooks = [dict(type='EMAHook')]", ['SeedIteration', 'StopOnNonFiniteLoss', 'StrictLoad', None, None]),
-        ("custom_hooks = [dict(type='mmrobust.StopOnSigtermHook')]", ['SeedIteration', None, None, None]),
+        ("custom_hooks = [dict(type='EMAHook')]", ['SeedIteration', 'StopOnNonFiniteLoss', 'StrictLoad', *[None] * 3]),
+        ("custom_hooks = [dict(type='mmrobust.StopOnSigtermHook')]", ['SeedIteration', *[None] * 4]),
     ],
 )
 def test_hooks_that_a_config_drops_are_named(text, lost, tmp_path):
@@ -367,6 +419,64 @@ def test_label_maps_of_images_of_the_same_name(config, checkpoint, tmp_path, cap
     twins = Twins({'img_path': f'data/a/x.{suffix}'} for suffix in ('jpg', 'png'))
     with pytest.raises(ValueError, match=r'names of their own, got data/a/x\.jpg and data/a/x\.png for'):
         test.LabelMaps(str(out), twins)
+
+
+@pytest.fixture
+def unlabelled(config, tmp_path) -> Path:
+    """Cityscapes' test split, three images: without gtFine; the labels in the folder ``ignored`` are all 255."""
+    for index, image in enumerate(sorted(Path(config).parent.glob('images/*.png'))):
+        target = tmp_path / f'data/leftImg8bit/test/munich/munich_{index:06}_000019_leftImg8bit.png'
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(image, target)
+        label = tmp_path / f'data/ignored/munich/munich_{index:06}_000019_gtFine_labelTrainIds.png'
+        label.parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(label), np.full((32, 64), 255, np.uint8))
+    return tmp_path / 'data'
+
+
+UNLABELLED = [
+    ("data_prefix=dict(img_path='leftImg8bit/test')", 'data_prefix has no seg_map_path'),
+    ("data_prefix=dict(img_path='leftImg8bit/test', seg_map_path='gtFine/test')", '3 of 3 images have no label ('),
+    ("data_prefix=dict(img_path='leftImg8bit/test', seg_map_path='ignored')", 'no pixel is labelled in the 3 images'),
+]
+
+
+@pytest.mark.parametrize(('prefix', 'reason'), UNLABELLED)
+@pytest.mark.parametrize(
+    ('kind', 'options'), [('mmseg.CityscapesDataset', []), ('mmrobust.CityscapesDataset', ['--tta'])]
+)
+def test_images_without_labels(config, checkpoint, unlabelled, tmp_path, capsys, prefix, reason, options, kind):
+    own = tmp_path / 'own.py'
+    own.write_text(f"""_base_ = {config!r}
+load = [dict(type='mmrobust.LoadImageFromFile'), dict(type='mmrobust.LoadAnnotations')]
+tta_model = dict(type='SegTTAModel')
+tta_pipeline = [load[0], dict(type='TestTimeAug', transforms=[
+    [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)], [load[1]], [dict(type='PackSegInputs')]])]
+test_dataloader = dict(batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False), dataset=dict(
+    _delete_=True, type={kind!r}, data_root={str(unlabelled)!r}, {prefix},
+    pipeline=[*load, dict(type='PackSegInputs')]))
+""")
+    reason = reason if kind.startswith('mmrobust') or reason[0] != '3' else 'of 3 label files none is there'
+    options = [own, checkpoint, '--work-dir', tmp_path / 'run', *options]
+    said = _refused(capsys, 'test.py', *options)
+    assert reason in said and said.count('\n') == 1
+    assert reason.startswith('3 of') or '--out DIR writes the predictions' in said
+    forget()
+    load_tool('test.py').main([*map(str, options), '--out', str(tmp_path / 'test.zip')])
+    said = capsys.readouterr().out
+    assert f'No metrics: {reason}' in said and 'mIoU' not in said and 'test.zip: 3 predictions for' in said
+    label_maps = sorted(path for path in (tmp_path / 'test').rglob('*') if path.is_file())
+    assert [str(path.relative_to(tmp_path / 'test')) for path in label_maps] == [
+        f'munich/munich_{index:06}_000019_leftImg8bit.png' for index in range(3)
+    ]
+    with zipfile.ZipFile(tmp_path / 'test.zip') as archive:
+        found = cv2.imdecode(np.frombuffer(archive.read('munich_000001_000019_labelIds.png'), np.uint8), -1)
+    assert np.array_equal(found, np.array(LABEL_IDS)[cv2.imread(str(label_maps[1]), -1)])
+
+
+def test_zip_of_data_that_no_server_takes():
+    with pytest.raises(ValueError, match='whose servers want one, got list: give a folder'):
+        load_tool('test.py').server_of([])
 
 
 def test_drawings(config, checkpoint, tmp_path):

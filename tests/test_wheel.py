@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = ('mmrobust', 'configs', 'tools', 'setup.py', 'pyproject.toml', 'model-index.yml', 'README.md', 'LICENSE')
+SOURCES = (
+    'mmrobust',
+    'configs',
+    'tools',
+    'setup.py',
+    'pyproject.toml',
+    'model-index.yml',
+    'README.md',
+    'LICENSE',
+    'constraints.txt',
+)
 
 
 def run(*command: str | Path, folder: Path, python_path: Path | None = None) -> str:

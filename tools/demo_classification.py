@@ -2,6 +2,7 @@
 
 python tools/demo_classification.py              # one seed: 11 minutes on two CPU cores
 python tools/demo_classification.py --seeds 5    # with intervals over seeds: about an hour
+python tools/demo_classification.py --max-images 60 --work-dir work_dirs/few
 
 Runs the commands that a user would run, shows them, and leaves everything in work_dirs/demo_classification. Started
 again, it continues where it was.
@@ -36,7 +37,7 @@ LOSSES = {'CE': 'loss_cls', 'ADL': 'loss_adl'}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Train on digits, corrupt, attack and compare.')
+    parser = cli.Parser(__doc__)
     parser.add_argument('--seeds', type=int, default=1, help='train each model this often (default: %(default)s)')
     parser.add_argument('--max-images', type=int, default=120, help='of each cell (default: %(default)s of 355)')
     parser.add_argument('--eps', type=float, default=4 / 255, help='of the attacks, 0 to 1 (default: 4/255)')
@@ -49,7 +50,7 @@ def evaluate(config: str, work_dir: Path, benchmark: str, options: Sequence[str]
     """Results of one benchmark of ``tools/evaluate_robustness.py`` for the last checkpoint."""
     out = work_dir / 'robustness' / benchmark
     command = ['tools/evaluate_robustness.py', config, last_checkpoint(work_dir), '--benchmark', benchmark]
-    run([*command, '--batch-size', '32', '--out', str(out), *options], work_dir / f'{benchmark}.log')
+    run({work_dir / f'{benchmark}.log': [*command, '--batch-size', '32', '--out', str(out), *options]})
     return json.loads((out / 'results.json').read_text())['results']
 
 
@@ -106,7 +107,7 @@ def main(argv: list[str] | None = None) -> None:
     console.rule('1. Write the digits, and train the network that mCE is relative to')
     subprocess.run([sys.executable, of_project('tools/dataset_converters/digits.py')], check=True)
     reference_dir = work_dir / 'resnet'
-    train(REFERENCE, reference_dir, options, epochs(REFERENCE, args), LOSSES, step='epoch')
+    train({'training': (REFERENCE, reference_dir)}, options, epochs(REFERENCE, args), LOSSES, step='epoch')
     evaluate(REFERENCE, reference_dir, 'imagenet-c', ['--max-images', str(args.max_images)])
     reference = str(reference_dir / 'robustness/imagenet-c/results.json')
 
@@ -116,7 +117,7 @@ def main(argv: list[str] | None = None) -> None:
         for name, config in MODELS.items():
             model_dir = work_dir / f'seed_{seed}' / Path(config).stem
             with_seed = [*overrides, f'randomness.seed={seed}']
-            train(config, model_dir, with_seed, epochs(config, args), LOSSES, step='epoch')
+            train({name: (config, model_dir)}, with_seed, epochs(config, args), LOSSES, step='epoch')
             found[name].append(numbers(config, model_dir, args, reference))
 
     console.rule(f'{args.seeds + 2}. Compare')
@@ -124,7 +125,8 @@ def main(argv: list[str] | None = None) -> None:
     page = work_dir / 'robustness.html'
     folders = [str(work_dir / 'seed_0' / Path(config).stem / 'robustness') for config in MODELS.values()]
     compare = ['tools/analysis_tools/compare_robustness.py', *folders, '--names', *MODELS, '--reference', 'baseline']
-    run([*compare, '--title', 'Digits under corruptions and attacks', '--out', str(page)], work_dir / 'compare.log')
+    title = 'Digits under corruptions and attacks'
+    run({work_dir / 'compare.log': [*compare, '--title', title, '--out', str(page)]})
     console.print(
         f'Done in {(time.monotonic() - start) / 60:.1f} minutes. Look at\n'
         f'  {report}   the table above\n'

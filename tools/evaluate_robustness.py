@@ -4,6 +4,8 @@ Segmentation, any MMSegmentation config:
 python tools/evaluate_robustness.py configs/fan_tap_adl_cityscapes.py CHECKPOINT --preset kamann
 python tools/evaluate_robustness.py CONFIG CHECKPOINT --benchmark acdc --data-root data/acdc
 python tools/evaluate_robustness.py CONFIG CHECKPOINT --benchmark acdc --split test   # a zip for the ACDC server
+python tools/evaluate_robustness.py CONFIG CHECKPOINT --benchmark domain --datasets bdd100k dark-zurich --clean
+python tools/evaluate_robustness.py CONFIG CHECKPOINT --benchmark adversarial         # PGD, SegPGD, CosPGD, SEA
 
 Classification, any MMPretrain config, timm's models among them:
 python tools/evaluate_robustness.py CONFIG CHECKPOINT --benchmark imagenet-c --data-root data/imagenet-c
@@ -37,11 +39,10 @@ from mmrobust.evaluation.evaluate import evaluate, run_name
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     import_benchmarks(sys.argv[1:] if argv is None else argv)
     types = benchmark_types()
-    parser = argparse.ArgumentParser(
-        usage='%(prog)s CONFIG [CHECKPOINT] [--benchmark NAME] [options]',
-        description='Evaluate the robustness of a segmentation or classification model.',
+    parser = cli.Parser(__doc__)
+    parser.add_argument(
+        'model', metavar='config', help='config file of any MMSegmentation or MMPretrain model, or timm:NAME'
     )
-    parser.add_argument('model', metavar='config', help='config file of any MMSegmentation or MMPretrain model')
     parser.add_argument(
         'checkpoint', nargs='?', help='its file or address (default: what the config names, as load_from)'
     )
@@ -63,19 +64,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--compile', dest='compiled', action='store_true', help='compile backbone and head: pays on a GPU'
     )
-    parser.add_argument(
-        '--window-batch',
-        type=int,
-        default=1,
-        help='sliding windows of each image per forward pass, of segmentation (default: 1)',
-    )
-    parser.add_argument(
-        '--worst', type=int, default=8, help='of segmentation, show this many of the worst images (default: 8)'
-    )
-    parser.add_argument(
-        '--worst-of', metavar='RESULTS', help="show the images that are worst in another model's results.json"
-    )
     cli.add_cfg_options(parser)
+    group = parser.add_argument_group('segmentation models')
+    group.add_argument(
+        '--window-batch', type=int, default=1, help='sliding windows of each image per forward pass (default: 1)'
+    )
+    group.add_argument('--worst', type=int, default=8, help='show this many of the worst images (default: 8)')
+    group.add_argument(
+        '--worst-of',
+        metavar='RESULTS',
+        help="show the images that are worst in another model's results.json (default: this run's own)",
+    )
     add_options(parser, types)
     return parser.parse_args(argv)
 
@@ -89,20 +88,18 @@ def import_benchmarks(argv: list[str]) -> None:
 
 
 def add_options(parser: argparse.ArgumentParser, types: dict[str, type[Benchmark]]) -> None:
-    """Adds the options of all benchmarks, each once, without defaults: options not given are left to the benchmark."""
+    """Add the options of all benchmarks, each once, in a group for those that take it.
+
+    Options that are not given are left to the benchmark, so the parser knows no defaults.
+    """
     takers: dict[str, list[str]] = {}
     for name, kind in types.items():
         for option in kind.options:
             takers.setdefault(option, []).append(name)
-    added = set()
-    for name, kind in types.items():
-        group = parser.add_argument_group(name)
-        for option, how in kind.options.items():
-            if option not in added:
-                added.add(option)
-                also = ', '.join(takers[option][1:])
-                text = f'{how.get("help", "")} (also of {also})' if also else how.get('help')
-                group.add_argument(f'--{option.replace("_", "-")}', **{**how, 'help': text})
+    titles = {option: ', '.join(names) for option, names in takers.items()}
+    groups = {title: parser.add_argument_group(title) for title in dict.fromkeys(titles.values())}
+    for option, names in takers.items():
+        groups[titles[option]].add_argument(f'--{option.replace("_", "-")}', **types[names[0]].options[option])
 
 
 def which_shard(text: str | None) -> tuple[int, int] | None:

@@ -1,6 +1,8 @@
 """Write a model as an ONNX file for images of any size, after ONNX Runtime has agreed with PyTorch.
 
-    python tools/export_onnx.py configs/fan_tap_adl_cityscapes.py checkpoint.pth --out fan_tap_adl.onnx
+python tools/export_onnx.py configs/fan_tap_adl_cityscapes.py checkpoint.pth --out fan_tap_adl.onnx
+python tools/export_onnx.py configs/fan_tap_adl_minicity.py --out try.onnx          # random weights, to try it out
+python tools/export_onnx.py CONFIG CHECKPOINT --out model.onnx --opset 18
 
 The file takes normalised images and gives logits. Nothing is written if the two differ by more than 1e-4.
 It needs `pip install onnx onnxscript onnxruntime`.
@@ -18,7 +20,7 @@ import torch
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from mmrobust.checkpoint import check_state_dict, weights_of
+from mmrobust.checkpoint import fitting
 from mmrobust.complexity import build
 from mmrobust.files import write_whole
 
@@ -28,7 +30,7 @@ _MISSING = 'an ONNX file needs onnx, onnxscript and onnxruntime: run `pip instal
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Write a model as an ONNX file.')
+    parser = cli.Parser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', nargs='?', help='checkpoint file (default: random weights, to try it out)')
     parser.add_argument('--out', type=cli.output_file, required=True, help='file to write, such as model.onnx')
@@ -125,9 +127,7 @@ def main(argv: list[str] | None = None) -> None:
         if args.checkpoint:
             cli.require_file(args.checkpoint, 'checkpoint')
             loaded = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')
-            state_dict = weights_of(loaded, args.checkpoint)
-            check_state_dict(model.state_dict(), state_dict, args.checkpoint)
-            model.load_state_dict(state_dict)
+            model.load_state_dict(fitting(model, loaded, args.checkpoint))
         content = export_onnx(model, sizes[0], args.multiple, args.opset)
         differences = compare_onnx(content, model, sizes)
         for (height, width), difference in zip(sizes, differences, strict=True):

@@ -1,6 +1,8 @@
 """Segment an image, or every image of a folder, and draw the result over it.
 
 python tools/image_demo.py street.jpg configs/fan_tap_adl_cityscapes.py checkpoint.pth --out-dir work_dirs/demo
+python tools/image_demo.py images CONFIG CHECKPOINT --out-dir work_dirs/demo --opacity 0.8
+python tools/image_demo.py street.jpg CONFIG CHECKPOINT --device cpu
 """
 
 import argparse
@@ -13,14 +15,15 @@ from mmrobust import cli  # first: it checks the OpenMMLab stack, and prepares i
 from mmengine.runner import CheckpointLoader
 from mmseg.apis import MMSegInferencer
 
-from mmrobust.checkpoint import check_state_dict, weights_of
+from mmrobust.checkpoint import fitting
 from mmrobust.datasets.transforms import LoadImageFromFile
+from mmrobust.files import nothing_at
 
 SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Segment an image, or every image of a folder.')
+    parser = cli.Parser(__doc__)
     parser.add_argument('img', help='image, or folder of images')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
@@ -42,7 +45,7 @@ def find_images(img: str) -> list[str]:
     if path.is_file():
         return [img]
     if not path.is_dir():
-        raise FileNotFoundError(f'There is no image or folder {img!r}.')
+        raise nothing_at('image or folder', img)
     images = sorted(str(file) for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
     if not images:
         raise FileNotFoundError(f'The folder {img!r} has no image: none of its files ends in {", ".join(SUFFIXES)}.')
@@ -61,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
         inferencer = MMSegInferencer(config, args.checkpoint, device=args.device)
         # the inferencer itself only warns of weights that do not fit, and draws all the same
         weights = CheckpointLoader.load_checkpoint(args.checkpoint, map_location='cpu')
-        check_state_dict(inferencer.model.state_dict(), weights_of(weights, args.checkpoint), args.checkpoint)
+        fitting(inferencer.model, weights, args.checkpoint)
     inferencer.show_progress = False
     for image in images:
         inferencer(image, out_dir=args.out_dir, opacity=args.opacity)

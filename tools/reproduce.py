@@ -48,7 +48,7 @@ class Page:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Print the paper's tables, published numbers beside measured ones.")
+    parser = cli.Parser(__doc__)
     parser.add_argument('tables', nargs='*', metavar='TABLE', help='1 to 5, I to IV (default: all)')
     parser.add_argument(
         '--results',

@@ -2,6 +2,7 @@
 
 python tools/submit_evaluation.py --shards 8 --parameters slurm_partition=gpu -- CONFIG CHECKPOINT --preset kamann
 python tools/submit_evaluation.py --shards 2 --cluster local -- CONFIG CHECKPOINT --out results
+python tools/submit_evaluation.py --shards 4 --gpus 0 --cpus 8 -- CONFIG CHECKPOINT --benchmark acdc
 
 What follows -- is given to tools/evaluate_robustness.py. The command returns at once; the last shard to finish writes
 the summary. A shard that Slurm preempts, or whose time is up, is requeued and runs what is missing. It needs
@@ -28,7 +29,7 @@ WARNINGS = (signal.SIGTERM, signal.SIGUSR2)  # Slurm sends both to all processes
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Evaluate robustness with submitit, split over jobs.')
+    parser = cli.Parser(__doc__)
     parser.add_argument('--shards', type=int, required=True, help='how many jobs share the work')
     parser.add_argument('--cluster', choices=['slurm', 'local'], default='slurm', help='default: %(default)s')
     parser.add_argument('--gpus', type=int, choices=[0, 1], default=1, help='of one job (default: 1)')

@@ -1,6 +1,8 @@
 """Test a checkpoint with the metrics of its config.
 
 python tools/test.py configs/fan_tap_adl_cityscapes.py work_dirs/fan_tap_adl_cityscapes/iter_160000.pth
+python tools/test.py CONFIG CHECKPOINT --out test.zip \\
+    --cfg-options test_dataloader.dataset.data_prefix.img_path=leftImg8bit/test   # a zip for the Cityscapes server
 torchrun --nproc_per_node 8 tools/test.py CONFIG CHECKPOINT --launcher pytorch
 """
 
@@ -17,18 +19,24 @@ import mmengine
 import numpy as np
 from mmengine.config import Config, ConfigDict
 from mmengine.evaluator import BaseMetric, DumpResults
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
+from mmseg.datasets import CityscapesDataset
 from PIL import Image
 from torch.utils.data import Dataset
 
+from mmrobust.datasets.acdc import ACDCDataset
+from mmrobust.datasets.cityscapes import LabelsMissingError
 from mmrobust.datasets.corrupted import refuse_wrapper
 from mmrobust.datasets.transforms.corrupt import name_below
+from mmrobust.datasets.unlabelled import why_unlabelled, without_labels
 from mmrobust.engine.any_device import init_cpu_group
 from mmrobust.engine.strict_load import require_fit
+from mmrobust.evaluation.submission import SERVERS, Server, write_submission
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Test a checkpoint with the metrics of its config.')
+    parser = cli.Parser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('--work-dir', help='folder of the logs (default: work_dirs/<config name>)')
@@ -37,7 +45,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=lambda out: (cli.output_folder if is_folder(out) else cli.output_file)(out),
         metavar='DIR|FILE',
         help="where to write: metrics to a .json file, raw predictions to a .pkl file, or a segmentation model's "
-        'label maps as PNG files to a folder, below which they lie as the images below theirs',
+        'label maps as PNG files to a folder, below which they lie as the images below theirs; NAME.zip packs those '
+        'of the folder NAME for the server of Cityscapes or ACDC',
     )
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
     parser.add_argument(
@@ -58,6 +67,7 @@ def merge_args(config: Config, args: argparse.Namespace) -> None:
         FileNotFoundError: there is no checkpoint at the given path.
     """
     cli.set_run(config, args)
+    cli.require_settings(config, 'test', 'test_dataloader', 'test_evaluator', 'test_cfg')
     cli.require_file(args.checkpoint, 'checkpoint')
     config.load_from = args.checkpoint
     config.resume = False
@@ -70,12 +80,57 @@ def merge_args(config: Config, args: argparse.Namespace) -> None:
         refuse_wrapper(config.test_dataloader.dataset)
         config.test_dataloader.dataset.pipeline = config.tta_pipeline
         config.model = ConfigDict(config.tta_model, module=config.model)
-    if args.out is not None and is_folder(args.out) and config.get('default_scope') != 'mmseg':
+    if config.get('default_scope') == 'mmseg':
+        settle_labels(config, args)
+    elif args.out is not None and is_folder(args.out):
         raise ValueError(f'--out takes a .json or .pkl file for a classification model, but got {args.out!r}.')
 
 
 def is_folder(out: str) -> bool:
     return Path(out).suffix not in ('.json', '.pkl')
+
+
+def settle_labels(config: Config, args: argparse.Namespace) -> None:
+    """Leave out labels and metrics, and say so, where images have no labels and predictions are asked for.
+
+    Raises:
+        ValueError: images have no labels, and only metrics are asked for.
+        FileNotFoundError: the same, where label files are named but none is there.
+    """
+    dataset = config.test_dataloader.dataset
+    predictions = args.show or args.show_dir or (args.out is not None and not args.out.endswith('.json'))
+    try:
+        with DefaultScope.overwrite_default_scope('mmseg'):
+            reason = why_unlabelled(dataset)
+    except LabelsMissingError as error:
+        if not (predictions and error.all_missing):
+            raise
+        reason = str(error).rstrip('.')
+    if not reason:
+        return
+    if not predictions:
+        raise ValueError(
+            f'There is nothing to measure: {reason}; --out DIR writes the predictions, and --out NAME.zip packs them '
+            'for the server of Cityscapes or ACDC.'
+        )
+    print(f'No metrics: {reason}.')
+    config.test_dataloader.dataset = without_labels(dataset)
+    config.test_evaluator = []
+
+
+def server_of(dataset: Dataset) -> Server:
+    """The server that takes predictions for a data set.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for kind, name in ((ACDCDataset, 'acdc'), (CityscapesDataset, 'cityscapes')):
+        if isinstance(dataset, kind):
+            return SERVERS[name]
+    raise ValueError(
+        f'--out takes a .zip for data of CityscapesDataset or ACDCDataset, whose servers want one, got '
+        f'{type(dataset).__name__}: give a folder.'
+    )
 
 
 class LabelMaps(BaseMetric):
@@ -137,11 +192,18 @@ def main(argv: list[str] | None = None) -> None:
         init_cpu_group(config)
         runner = Runner.from_cfg(config)
     with cli.one_sentence((OSError, ValueError)):  # data or weights that are not what the config says
+        maps = server = None
         if args.out and args.out.endswith('.pkl'):
             runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
         elif args.out and is_folder(args.out):
-            runner.test_evaluator.metrics.append(LabelMaps(args.out, runner.test_loop.dataloader.dataset))
+            dataset = runner.test_loop.dataloader.dataset
+            server = server_of(dataset) if args.out.endswith('.zip') else None
+            maps = LabelMaps(args.out.removesuffix('.zip'), dataset)
+            runner.test_evaluator.metrics.append(maps)
         metrics = runner.test()
+        if server and mmengine.dist.is_main_process():
+            files = {Path(image).name: file for image, file in maps.files.items()}
+            print(*write_submission(files, args.out, server), sep='\n')
     if args.out and args.out.endswith('.json') and mmengine.dist.is_main_process():
         mmengine.dump(metrics, args.out)
 

@@ -1,6 +1,7 @@
 """Train a segmentation or a classification model.
 
 python tools/train.py configs/fan_tap_adl_cityscapes.py --amp
+python tools/train.py CONFIG --work-dir work_dirs/mine --resume
 torchrun --nproc_per_node 8 tools/train.py CONFIG --launcher pytorch
 """
 
@@ -14,6 +15,7 @@ from mmrobust import cli  # first: it checks the OpenMMLab stack, and prepares i
 
 # isort: split
 from mmengine.config import Config
+from mmengine.registry import OPTIMIZERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmrobust.engine.any_device import enable_amp, init_cpu_group
@@ -24,7 +26,7 @@ from mmrobust.folders import lock_folder
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Train a segmentation or a classification model.')
+    parser = cli.Parser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('--work-dir', help='folder of logs and checkpoints (default: work_dirs/<config name>)')
     parser.add_argument(
@@ -64,6 +66,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def require_optimizer(config: Config) -> None:
+    """Raise ValueError for a type of optimizer that nobody has registered, which MMEngine does not name."""
+    kind = (config.optim_wrapper.get('optimizer') or {}).get('type')
+    with OPTIMIZERS.switch_scope_and_registry(config.get('default_scope')) as registry:
+        if isinstance(kind, str) and registry.get(kind) is None:
+            raise ValueError(
+                f'optim_wrapper.optimizer.type must be a registered optimizer such as AdamW or SGD, got {kind!r}: '
+                'check its spelling, or name its package in custom_imports.'
+            )
+
+
 def merge_args(config: Config, args: argparse.Namespace) -> None:
     """Write the command line into the configuration.
 
@@ -72,6 +85,8 @@ def merge_args(config: Config, args: argparse.Namespace) -> None:
         FileNotFoundError: there is no checkpoint to resume from at the given path.
     """
     cli.set_run(config, args)
+    cli.require_settings(config, 'train', 'train_dataloader', 'train_cfg', 'optim_wrapper')
+    require_optimizer(config)
     lost = lost_hooks(config)
     if lost:
         warnings.warn(

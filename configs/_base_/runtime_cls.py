@@ -23,6 +23,7 @@ custom_hooks = [
     dict(type='mmrobust.StrictLoadHook'),
     dict(type='mmrobust.CountSubstitutesHook'),
     dict(type='mmrobust.SyncBuffersHook'),
+    dict(type='mmrobust.DiversificationLogHook'),
     dict(type='mmrobust.StopOnSigtermHook'),
 ]
 

@@ -1,6 +1,6 @@
 """A trained model whose attention is observed image by image."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, StackDataset, Subset
 
 from mmrobust.analysis.observing import preprocess, require_observable
+from mmrobust.checkpoint import weights_of
 from mmrobust.evaluation.images import evenly
 from mmrobust.evaluation.models.evaluated_model import EvaluatedModel
 from mmrobust.models.layers import Observe
@@ -46,7 +47,7 @@ class ObservedModel(EvaluatedModel):
     ) -> None:
         super().__init__(config, checkpoint, device, num_workers)
         self.backbone = require_observable(self.model)
-        test_cfg = config.model.get('test_cfg') or {}
+        test_cfg = self.config.model.get('test_cfg') or {}
         if crop is None and test_cfg.get('mode') == 'slide':
             crop = tuple(test_cfg['crop_size'])
         self.crop = crop
@@ -109,12 +110,12 @@ class ObservedModel(EvaluatedModel):
         part = self.config.model.get('backbone') or self.config.model
         return bool(part.get('pretrained'))  # the head is not looked at
 
-    def _take_weights(self, model: nn.Module, weights: dict[str, Tensor]) -> None:
-        backbone = require_observable(model)
+    def _take_weights(self, model: nn.Module, checkpoint: Mapping[str, Any]) -> None:
+        backbone, weights = require_observable(model), weights_of(checkpoint, self.checkpoint)
         if hasattr(backbone, 'load_pretrained') and not any(key.startswith('backbone.') for key in weights):
             backbone.load_pretrained(weights, self.checkpoint)
         else:
-            super()._take_weights(model, weights)
+            super()._take_weights(model, checkpoint)
 
 
 def _kind_by_kind(batch: list[tuple[dict, ...]]) -> list[dict]:

@@ -19,6 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmrobust.attacks.ascent import ascend, require_images, uniform_noise
+from mmrobust.attacks.balls import BALLS, require_sizes
+
 __all__ = ['fgsm', 'pgd']
 
 
@@ -70,32 +73,21 @@ def pgd(
             depend on the images in a differentiable way.
         FloatingPointError: a gradient that is not finite. Its sign would be 0 and the image would count as robust.
     """
-    _check(images, labels, eps, step_size, num_steps)
-    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(images.device.type, enabled=False):
-        images, labels = images.detach().clone(), labels.clone()  # a tensor of inference mode has no gradient
-        lower, upper = (images - eps).clamp(min=0), (images + eps).clamp(max=1)
-        current = images
-        if random_start:
-            current = (images + eps * _uniform(images, seeds)).clamp(lower, upper)
-        by_margin, blind = torch.zeros_like(labels, dtype=torch.bool), torch.ones_like(labels, dtype=torch.bool)
-        for _ in range(num_steps):
-            current.requires_grad_()
-            losses = _losses(logits_of(current), labels)
-            if observe is not None:
-                observe(losses.detach())
-            gradient = _gradient(losses, current)
-            flat = ~gradient.flatten(1).any(1)
-            if flat.any():
-                leaf = current.detach()[flat].requires_grad_()
-                gradient[flat] = _gradient(_margins(logits_of(leaf), labels[flat]), leaf)
-                by_margin |= flat
-                blind &= ~gradient.flatten(1).any(1)
-            else:
-                blind[:] = False
-            current = (current.detach() + step_size * gradient.sign()).clamp(lower, upper)
-        if tell_gradients is not None:
-            tell_gradients(by_margin, blind)
-        return current
+    require_images(images, labels)
+    if labels.shape != images.shape[:1]:
+        raise ValueError(f'labels must be ({len(images)},), got {tuple(labels.shape)}')
+    require_sizes(eps, step_size, num_steps)
+    noise = uniform_noise(images, seeds) if random_start else None
+    sizes = [(eps, step_size)] * num_steps
+
+    def watch(step: int, current: Tensor, logits: Tensor, losses: Tensor) -> None:
+        if observe is not None:
+            observe(losses)
+
+    found = ascend(logits_of, images, labels, _losses, _margins, BALLS['linf'], sizes, noise, watch)
+    if tell_gradients is not None:
+        tell_gradients(found.by_margin, found.blind)
+    return found.images
 
 
 def fgsm(
@@ -112,19 +104,7 @@ def fgsm(
     return pgd(logits_of, images, labels, eps, eps, 1, random_start=False, tell_gradients=tell_gradients)
 
 
-def _uniform(images: Tensor, seeds: Sequence[int] | None) -> Tensor:
-    """Noise in [-1, 1) of the shape of ``images``, each image's from its own generator."""
-    if seeds is None:
-        seeds = torch.randint(2**63 - 1, (len(images),), device='cpu').tolist()
-    if len(seeds) != len(images):
-        raise ValueError(f'seeds must be one for each of the {len(images)} images, got {len(seeds)}')
-    noise = torch.empty(images.shape, dtype=torch.float32, device='cpu')
-    for of_image, seed in zip(noise, seeds, strict=True):
-        of_image.uniform_(-1, 1, generator=torch.Generator('cpu').manual_seed(int(seed)))
-    return noise.to(images)
-
-
-def _losses(logits: Tensor, labels: Tensor) -> Tensor:
+def _losses(logits: Tensor, labels: Tensor, step: int) -> Tensor:
     """Cross-entropy of each image, ``(B,)``."""
     if logits.dim() != 2 or len(logits) != len(labels):
         raise ValueError(f'logits must be ({len(labels)}, K), got {tuple(logits.shape)}')
@@ -132,8 +112,6 @@ def _losses(logits: Tensor, labels: Tensor) -> Tensor:
         raise ValueError(
             f'labels must be 0 to {logits.size(1) - 1} as the logits are, got {labels.min()} to {labels.max()}'
         )
-    if not logits.requires_grad:
-        raise ValueError('logits must have a gradient, got some from under no_grad, detach or rounding')
     return F.cross_entropy(logits, labels, reduction='none')
 
 
@@ -141,39 +119,3 @@ def _margins(logits: Tensor, labels: Tensor) -> Tensor:
     """The best wrong logit minus the true one, of each image, ``(B,)``."""
     true = logits.gather(1, labels[:, None])
     return (logits.scatter(1, labels[:, None], -torch.inf).amax(1, keepdim=True) - true).squeeze(1)
-
-
-def _gradient(losses: Tensor, images: Tensor) -> Tensor:
-    """Gradient of each image's own loss: of the sum, as the mean would scale it with the batch."""
-    (gradient,) = torch.autograd.grad(losses.sum(), images, allow_unused=True)
-    if gradient is None:
-        raise ValueError('logits must depend on the images, got some that do not')
-    broken = (~gradient.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
-    if broken:
-        raise FloatingPointError(
-            f'The gradient of {len(broken)} of {len(images)} images is not finite, first of image {broken[0]}.'
-        )
-    return gradient
-
-
-def _check(images: Tensor, labels: Tensor, eps: float, step_size: float, num_steps: int) -> None:
-    if images.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f'images must be float32 or float64 in [0, 1], got {images.dtype}')
-    if images.dim() != 4:
-        raise ValueError(f'images must be (B, C, H, W), got {tuple(images.shape)}')
-    if not ((images >= 0) & (images <= 1)).all():
-        raise ValueError(f'images must be in [0, 1], not normalised, got {images.min():g} to {images.max():g}')
-    if labels.dtype != torch.int64:
-        raise TypeError(f'labels must be int64, got {labels.dtype}')
-    if labels.shape != images.shape[:1]:
-        raise ValueError(f'labels must be ({len(images)},), got {tuple(labels.shape)}')
-    require_sizes(eps, step_size, num_steps)
-
-
-def require_sizes(eps: float, step_size: float, num_steps: int) -> None:
-    """Raise ValueError if a size of an attack is not in its range; an eps of 1 would make every image any other."""
-    for name, value in (('eps', eps), ('step_size', step_size)):
-        if not 0 <= value < 1:
-            raise ValueError(f'{name} must be 0 to less than 1, the whole range of a pixel, such as 1/255, got {value}')
-    if num_steps < 1:
-        raise ValueError(f'num_steps must be 1 or more, got {num_steps}')

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from mmpretrain.models.classifiers import BaseClassifier
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = ['pixel_logits']
 
@@ -34,12 +34,7 @@ def pixel_logits(classifier: BaseClassifier) -> Callable[[Tensor], Tensor]:
         raise TypeError(f'classifier must be one of MMPretrain, got {type(classifier).__name__}')
 
     def logits_of(images: Tensor) -> Tensor:
-        training = [name or 'the whole' for name, module in classifier.named_modules() if module.training]
-        if training:
-            raise ValueError(
-                f'The classifier is in training mode ({training[0]}): call classifier.eval() first, or the attack '
-                'meets batch statistics and dropout instead of the network that predicts.'
-            )
+        require_evaluation_mode(classifier, 'classifier')
         inputs = classifier.data_preprocessor({'inputs': images * 255}, False)['inputs']
         logits = classifier(inputs, mode='tensor')
         if not isinstance(logits, Tensor) or logits.dim() != 2:
@@ -48,3 +43,13 @@ def pixel_logits(classifier: BaseClassifier) -> Callable[[Tensor], Tensor]:
         return logits
 
     return logits_of
+
+
+def require_evaluation_mode(model: nn.Module, kind: str) -> None:
+    """Raise ValueError if any part of a model, called a ``kind``, is in training mode."""
+    training = [name or 'the whole' for name, module in model.named_modules() if module.training]
+    if training:
+        raise ValueError(
+            f'The {kind} is in training mode ({training[0]}): call {kind}.eval() first, or the attack meets batch '
+            'statistics and dropout instead of the network that predicts.'
+        )

@@ -5,6 +5,7 @@ from mmrobust.datasets.acdc import ACDCDataset
 from mmrobust.datasets.cifar_c import CIFARC
 from mmrobust.datasets.cityscapes import CityscapesDataset
 from mmrobust.datasets.corrupted import corrupted_dataset
+from mmrobust.datasets.domains import DomainDataset
 from mmrobust.datasets.drawn_weather import DrawWeather
 from mmrobust.datasets.image_folder import ImageFolder
 from mmrobust.datasets.imagenet_p import ImageNetP
@@ -16,6 +17,7 @@ __all__ = [
     'CIFARC',
     'ACDCDataset',
     'CityscapesDataset',
+    'DomainDataset',
     'DrawWeather',
     'ImageFolder',
     'ImageNetP',

@@ -8,7 +8,7 @@ from mmengine import fileio
 from mmseg.datasets import BaseSegDataset
 from mmseg.datasets import CityscapesDataset as MMSegCityscapesDataset
 
-from mmrobust.datasets.cityscapes import absolute, files_below, labels_missing
+from mmrobust.datasets.cityscapes import LabelsMissingError, absolute, files_below
 from mmrobust.datasets.seeded_sampling import SeededSampling
 from mmrobust.registry import DATASETS
 
@@ -154,7 +154,7 @@ class ACDCDataset(SeededSampling, BaseSegDataset):
         ]
         if missing:
             remedy = f'check that gt_trainval.zip is unzipped in {absolute(self.data_root)}.'
-            raise labels_missing(missing, len(images), remedy)
+            raise LabelsMissingError(missing, len(images), remedy)
         return labels
 
 

@@ -9,7 +9,10 @@ from mmseg.datasets import CityscapesDataset as MMSegCityscapesDataset
 from mmrobust.datasets.seeded_sampling import SeededSampling
 from mmrobust.registry import DATASETS
 
-__all__ = ['CityscapesDataset']
+__all__ = ['LABEL_IDS', 'CityscapesDataset', 'LabelsMissingError']
+
+# the published id (labelIds) of each of the 19 classes, in their order (labelTrainIds); all other ids are not evaluated
+LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 
 
 @DATASETS.register_module()
@@ -32,7 +35,7 @@ class CityscapesDataset(SeededSampling, MMSegCityscapesDataset):
             raise FileNotFoundError(
                 f'There is no Cityscapes in {absolute(root)}: unzip leftImg8bit_trainvaltest.zip and '
                 'gtFine_trainvaltest.zip from https://www.cityscapes-dataset.com there, or draw MiniCity, a small '
-                'stand-in, with `python tools/dataset_converters/minicity.py` (`make demo` does it for you).'
+                'stand-in, with `python tools/dataset_converters/minicity.py` (`make demo-full` does it for you).'
             )
         images = self.data_prefix['img_path']
         data_list = super().load_data_list() if fileio.exists(images, backend_args=self.backend_args) else []
@@ -58,7 +61,7 @@ class CityscapesDataset(SeededSampling, MMSegCityscapesDataset):
             remedy = f'make them with `python tools/dataset_converters/cityscapes.py {self.data_root or folder}`.'
         else:
             remedy = f'check that gtFine_trainvaltest.zip is unzipped in {absolute(self.data_root or folder)}.'
-        raise labels_missing(missing, len(data_list), remedy)
+        raise LabelsMissingError(missing, len(data_list), remedy)
 
 
 def files_below(folder: str, backend_args: dict | None) -> list[str]:
@@ -74,10 +77,19 @@ def is_hidden(path: str) -> bool:
     return any(part.startswith('.') for part in re.split(r'[/\\]', path))
 
 
-def labels_missing(missing: list[str], total: int, remedy: str) -> FileNotFoundError:
-    """Make the error for ``total`` images of which some have no label."""
-    shown = ', '.join(missing[:3]) + (', ...' if len(missing) > 3 else '')
-    return FileNotFoundError(f'{len(missing)} of {total} images have no label ({shown}): {remedy}')
+class LabelsMissingError(FileNotFoundError):
+    """There are images without a label.
+
+    Args:
+        missing: paths of the labels that are not there.
+        total: number of images.
+        remedy: what to do.
+    """
+
+    def __init__(self, missing: list[str], total: int, remedy: str) -> None:
+        self.all_missing = len(missing) == total
+        shown = ', '.join(missing[:3]) + (', ...' if len(missing) > 3 else '')
+        super().__init__(f'{len(missing)} of {total} images have no label ({shown}): {remedy}')
 
 
 def absolute(path: str) -> str:

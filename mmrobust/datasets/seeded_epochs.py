@@ -49,7 +49,7 @@ class SeededEpochSampler(SeededEpochs, DefaultSampler):
 
     Args:
         dataset: Any dataset, which learns to understand a ``SeededIndex``.
-        *args, **kwargs: As in ``DefaultSampler``.
+        args, kwargs: As in ``DefaultSampler``.
     """
 
 
@@ -61,5 +61,5 @@ class SeededRepeatAugSampler(SeededEpochs, RepeatAugSampler):
 
     Args:
         dataset: Any dataset, which learns to understand a ``SeededIndex``.
-        *args, **kwargs: As in ``RepeatAugSampler``.
+        args, kwargs: As in ``RepeatAugSampler``.
     """

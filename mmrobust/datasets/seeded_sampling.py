@@ -38,7 +38,7 @@ class SeededSampling:
     mix-in to datasets that do not have it, see :func:`take_seeds`.
 
     Args:
-        *args, **kwargs: As in the dataset class.
+        args, kwargs: As in the dataset class.
         on_corrupt: What a broken image or label does in training: ``'raise'``, or ``'skip'``, which logs its name and
             takes another sample, chosen by the ``SeededIndex`` alone. ``data_samples`` then has the metainfo
             ``substitute_for``, the sentence about the broken file. A plain integer, as evaluating uses it, always

@@ -4,6 +4,7 @@ from mmrobust.engine.atomic_backend import AtomicLocalBackend
 from mmrobust.engine.attention_hook import AttentionLogHook
 from mmrobust.engine.checkpoint_hook import CheckpointHook
 from mmrobust.engine.compile import CompileHook
+from mmrobust.engine.diversification_hook import DiversificationLogHook, gradient_norm
 from mmrobust.engine.nonfinite_loss import StopOnNonFiniteLossHook
 from mmrobust.engine.parameter_groups import MergedOptimWrapperConstructor
 from mmrobust.engine.seeded_iterations import SeedIterationHook
@@ -18,10 +19,12 @@ __all__ = [
     'CheckpointHook',
     'CompileHook',
     'CountSubstitutesHook',
+    'DiversificationLogHook',
     'MergedOptimWrapperConstructor',
     'SeedIterationHook',
     'StopOnNonFiniteLossHook',
     'StopOnSigtermHook',
     'StrictLoadHook',
     'SyncBuffersHook',
+    'gradient_norm',
 ]

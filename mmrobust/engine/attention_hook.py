@@ -15,7 +15,7 @@ from mmrobust.analysis import (
     preprocess,
     require_observable,
 )
-from mmrobust.ops import attention_diversification
+from mmrobust.ops import attention_diversification, kept_rows
 from mmrobust.randomness import seeded
 from mmrobust.registry import HOOKS
 
@@ -31,9 +31,10 @@ class AttentionLogHook(Hook):
     """Log the attention of the current images to the runner's visualizer, whatever its backends are.
 
     Scalars are ``attention/<statistic>/layer_<l>``, from layer 1, the mean over images and heads of what
-    :mod:`mmrobust.analysis.attention_statistics` defines, and ``attention/adl/layer_<l>``, Eq. (2) of the paper, also
-    for a model that trains without it. Of TAP it is ``attention/dilation_<d>/layer_<l>``, the mean weight of each
-    dilation. Images are ``attention_maps``.
+    :mod:`mmrobust.analysis.attention_statistics` defines. ``attention/adl/layer_<l>`` is Eq. (2) of the paper, and
+    ``attention/adl_active/layer_<l>`` and ``attention/adl_single/layer_<l>`` are the rows that it sees, as
+    ``mmrobust.ops.KeptRows`` has them, also for a model that trains without it. Of TAP it is
+    ``attention/dilation_<d>/layer_<l>``, the mean weight of each dilation. Images are ``attention_maps``.
 
     The first images of the batch, as they were augmented, go through the backbone once more, in evaluation mode,
     without gradient and on the main process alone: the training itself is the same as without the hook. Of attention in
@@ -117,14 +118,17 @@ class AttentionLogHook(Hook):
             lambda view: (
                 statistics(view),
                 attention_diversification(view.attention, tau=self.tau),
+                kept_rows(view.attention, tau=self.tau),
                 _mean_weights(view.tap_weights),
                 coarse(view)[0].mean(0).cpu().numpy() if draws and view.num_windows is None else None,
                 view.attention.key.size(2),
             ),
         )
         scalars = [
-            {name: found[name].mean().item() for name in LOGGED if name in found} | {'adl': adl.item()} | weights
-            for found, adl, weights, *_ in layers
+            {name: found[name].mean().item() for name in LOGGED if name in found}
+            | {'adl': adl.item(), 'adl_active': rows.active.item(), 'adl_single': rows.single.item()}
+            | weights
+            for found, adl, rows, weights, *_ in layers
         ]
         drawn = [(maps, num_tokens) for *_, maps, num_tokens in layers if maps is not None]
         return scalars, _draw(drawn) if drawn else None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch import nn
 
 from mmrobust.engine.checkpoint_hook import CheckpointHook
@@ -47,9 +47,11 @@ class StopOnSigtermHook(Hook):
         self.received: list[float] = []
 
     def before_run(self, runner: Runner) -> None:
+        loop = runner._train_loop  # the property would build it, and its data set, where there is only a test
+        if not isinstance(loop, BaseLoop):
+            return
         self.checkpoints = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
         if self.checkpoints and threading.current_thread() is threading.main_thread():
-            loop = runner.train_loop
             loop.run = functools.partial(self._run, loop.run)
         else:
             runner.logger.warning(

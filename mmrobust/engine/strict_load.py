@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch.utils.data import Dataset
 
-from mmrobust.checkpoint import compare_state_dicts, weights_of
+from mmrobust.checkpoint import adapted_to, compare_state_dicts, weights_of
 from mmrobust.classes import check_classes, classes_of_meta, num_outputs
 from mmrobust.datasets.early_check import check_labels, segmentation_parts
 from mmrobust.preprocessing import check_size_of_images
@@ -56,6 +56,8 @@ class StrictLoadHook(Hook):
         FileNotFoundError: An image has no label.
     """
 
+    priority = 'HIGH'  # before EMAHook, which takes what has been adapted here
+
     def __init__(self, strict: bool = True) -> None:
         self.strict = strict
         self.classes: tuple[str, ...] | None = None
@@ -88,7 +90,11 @@ class StrictLoadHook(Hook):
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
-        difference = compare_state_dicts(model.state_dict(), weights_of(checkpoint))
+        weights = weights_of(checkpoint)
+        adapted = adapted_to(model, weights)
+        difference = compare_state_dicts(model.state_dict(), adapted, weights)
+        if not difference and adapted.keys() != checkpoint.get('state_dict', {}).keys():
+            checkpoint['state_dict'] = adapted  # which EMAHook and MMEngine take
         if difference and self.strict:
             raise ValueError(f'The checkpoint does not fit the model, {difference}')
         if difference:

@@ -116,17 +116,16 @@ def protocol_differences(benchmarks: Mapping[str, Mapping[str, Report]]) -> list
             numbers. A name that is in several benchmarks is of one checkpoint.
     """
     phrases = []
-    for runs in benchmarks.values():
-        title = next(iter(runs.values())).layout.title
-        phrases += [f'{title} {phrase}' for phrase in _differences(runs)]
+    for benchmark, runs in benchmarks.items():
+        phrases += [f'{benchmark} {phrase}' for phrase in _differences(runs)]
     for name in dict.fromkeys(name for runs in benchmarks.values() for name in runs):
         hashes = {
-            runs[name].layout.title: runs[name].provenance.get('checkpoint_sha256')
-            for runs in benchmarks.values()
+            benchmark: runs[name].provenance.get('checkpoint_sha256')
+            for benchmark, runs in benchmarks.items()
             if name in runs
         }
         if len(set(map(str, hashes.values()))) > 1:
-            listed = ', '.join(f'{str(found)[:8]} on {title}' for title, found in hashes.items())
+            listed = ', '.join(f'{str(found)[:8]} on {benchmark}' for benchmark, found in hashes.items())
             phrases.append(f'checkpoint of {name} ({listed})')
     return phrases
 

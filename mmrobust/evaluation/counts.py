@@ -6,9 +6,37 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmrobust.evaluation.statistics import mean_iou, rate_interval
+from mmrobust.evaluation.statistics import BINS, LEVELS, STEPS, mean_iou, rate_interval
 
 _NO_COUNTS = (KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+
+
+class Attacked(NamedTuple):
+    """What an attack did to one image; see :class:`mmrobust.attacks.AttackedImages`.
+
+    Attributes:
+        before: mean cross-entropy of its labelled pixels before the attack.
+        after: the same after it.
+        by_margin: 1 where the margin stood in for a loss without a gradient, else 0.
+        blind: 1 where there was no gradient at all, else 0.
+    """
+
+    before: float
+    after: float
+    by_margin: int
+    blind: int
+
+
+class Confidences(NamedTuple):
+    """Pixels of a cell by confidence; see :mod:`mmrobust.evaluation.statistics.calibration`.
+
+    Attributes:
+        images: name of each image to its counts ``(3, BINS)``: pixels, right pixels, sum of the levels.
+        areas: ``(len(STEPS), 3, K)`` of all images, by step and class: intersection, prediction, label.
+    """
+
+    images: Mapping[str, np.ndarray]
+    areas: np.ndarray
 
 
 class Confusion:
@@ -18,11 +46,21 @@ class Confusion:
         confusion: ``(K, K)`` pixels by label (rows) and prediction (columns).
         images: name of each image to its counts ``(3, K)``: intersection, prediction and label. All are 0 where
             there is no label.
+        attacked: name of each image to what an attack did to it; None where nothing was attacked.
+        confidences: the same pixels by confidence; None where nobody asked.
     """
 
-    def __init__(self, confusion: np.ndarray, images: dict[str, np.ndarray]) -> None:
+    def __init__(
+        self,
+        confusion: np.ndarray,
+        images: dict[str, np.ndarray],
+        attacked: Mapping[str, Attacked] | None = None,
+        confidences: Confidences | None = None,
+    ) -> None:
         self.confusion = confusion
         self.images = images
+        self.attacked = attacked
+        self.confidences = confidences
 
     @property
     def score(self) -> float | None:
@@ -30,15 +68,17 @@ class Confusion:
         return mean_iou(self.confusion) if self.confusion.any() else None
 
     @classmethod
-    def of_matrices(cls, matrices: dict[str, np.ndarray]) -> 'Confusion':
+    def of_matrices(cls, matrices: dict[str, np.ndarray], confidences: Confidences | None = None) -> 'Confusion':
         """From the confusion matrix ``(K, K)`` of each image."""
         counts = {name: np.stack([np.diagonal(m), m.sum(0), m.sum(1)]) for name, m in matrices.items()}
-        return cls(sum(matrices.values()), counts)
+        return cls(sum(matrices.values()), counts, None, confidences)
 
     def to_json(self) -> str:
         """Text that depends on the counts only, images sorted by name."""
         images = {name: counts.tolist() for name, counts in self.images.items()}
-        return f'{{\n  "confusion": {json.dumps(self.confusion.tolist())},\n{_by_name("images", images)}'
+        attacked = '' if self.attacked is None else f'  "attacked": {json.dumps(self.attacked, sort_keys=True)},\n'
+        more = attacked if self.confidences is None else attacked + _confidences_line(self.confidences)
+        return f'{{\n  "confusion": {json.dumps(self.confusion.tolist())},\n{more}{_by_name("images", images)}'
 
     @classmethod
     def from_json(cls, text: str) -> 'Confusion':
@@ -49,10 +89,16 @@ class Confusion:
         """
 
         def read(content: dict) -> tuple:
-            confusion = _integers(content['confusion'])
-            return confusion, _by_image(content['images'], (3, len(confusion)))
+            confusion, attacked = _integers(content['confusion']), content.get('attacked')
+            if attacked is not None:
+                attacked = {name: Attacked(*of) for name, of in attacked.items()}
+            confidences = content.get('confidences')
+            if confidences is not None:
+                found = _by_image(confidences['images'], (3, BINS))
+                confidences = Confidences(found, _integers(confidences['areas']))
+            return confusion, _by_image(content['images'], (3, len(confusion))), attacked, confidences
 
-        confusion, images = _read(text, read)
+        confusion, images, attacked, confidences = _read(text, read)
         if confusion.shape != (len(confusion), len(confusion)):
             raise ValueError(f'the confusion must be (K, K), got {confusion.shape}')
         total = sum(images.values(), np.zeros((3, len(confusion)), np.int64))
@@ -61,7 +107,15 @@ class Confusion:
         for name, (intersection, prediction, label) in images.items():
             if (intersection > np.minimum(prediction, label)).any() or prediction.sum() != label.sum():
                 raise ValueError(f'the counts of {name!r} contradict each other')
-        return cls(confusion, images)
+        for name, of in (attacked or {}).items():
+            losses = all(isinstance(value, float) and 0 <= value < np.inf for value in of[:2])
+            if not losses or not all(type(value) is int and value in (0, 1) for value in of[2:]):
+                raise ValueError(f'an attack has two losses and two flags, got {list(of)} of {name!r}')
+        if attacked is not None and attacked.keys() != images.keys():
+            raise ValueError(f'{len(attacked)} images were attacked, and {len(images)} counted')
+        if confidences is not None:
+            _check_confidences(confidences, images, total)
+        return cls(confusion, images, attacked, confidences)
 
 
 class RegionalConfusion(Confusion):
@@ -206,6 +260,25 @@ class Flips:
             if pairs < 1 or flips > pairs or distance > 15 * pairs:
                 raise ValueError(f'the counts of {name!r} contradict each other: {flips}, {distance} and {pairs}')
         return cls(videos)
+
+
+def _confidences_line(of: Confidences) -> str:
+    images = {name: counts.tolist() for name, counts in of.images.items()}
+    return f'  "confidences": {json.dumps({"areas": of.areas.tolist(), "images": images}, sort_keys=True)},\n'
+
+
+def _check_confidences(of: Confidences, images: Mapping[str, np.ndarray], total: np.ndarray) -> None:
+    """Raise ValueError if pixels by confidence are not those of the same images."""
+    if of.areas.shape != (len(STEPS), *total.shape):
+        raise ValueError(f'the pixels by confidence must be {(len(STEPS), *total.shape)}, got {of.areas.shape}')
+    if of.images.keys() != images.keys() or not np.array_equal(of.areas.sum(0), total):
+        raise ValueError('the pixels by confidence are not those of the confusion')
+    low = np.arange(BINS) * (LEVELS // BINS)
+    for name, (pixels, right, levels) in of.images.items():
+        intersection, _, label = images[name]
+        fits = (pixels.sum(), right.sum()) == (label.sum(), intersection.sum()) and (right <= pixels).all()
+        if not fits or (levels < pixels * low).any() or (levels > pixels * (low + LEVELS // BINS - 1)).any():
+            raise ValueError(f'the pixels by confidence of {name!r} contradict its counts')
 
 
 def _by_name(what: str, values: Mapping[str, list]) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import inspect
 import json
 import re
@@ -24,6 +25,7 @@ from torch import nn
 
 from mmrobust.classes import check_classes, classes_of_config, classes_of_meta, num_outputs
 from mmrobust.cli import (
+    OF_TIMM,
     load_config,
     number_in_environment,
     require_at_least,
@@ -32,6 +34,7 @@ from mmrobust.cli import (
     set_options,
 )
 from mmrobust.datasets.corrupted import refuse_wrapper
+from mmrobust.datasets.titles import trained_on
 from mmrobust.evaluation.benchmarks import Benchmark, benchmark_types
 from mmrobust.evaluation.cells import Cell, CellStore, require_shard
 from mmrobust.evaluation.cells import shard as shard_of
@@ -78,12 +81,14 @@ def evaluate(
     finish writes the results.
 
     Args:
-        model: config file of any MMSegmentation or MMPretrain model, its config, or a model in memory: a segmentor of
-            MMSegmentation, a classifier of MMPretrain or a network of timm.
-        benchmark: name of a registered benchmark: cityscapes-c, acdc, minicity-weather, imagenet-c,
+        model: config file of any MMSegmentation or MMPretrain model, its config, ``timm:NAME`` for a classifier of
+            timm by name, or a model in memory: a segmentor of MMSegmentation, a classifier of MMPretrain or a network
+            of timm.
+        benchmark: name of a registered benchmark: cityscapes-c, acdc, domain, minicity-weather, imagenet-c,
             imagenet-c-bar, imagenet-3dcc, tiny-imagenet-c, cifar-10-c, cifar-100-c, imagenet-variants, adversarial,
             imagenet-p, or one of your own.
-        checkpoint: file or address of the weights; None takes what the config names. Not for a model in memory.
+        checkpoint: file or address of the weights; None takes what the config names, and for ``timm:NAME`` what timm
+            downloads. Not for a model in memory.
         data: folder of the benchmark's images (``data_root``), or the config of the clean test images: a dataset with
             its pipeline. None takes the config's ``test_dataloader``, which a model in memory has in ``model.cfg``.
         out: results folder; None keeps nothing on disk.
@@ -124,6 +129,8 @@ def evaluate(
         module = model if isinstance(model, nn.Module) else None
         if module is None:
             name, config = _read(model, cfg_options)
+            if name.startswith(OF_TIMM) and not checkpoint:
+                config.model.pretrained = True
         else:
             if checkpoint or cfg_options:
                 raise ValueError('checkpoint and cfg_options must be None for a model in memory')
@@ -144,7 +151,7 @@ def evaluate(
         kind = _kind(benchmark, name, config)
         if amp and not kind.low_precision:
             raise ValueError(f'amp is not for the benchmark {benchmark}: its numbers would not be right')
-        shown = None if worst_of is None else _shown_by(worst_of, benchmark)
+        shown = None if worst_of is None else _shown_by(worst_of, kind.name)
         checkpoint = None if module is not None else checkpoint or config.get('load_from')
         if checkpoint:
             require_file(checkpoint, 'checkpoint')
@@ -168,7 +175,7 @@ def evaluate(
             say(sentence)
         if not found.scored:
             return None
-        report = _report(evaluated, found, store, name, compiled, worst, shown)
+        report = _report(evaluated, found, store, name, compiled, worst, shown, worst_of)
         write_report(report, folder)
         say(f'{to_terminal(report, _title(report))}\n')
         if out is not None:
@@ -197,7 +204,7 @@ def run_name(model: str, config: Config) -> str:
         config: merged.
     """
     path = Path(model)
-    name = path.stem if path.suffix in ('.py', '.json', '.yaml', '.yml') else path.name
+    name = path.stem if path.suffix in ('.py', '.json', '.yaml', '.yml') else path.name.replace(':', '_')
     network = re.sub(r'[^\w.-]+', '_', str(config.model.get('model_name') or ''))
     return name if network in name else f'{name}_{network}'
 
@@ -246,8 +253,9 @@ def _kind(benchmark: str, name: str, config: Config) -> type[Benchmark]:
     if benchmark not in types:
         raise ValueError(f'benchmark must be one of {", ".join(types)}, got {benchmark!r}')
     scope, kind = config.get('default_scope'), types[benchmark]
-    fitting = [one for one, of in types.items() if of.model_type.scope == scope]
-    if fitting and benchmark not in fitting:
+    fitting = {one: of for one, of in types.items() if of.model_type.scope == scope}
+    kind = next((of for of in fitting.values() if of.also == benchmark), kind)
+    if fitting and kind not in fitting.values():
         raise ValueError(
             f'the benchmark {benchmark} is for models of {kind.model_type.scope}, but {name} is for {scope}: '
             f'choose from {", ".join(fitting)}'
@@ -266,7 +274,7 @@ def _checked(kind: type[Benchmark], options: dict[str, Any]) -> dict[str, Any]:
         if option not in taken[kind.name]:
             owners = [name for name, names in taken.items() if option in names]
             raise ValueError(
-                f'{option} is for the benchmark {owners[0]}, not {kind.name}'
+                f'{option} is for the benchmark {owners[0]}, not {kind.name}: choose that one, or leave {option} out'
                 if owners
                 else f'{kind.name} takes {", ".join(taken[kind.name])}, got {option!r}'
             )
@@ -322,7 +330,7 @@ def _run(
         TimeRemainingColumn(),
         TextColumn('{task.fields[state]}'),
     )
-    scores = [store.read(cell).score for cell in benchmark.cells if store.has(cell) and cell not in todo]
+    scores = [benchmark.score(store.read(cell)) for cell in benchmark.cells if store.has(cell) and cell not in todo]
     advice = f'{store.folder}/cells keeps what is finished, and the same command continues.'
     with stopped_by_sigterm(advice) as leave_if_told, Progress(*columns, disable=not show) as progress:
         task = progress.add_task('', total=sum(map(benchmark.size, todo)), state='')
@@ -331,7 +339,7 @@ def _run(
             with _bugs_shown(f'{cell.key} cannot be run'):
                 counts = benchmark.run(model, cell, lambda: (progress.advance(task), leave_if_told()))
             store.write(cell, counts)
-            scores.append(counts.score)
+            scores.append(benchmark.score(counts))
             known = [score for score in scores if score is not None]
             mean = f', mean {benchmark.measure} {np.mean(known):.2f}' if known else ''
             progress.update(task, state=f'{len(scores)} of {len(benchmark.cells)} cells{mean}')
@@ -373,6 +381,7 @@ def _report(
     compiled: bool,
     worst: int,
     shown: Sequence[Mapping] | None,
+    worst_of: str | Path | None,
 ) -> Report:
     """Everything that is known when all cells are finished."""
     counts = {cell: store.read(cell) for cell in benchmark.cells}
@@ -383,9 +392,11 @@ def _report(
         'name': run_name(name, model.config),
         'config': name,
         'checkpoint': model.checkpoint,
-        'protocol': {'benchmark': benchmark.name, **benchmark.protocol},
+        'trained_on': trained_on(model.meta, model.config),
+        'protocol': {'benchmark': benchmark.name, 'data_set': benchmark.data_set, **benchmark.protocol},
         **{key: value for key, value in store.identity.items() if key != 'classes'},  # the report has them
         **({'compile': True} if compiled else {}),
+        **({} if worst_of is None else {'worst_of': str(worst_of)}),
         'versions': {
             'mmrobust': __version__,
             'torch': torch.__version__,
@@ -397,11 +408,27 @@ def _report(
         'merged_config': {key: value for key, value in model.config.to_dict().items() if key in _READ},
     }
     provenance = json.loads(json.dumps(provenance, default=str))  # a config may hold classes
-    report = Report(
-        benchmark.layout(results, provenance), results, provenance, benchmark.class_names, benchmark.palette, found
-    )
+    layout = benchmark.layout(results, provenance)
+    if shown is not None:
+        layout = dataclasses.replace(layout, sentences=(*layout.sentences, _of_other(shown[:worst], found, worst_of)))
+    report = Report(layout, results, provenance, benchmark.class_names, benchmark.palette, found)
     return report.with_panels(store.folder)
 
 
+def _of_other(asked: Sequence[Mapping], found: Sequence[Mapping] | None, worst_of: str | Path) -> str:
+    """Says whose worst images are shown, and which of them are not in this run."""
+    here = {(case['cell'], case['image']) for case in found or ()}
+    left = [
+        f'{case.get("image")} ({case.get("cell")})'
+        for case in asked
+        if (case.get('cell'), case.get('image')) not in here
+    ]
+    said = f'The worst images shown are those of {worst_of}, in its order'
+    if not left:
+        return f'{said}.'
+    listed = ', '.join(left[:3]) + (', ...' if len(left) > 3 else '')
+    return f'{said}; of its {len(asked)}, {len(left)} are not in this run and are left out: {listed}.'
+
+
 def _title(report: Report) -> str:
-    return f'{report.name} on {report.layout.benchmark}'
+    return f'{report.name}: {report.layout.title}'

@@ -124,8 +124,11 @@ class LabelMapImages(Images):
     def _describe(self, built: Dataset, kept: list[int]) -> None:
         found = [built.get_data_info(index) for index in kept]
         self.names = [self.name(of['img_path']) for of in found]
-        kinds = ('img_path', 'seg_map_path')
+        kinds = ('img_path', 'seg_map_path', 'invalid_path')
         self._files = [(self.name(of['img_path']), [of[kind] for kind in kinds if of.get(kind)]) for of in found]
+        ids = found[0].get('label_ids')  # what the numbers in the label files mean
+        if ids is not None:
+            self._files.append((f'ids {ids.tolist()}', []))
         self.palette = [tuple(color) for color in built.metainfo['palette']]
         self.ignore_index = built.ignore_index
         check_labels(built, kept)

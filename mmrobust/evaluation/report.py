@@ -16,7 +16,7 @@ from mmrobust.evaluation.worst import read_panels
 from mmrobust.files import read_json
 from mmrobust.registry import BENCHMARKS
 
-__all__ = ['RESULTS', 'SCHEMA', 'Column', 'Layout', 'Number', 'Published', 'Report', 'Table', 'at', 'finite']
+__all__ = ['RESULTS', 'SCHEMA', 'Column', 'Curve', 'Layout', 'Number', 'Published', 'Report', 'Table', 'at', 'finite']
 
 RESULTS = 'results.json'
 SCHEMA = 2  # 1 has no schema and no layout: its benchmark has to be registered here
@@ -98,6 +98,27 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """A curve of each condition.
+
+    Args:
+        section: of the results, condition to two lists of one length by the keys of ``x`` and ``y``, 0 to 100.
+        x: what is across.
+        y: what is up.
+        title: heading.
+        about: what to know of it.
+        diagonal: whether to draw the line on which both are equal.
+    """
+
+    section: str
+    x: Column
+    y: Column
+    title: str
+    about: str = ''
+    diagonal: bool = False
+
+
+@dataclass(frozen=True)
 class Published:
     """Numbers as printed in a paper, to stand beside measured ones and never to be mixed up with them.
 
@@ -134,6 +155,7 @@ class Layout:
         sentences: what else to know of this run.
         published: what may stand beside it; None for nothing.
         unit: what is counted, ``'image'`` or ``'video'``.
+        curves: of the conditions.
     """
 
     benchmark: str
@@ -147,6 +169,7 @@ class Layout:
     sentences: tuple[str, ...] = ()
     published: Published | None = None
     unit: str = 'image'
+    curves: tuple[Curve, ...] = ()
 
     def table(self, role: str) -> Table | None:
         """The first table of a role."""
@@ -183,7 +206,7 @@ class Report:
         """Shown by a notebook for the value of a cell."""
         shown = self._shown_headline()
         rows = (shown, ['---:'] * len(shown), shown.values())
-        return '\n'.join([f'{self.name} on {self.layout.title}', '', *(f'| {" | ".join(row)} |' for row in rows)])
+        return '\n'.join([f'{self.name}: {self.layout.title}', '', *(f'| {" | ".join(row)} |' for row in rows)])
 
     def _shown_headline(self) -> dict[str, str]:
         """Title of each headline number to its text."""
@@ -242,6 +265,13 @@ class Report:
         units = finite(at(found, 'units')) or 10**9  # older files do not say; then percentiles alone
         return at(found, 'images_sha256'), int(units), finite_items(found, *path)
 
+    def points(self, curve: Curve, row: str) -> dict[float, float]:
+        """The points of a curve of a condition; those that are not from 0 to 100 are left out."""
+        pairs = zip(
+            *(finite_items(self.results, curve.section, row, of.key) for of in (curve.x, curve.y)), strict=False
+        )
+        return {x: y for x, y in pairs if all(of is not None and -1e-6 < of < 100 + 1e-6 for of in (x, y))}
+
     def setting(self, name: str, default: Any = None) -> Any:
         """Value recorded under a name, in provenance or results."""
         return {**self.results, **self.provenance}.get(name, default)
@@ -253,6 +283,8 @@ class Report:
             content['worst'] = [{key: value for key, value in case.items() if key != 'panels'} for case in self.worst]
         content |= {'classes': list(self.classes), 'palette': [list(color) for color in self.palette]}
         content['layout'] = dataclasses.asdict(self.layout)
+        if not self.layout.curves:  # as it was written before there were any
+            del content['layout']['curves']
         return _FLAT_LIST.sub(lambda found: ' '.join(found[0].split()), json.dumps(content, indent=2)) + '\n'
 
     @classmethod
@@ -294,6 +326,7 @@ class Report:
         if not layout.tables:
             raise ValueError('layout must have a table at least, got none')
         sections = [table.section for table in layout.tables if table.section and table.section in results]
+        sections += [curve.section for curve in layout.curves if curve.section in results]
         rows = {f'results / {name}': _mapping(results[name], f'results / {name}') for name in sections}
         for where, found in (rows | {'worst': content.get('worst')}).items():
             if isinstance(found, Mapping | list) and len(found) > MOST_ROWS:

@@ -21,6 +21,7 @@ ERROR_COLORS = ((235, 235, 235), (213, 94, 0), (0, 0, 0))  # RGB of right, wrong
 PANELS = {
     'clean.jpg': 'clean',
     'corrupted.jpg': 'corrupted',
+    'attacked.jpg': 'attacked',
     'image.jpg': 'image',
     'truth.png': 'ground truth',
     'prediction.png': 'prediction',

@@ -3,9 +3,11 @@
 from mmrobust.ops.attention import Attention, attention_output, attention_probs
 from mmrobust.ops.attention_diversification import (
     ADL_MODES,
+    KeptRows,
     attention_diversification,
     attention_diversification_reference,
     diversified_attention,
+    kept_rows,
 )
 from mmrobust.ops.contiguous_gradient import contiguous_gradient
 from mmrobust.ops.token_pooling import (
@@ -18,6 +20,7 @@ from mmrobust.ops.token_pooling import (
 __all__ = [
     'ADL_MODES',
     'Attention',
+    'KeptRows',
     'attention_diversification',
     'attention_diversification_reference',
     'attention_output',
@@ -25,6 +28,7 @@ __all__ = [
     'contiguous_gradient',
     'dilated_windows',
     'diversified_attention',
+    'kept_rows',
     'kernel_windows',
     'weighted_avg_pool',
     'weighted_avg_pool_reference',

@@ -42,6 +42,7 @@ from torch import Tensor
 
 from mmrobust.ops.attention import Attention, attention_output
 from mmrobust.ops.attention_sums import Kept, Sums, attention_sums, attention_with_sums
+from mmrobust.ops.attention_sums_blocks import kept_entries
 
 ADL_MODES = ('paper', 'official', 'pairwise')
 
@@ -157,6 +158,42 @@ def diversified_attention(
         kept = _kept(regions, tau / attention.key.size(-2), mode, per_head, block_entries)
         out, sums = attention_with_sums(attention, value, kept)
         return out, _diversification(sums, regions, mode)
+
+
+class KeptRows(NamedTuple):
+    """What Eq. (1) leaves of the rows of a layer, as shares of all rows, scalars in [0, 1].
+
+    Attributes:
+        active: rows with an entry above the threshold. Where there is none, ADL is 0 and has no gradient.
+        single: rows with exactly one. Their cosine with anything does not depend on how large it is.
+    """
+
+    active: Tensor
+    single: Tensor
+
+
+@torch.no_grad()
+def kept_rows(
+    attention: Attention,
+    *,
+    tau: float = 2.0,
+    mode: str = 'paper',
+    per_head: bool = False,
+    sample_rows: int | None = None,
+) -> KeptRows:
+    """Count the rows of one layer of which ADL sees anything; arguments as in :func:`attention_diversification`.
+
+    It computes the attention once more, in blocks of rows: for a look now and then.
+    """
+    attention = _sampled(attention, sample_rows)
+    with torch.autocast(attention.query.device.type, enabled=False):
+        regions = _regions(attention, tau)
+        dtype = torch.promote_types(attention.query.dtype, torch.float32)
+        operands = (one if one is None else one.to(dtype) for one in attention[:4])
+        kept = _kept(regions, tau / attention.key.size(-2), mode, per_head, None)
+        counts = kept_entries(Attention(*operands), kept)
+        num_rows = regions.num_rows * counts.size(1)
+        return KeptRows((counts > 0).sum() / num_rows, (counts == 1).sum() / num_rows)
 
 
 def _sampled(attention: Attention, sample_rows: int | None) -> Attention:

@@ -80,6 +80,15 @@ def forward(attention: Attention, value: Tensor | None, kept: Kept) -> tuple[Ten
     return out, row_sum.squeeze(-2), direction_sum.squeeze(-2), inv_norms.squeeze(-1)
 
 
+def kept_entries(attention: Attention, kept: Kept) -> Tensor:
+    """How many entries of each row are kept, ``(B, G, Nq)``; arguments as in :func:`forward`."""
+    query = attention.query
+    counts = query.new_empty(query.size(0), query.size(1) if kept.per_head else 1, query.size(-2))
+    for block in _blocks(attention, kept):
+        counts[block.images, :, block.rows] = block.above.sum(-1)
+    return counts
+
+
 class Gradients(NamedTuple):
     """Those of what attention is made of, None where that was None."""
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from mmrobust.visualization.figure_files import COLORS
@@ -36,11 +37,13 @@ class Boxes(NamedTuple):
         of_series: (model, variant) to its boxes: of each layer, from 1, and under None of all. Models have colours,
             variants hatches.
         logarithmic: for what spans orders of magnitude.
+        uniform: its value where every token gets the same attention, drawn as a line; None for no line.
     """
 
     label: str
     of_series: Mapping[Series, Mapping[int | None, Box]]
     logarithmic: bool = False
+    uniform: float | None = None
 
 
 def statistic_boxes(panels: Sequence[Boxes]) -> Figure:
@@ -77,6 +80,8 @@ def statistic_boxes(panels: Sequence[Boxes]) -> Figure:
                 whiskerprops=dict(color=color),
                 capprops=dict(color=color),
             )
+        if panel.uniform is not None:
+            ax.axhline(panel.uniform, color='black', linestyle='--', linewidth=0.9)
         ax.axvspan(-1.0, 0.5, color='0.93', zorder=0)
         ax.set_xlim(-1.0, len(layers) + 0.6)
         ax.set_ylabel(textwrap.fill(panel.label, 21), fontsize=8)
@@ -90,7 +95,9 @@ def statistic_boxes(panels: Sequence[Boxes]) -> Figure:
     axes[-1].set_xticks([_position(layer, layers) for layer in (None, *layers)], ['all', *map(str, layers)])
     axes[-1].set_xlabel('layer', fontsize=9)
     patches = [Patch(**looks[name], label=', '.join(filter(None, name))) for name in series]
-    figure.legend(handles=patches, loc='outside upper center', ncols=len(series), fontsize=8, frameon=False)
+    if any(panel.uniform is not None for panel in panels):
+        patches.append(Line2D([], [], color='black', linestyle='--', linewidth=0.9, label='uniform attention'))
+    figure.legend(handles=patches, loc='outside upper center', ncols=len(patches), fontsize=8, frameon=False)
     return figure
 
 

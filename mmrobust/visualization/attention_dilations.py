@@ -51,10 +51,9 @@ def dilation_bars(panels: Mapping[tuple[str, str], Mapping[str, Mapping[int, Seq
                     linewidth=0.5,
                 )
         ax.tick_params(labelsize=8)
-    for ax, reading in zip(axes[0], readings, strict=True):
-        ax.set_title(reading, fontsize=9)
-    for ax, model in zip(axes[:, 0], models, strict=True):
-        ax.set_ylabel(model, fontsize=9)
+        ax.set_title(f'{model}: {reading}', fontsize=9)
+    for ax in axes[:, 0]:
+        ax.set_ylabel('share', fontsize=9)
         ax.set_ylim(0, 1)
     for ax in axes[-1]:
         ax.set_xticks(range(1, num_layers + 1))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import PowerNorm
+from matplotlib.colors import LogNorm, Normalize, PowerNorm
 from matplotlib.figure import Figure
 
 __all__ = ['CSV_HEADER', 'HeatMap', 'Image', 'OverImage', 'Panel', 'panel_grid', 'panel_rows', 'to_pixels']
@@ -41,7 +41,12 @@ class OverImage(Image):
 Panel = HeatMap | Image | OverImage | None  # None is an empty place
 
 
-def panel_grid(rows: Sequence[Sequence[Panel]], row_titles: Sequence[str], column_titles: Sequence[str]) -> Figure:
+def panel_grid(
+    rows: Sequence[Sequence[Panel]],
+    row_titles: Sequence[str],
+    column_titles: Sequence[str],
+    logarithmic: bool = False,
+) -> Figure:
     """Panels in rows and columns, all on one colour scale; maps have query tokens from top to bottom.
 
     The scale is that of the square root, because a few tokens can have a hundred times the attention of the others.
@@ -50,28 +55,41 @@ def panel_grid(rows: Sequence[Sequence[Panel]], row_titles: Sequence[str], colum
         rows: as many panels in each row as there are column titles.
         row_titles: one for each row.
         column_titles: one for each column.
+        logarithmic: powers of two instead, with uniform attention in the middle, and the maximum below each image.
     """
     panels = [panel for row in rows for panel in row]
     values = [panel.values.ravel() for panel in panels if isinstance(panel, HeatMap | OverImage)]
-    norm = PowerNorm(0.5, 0, max(2.0, float(np.percentile(np.concatenate(values), _TOP))))
+    top = max(2.0, float(np.percentile(np.concatenate(values), _TOP)))
+    norm = LogNorm(1 / top, top, clip=True) if logarithmic else PowerNorm(0.5, 0, top)
     ratio = np.mean([_height_to_width(panel) for panel in panels if panel is not None])
     side = min(1.75, 14 / len(column_titles))  # inches
     figure = Figure((side * len(column_titles) + 1.8, (side * ratio + 0.12) * len(rows) + 0.5), layout='constrained')
     axes = figure.subplots(len(rows), len(column_titles), squeeze=False)
     mesh = None
     for row, (line, title) in enumerate(zip(rows, row_titles, strict=True)):
+        first_map = next((column for column, panel in enumerate(line) if isinstance(panel, HeatMap)), None)
         for column, panel in enumerate(line):
             ax = axes[row, column]
             mesh = _draw(ax, panel, norm) or mesh
             if row == 0:
                 ax.set_title(column_titles[column], fontsize=9)
             if isinstance(panel, HeatMap):
-                last = [len(panel.values) - 1]
+                ends = [0, len(panel.values) - 1], ['1', str(panel.num_tokens)]
                 if row == len(rows) - 1:
-                    ax.set_xticks([0, *last], ['1', str(panel.num_tokens)], fontsize=7)
+                    ax.set_xticks(*ends, fontsize=7)
                     ax.set_xlabel('key token', fontsize=8, labelpad=-6)
-        axes[row, 0].set_ylabel(f'{title}\nquery token' if isinstance(line[0], HeatMap) else title, fontsize=9)
-    bar = figure.colorbar(mesh, ax=axes, shrink=min(1.0, 2.2 / (side * ratio * len(rows))), extend='max', pad=0.01)
+                if column == first_map:
+                    ax.set_yticks(*ends, fontsize=7)
+                    ax.set_ylabel('query token', fontsize=8, labelpad=-8)
+            elif logarithmic and isinstance(panel, OverImage):
+                ax.set_xlabel(f'maximum {panel.values.max():.2g}', fontsize=7, labelpad=2)
+        axes[row, 0].set_ylabel(f'{title}\nquery token' if first_map == 0 else title, fontsize=9)
+    shrink = min(1.0, 2.2 / (side * ratio * len(rows)))
+    bar = figure.colorbar(mesh, ax=axes, shrink=shrink, extend='both' if logarithmic else 'max', pad=0.01)
+    if logarithmic:
+        powers = range(-int(np.log2(top)), int(np.log2(top)) + 1)
+        bar.set_ticks([2.0**power for power in powers], labels=[f'{2.0**power:g}' for power in powers], minor=False)
+        bar.ax.minorticks_off()
     bar.set_label('attention, multiples of 1 / N', fontsize=8)
     bar.ax.tick_params(labelsize=7)
     return figure
@@ -100,7 +118,7 @@ def _height_to_width(panel: Panel) -> float:
     return height / width
 
 
-def _draw(ax, panel: Panel, norm: PowerNorm):
+def _draw(ax, panel: Panel, norm: Normalize):
     if panel is None:
         ax.axis('off')
         return None

@@ -31,33 +31,45 @@ def style_of(place: int) -> dict[str, str]:
     }
 
 
-def curves(name: str, lines: Sequence[tuple[dict, Mapping[int, float | None]]], low: float, high: float) -> dict:
-    """Curves of value by severity, severity 0 being clean; what is missing is left out of its curve.
+def curves(
+    name: str,
+    lines: Sequence[tuple[dict, Mapping[float, float | None]]],
+    low: float,
+    high: float,
+    across: Sequence[float] = range(6),
+    diagonal: bool = False,
+) -> dict:
+    """Curves of value by severity, severity 0 being clean, or by another number; what is missing is left out.
 
     Args:
         name: what the chart is called.
-        lines: key of each run, with its ``style``, and its curve, severity, 0 to 5, to value.
+        lines: key of each run, with its ``style``, and its curve, severity, 0 to 5, to value. A run without a point
+            has no curve.
         low: lower end of the vertical axis.
         high: upper end.
+        across: ticks of the horizontal axis, from end to end.
+        diagonal: draw the line of equal coordinates.
     """
     (width, height), (left, right, top, bottom) = _CURVE, _MARGINS
 
-    def point(level: int, value: float) -> str:
-        x = left + level / 5 * (width - left - right)
+    def point(level: float, value: float) -> str:
+        x = left + (level - across[0]) / (across[-1] - across[0]) * (width - left - right)
         return f'{x:.1f} {top + (high - value) / (high - low) * (height - top - bottom):.1f}'
 
     drawn = []
     for key, line in lines:
         points = [point(level, value) for level, value in sorted(line.items()) if value is not None]
         marks = ''.join(f'M{at}{key["style"]["mark"]}' for at in points)
-        drawn.append({'style': key['style'], 'path': 'M' + 'L'.join(points), 'marks': marks})
+        if points:
+            drawn.append({'style': key['style'], 'path': 'M' + 'L'.join(points), 'marks': marks})
     return {
         'name': name,
         'size': _CURVE,
         'left': left,
         'right': width - right,
         'ticks': [(float(point(0, tick).split()[1]), f'{tick:g}') for tick in (low, (low + high) / 2, high)],
-        'levels': [(float(point(level, low).split()[0]), level) for level in range(6)],
+        'levels': [(float(point(level, low).split()[0]), level) for level in across],
+        'diagonal': f'M{point(low, low)}L{point(high, high)}' if diagonal else '',
         'lines': drawn,
     }
 

@@ -19,12 +19,12 @@ from mmrobust.evaluation.comparison import (
     ran_the_same,
     ratios,
 )
-from mmrobust.evaluation.report import Column, Number, Published, Report, Table, finite
+from mmrobust.evaluation.report import Column, Curve, Number, Published, Report, Table, at, finite
 from mmrobust.evaluation.statistics import FEWEST_MODELS, RankCorrelation
 from mmrobust.evaluation.worst import media_type
 from mmrobust.registry import BENCHMARKS
 from mmrobust.visualization import page_charts
-from mmrobust.visualization.verdict import DASH, facts, plus, rows_by_harm, shown, signed, verdict, warning
+from mmrobust.visualization.verdict import DASH, facts, listed, plus, rows_by_harm, shown, signed, verdict, warning
 
 __all__ = ['to_html']
 
@@ -132,9 +132,9 @@ class _Section:
         """Everything, for the template."""
         top, more = self._cases()
         return {
-            'title': self.layout.title,
+            'title': ' / '.join(dict.fromkeys(run.layout.title for run in self.runs.values())),
             'about': self.layout.about,
-            'facts': ' \N{MIDDLE DOT} '.join(facts(self.runs, self.levels)),
+            'facts': ' \N{MIDDLE DOT} '.join(facts(self.runs, self.held)),
             'verdict': list(verdict(self.runs, self.reference)),
             'warning': warning(self.runs),
             'sentences': list(self._sentences()),
@@ -143,6 +143,7 @@ class _Section:
             'top': top,
             'parts': list(self._parts()),
             'cases': more,
+            'ranked': any(run.setting('worst_of') is None for run in self.runs.values()),
             'colors': self._colors() if top or any(case['panels'] for _, of in more for case in of) else [],
             'keys': list(self.keys.values()),
             'provenance': self._provenance(),
@@ -202,6 +203,8 @@ class _Section:
                 yield from self._maps(table, places, [column.title for column in columns], columns[0])
             elif len(rows) > (table.role == 'severities'):
                 yield self._numbers(table, rows, columns)
+        for curve in dict.fromkeys(curve for run in self.runs.values() for curve in run.layout.curves):
+            yield from self._drawn(curve)
         found = next((run.layout.published for run in self.runs.values() if run.layout.published is not None), None)
         table = next((table for table in self.layout.tables if found and table.section == found.section), None)
         if table is not None:
@@ -227,7 +230,7 @@ class _Section:
         for row, cells in filled.items():
             cells += [{'text': shown(found.get(row))} for found in against.values()]
             for column in counts:  # the same for all runs, mostly
-                found = [shown(run.number(table, row, column).value, 0) for run in self.runs.values()]
+                found = [shown(run.number(table, row, column).value, column.decimals) for run in self.runs.values()]
                 cells.append({'text': ' / '.join(dict.fromkeys(found))})
         about = table.about
         if against:
@@ -258,8 +261,22 @@ class _Section:
                 found = {level: run.number(table, Cell(name, level).key, column).value for level in self.levels}
                 lines.append((self.keys[of], {0: clean[of]} | found))
             charts.append(page_charts.curves(self._label(name), lines, low, max(high, low + 10)))
-        about = f'{column.title} from clean images, 0, to severity 5; one scale for all.'
-        return _part('Curves over severity', about) | {'charts': charts, 'what': column.title}
+        about = f'{column.title} on clean images, at 0, and at severity {listed(self.levels)}; one scale for all.'
+        return _part('Curves over severity', about) | {'charts': charts, 'what': column.title, 'by': 'severity'}
+
+    def _drawn(self, curve: Curve) -> Iterator[dict]:
+        """A curve of every condition that has one, in the order of the first run."""
+        rows = dict.fromkeys(row for run in self.runs.values() for row in at(run.results, curve.section) or ())
+        lines = {
+            str(row): [(self.keys[name], run.points(curve, row)) for name, run in self.runs.items()] for row in rows
+        }
+        if any(line for row in lines.values() for _, line in row):
+            charts = [
+                page_charts.curves(name, line, 0, 100, range(0, 101, 20), curve.diagonal)
+                for name, line in lines.items()
+            ]
+            named = {'what': curve.y.title, 'by': curve.x.title}
+            yield _part(curve.title, curve.about) | {'charts': charts, **named}
 
     def _maps(
         self, table: Table, places: Mapping[str, Sequence[tuple[str, Column]]], head: Sequence[Any], column: Column

@@ -10,15 +10,21 @@ _INK, _PAPER = (30, 30, 30), 255
 
 
 def side_by_side(
-    image: np.ndarray, label_maps: Mapping[str, np.ndarray], palette: Sequence[Sequence[int]], ignore_index: int = 255
+    image: np.ndarray,
+    label_maps: Mapping[str, np.ndarray],
+    palette: Sequence[Sequence[int]],
+    ignore_index: int = 255,
+    title: str = 'image',
 ) -> np.ndarray:
     """The image and then each label map in colour, with titles, in one row.
 
     Args:
         image: ``(H, W, 3)`` uint8, RGB.
-        label_maps: title to ``(H, W)`` integer classes; ``ignore_index`` is drawn black.
+        label_maps: title to ``(H, W)`` integer classes; ``ignore_index`` is drawn black. What is ``(H, W, 3)`` uint8 is
+            drawn as it is.
         palette: RGB of each class, 0 to 255.
         ignore_index: label that belongs to no class.
+        title: of the image.
 
     Returns:
         ``(H + header, (1 + maps) * W, 3)`` uint8, RGB.
@@ -28,8 +34,11 @@ def side_by_side(
     """
     colors = np.zeros((256, 3), np.uint8)
     colors[: len(palette)] = palette
-    panels = [_titled('image', image)]
+    panels = [_titled(title, image)]
     for title, label_map in label_maps.items():
+        if label_map.shape == image.shape:
+            panels.append(_titled(title, label_map))
+            continue
         if label_map.shape != image.shape[:2]:
             raise ValueError(f'{title!r} must be as large as the image, {image.shape[:2]}, got {label_map.shape}')
         foreign = set(np.unique(label_map).tolist()) - set(range(len(palette))) - {ignore_index}

@@ -1,11 +1,11 @@
 """Verdict of a results page in words: what was run, the drop from clean, the worst conditions, what differs."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from mmrobust.evaluation.comparison import change, is_significant, ran_the_same
 from mmrobust.evaluation.report import Column, Number, Report, Table
 
-__all__ = ['DASH', 'facts', 'plus', 'rows_by_harm', 'shown', 'signed', 'verdict', 'warning']
+__all__ = ['DASH', 'facts', 'listed', 'measure', 'plus', 'rows_by_harm', 'shown', 'signed', 'verdict', 'warning']
 
 DASH = '\N{EN DASH}'
 FEW = 100  # images; with fewer no difference can be trusted
@@ -15,8 +15,13 @@ _TOP = 3  # worst conditions and classes that are named
 Runs = Mapping[str, Report]
 
 
-def facts(runs: Runs, levels: Sequence[int]) -> Iterator[str]:
-    """Line on what was run: images, conditions, severities, settings shared by all runs."""
+def facts(runs: Runs, held: Mapping[int, Collection[str]]) -> Iterator[str]:
+    """Line on what was run: images, conditions, severities, settings shared by all runs.
+
+    Args:
+        runs: all of one benchmark.
+        held: severity to the conditions that were run at it.
+    """
     layout = next(iter(runs.values())).layout
     numbers = {_num_images(run) for run in runs.values()}
     if len(numbers) == 1 and None not in numbers:
@@ -24,9 +29,12 @@ def facts(runs: Runs, levels: Sequence[int]) -> Iterator[str]:
     table = layout.table('conditions')
     if table is not None:
         yield _counted(len(rows_by_harm(runs, table)), table.row)
-    if any(levels):
-        yield f'{"severity" if len(levels) == 1 else "severities"} {", ".join(map(str, levels))}'
-    for name in (*layout.protocol, 'data_root'):
+    if any(held):
+        every = set().union(*held.values())
+        part = [level for level, names in held.items() if set(names) != every]
+        remark = f' ({listed(part)} not of all)' if part else ''
+        yield f'{"severity" if len(held) == 1 else "severities"} {listed(held)}{remark}'
+    for name in (*layout.protocol, 'data_root', 'trained_on'):
         values = {str(run.setting(name)) for run in runs.values()}
         if name != 'num_images' and len(values) == 1 and values != {'None'}:
             yield f'{name.removesuffix("_root").replace("_", " ")} {values.pop()}'
@@ -61,6 +69,11 @@ def warning(runs: Runs) -> str:
     return f'{few}Each model is one training run; the intervals say nothing about training again with another seed.'
 
 
+def listed(numbers: Iterable[int]) -> str:
+    """``1, 2, 3``."""
+    return ', '.join(map(str, numbers))
+
+
 def rows_by_harm(runs: Runs, table: Table) -> list[str]:
     """Rows of a table in any of the runs, worst first, those that are in no mean last."""
     names = list(dict.fromkeys(row for run in runs.values() for row in run.own_rows(table)))
@@ -88,6 +101,11 @@ def signed(number: Number) -> str:
     return plus(number.value) + ('' if number.low is None else f' ({plus(number.low)} to {plus(number.high)})')
 
 
+def measure(key: str) -> str:
+    """What the number of a column is, ``mIoU`` of ``cells/clean/mIoU`` and ``mPC``: others have no difference."""
+    return 'mIoU' if key == 'mPC' else key.rpartition('/')[2].rpartition('_')[2]
+
+
 def _level(run: Report) -> str:
     column = next((column for column in run.headline.columns if column.key == run.layout.main), None)
     if column is None:
@@ -95,7 +113,8 @@ def _level(run: Report) -> str:
     number, clean = run.number(run.headline, '', column), run.first(run.layout.clean).value
     text = f'{column.title} {shown(number.value)}'
     text += '' if number.low is None else f' ({number.low:.2f} to {number.high:.2f})'
-    if None not in (number.value, clean) and run.layout.clean != run.layout.main:
+    same = measure(run.layout.clean) == measure(run.layout.main) and run.layout.clean != run.layout.main
+    if None not in (number.value, clean) and same:
         gap = number.value - clean
         text += f', {abs(gap):.2f} points {"above" if gap > 0 else "below"} clean images ({clean:.2f})'
     return f'{text}.'
@@ -110,7 +129,7 @@ def _difference(runs: Runs, run: Report, base: Report) -> str:
     if whole.value is None:
         text += ', which cannot be compared.'
     elif whole.low is None:
-        text += '; no interval, because the images are not known to be the same.'
+        text += '; no interval, because the images are not known to be the same, or are of one sequence.'
     else:
         text += f', {_judged(whole, column)}.'
     if table is None:

@@ -63,13 +63,18 @@ def test_scalars_of_the_padded_images(runner, tmp_path):
     assert inputs.shape[-2:] == (64, 64)
     observed = AttentionStatistics(top_k=3)
     with torch.no_grad():
-        layers = model.backbone(inputs, lambda view: (observed(view), attention_diversification(view.attention)))[1]
+        layers = model.backbone(
+            inputs, lambda view: (observed(view), attention_diversification(view.attention), view.probs().mean(1))
+        )[1]
     assert logged['step'] == 4
-    for index, (layer, adl) in enumerate(layers, start=1):
+    for index, (layer, adl, maps) in enumerate(layers, start=1):
+        kept = (maps >= 2 / maps.size(-1)).sum(-1)
+        for name, rows in (('active', kept > 0), ('single', kept == 1)):
+            assert logged[f'attention/adl_{name}/layer_{index}'] == pytest.approx(rows.float().mean().item())
         assert logged[f'attention/top_share/layer_{index}'] == pytest.approx(layer['top_share'].mean().item(), rel=1e-5)
         assert logged[f'attention/adl/layer_{index}'] == pytest.approx(adl.item(), rel=1e-5)
         assert adl > 0.1
-    assert len(logged) == 1 + 2 * 6
+    assert len(logged) == 1 + 2 * 8
 
 
 def test_dilations_of_tap(runner, tmp_path, tiny_hybrid):
@@ -84,7 +89,7 @@ def test_dilations_of_tap(runner, tmp_path, tiny_hybrid):
     for index, of_layer in enumerate(logits, start=1):  # (images, branches, rows, columns)
         for dilation, mean in enumerate(of_layer.softmax(1).mean((0, 2, 3)).tolist()):
             assert logged[f'attention/dilation_{dilation}/layer_{index}'] == pytest.approx(mean, rel=1e-5)
-    assert len(logits) == 2 and len(logged) == 1 + 2 * (6 + 3)
+    assert len(logits) == 2 and len(logged) == 1 + 2 * (8 + 3)
 
 
 def test_a_network_of_timm(runner, tmp_path):

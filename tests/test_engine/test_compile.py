@@ -79,7 +79,9 @@ AMP = {'wrapper': 'BFloat16OptimWrapper', 'accumulate': 2}
 )
 def test_losses_of_fan_are_those_of_eager_training(tmp_path, config, settings):
     eager, runner = _train(tmp_path / 'eager', config, **settings)
-    compiled, compiled_runner = _train(tmp_path / 'compiled', config, COMPILE, **settings)
+    looks = dict(type='mmrobust.DiversificationLogHook', interval=2)  # not compiled, and the training is the same
+    compiled, compiled_runner = _train(tmp_path / 'compiled', config, COMPILE, looks, **settings)
+    assert compiled_runner.message_hub.get_scalar('train/adl_gradient').current() > 0
     assert len(compiled) == 4 and compiled[0] != compiled[3]
     tolerance = {'rtol': 1e-2, 'atol': 1e-2} if settings is AMP else {}
     torch.testing.assert_close(compiled, eager, **tolerance)

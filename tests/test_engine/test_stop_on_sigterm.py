@@ -234,3 +234,13 @@ def test_one_rank_stops_all(tmp_path):
     assert [queue.get(timeout=60) for _ in ranks] == [True, True]
     for process in ranks:
         process.join(timeout=60)
+
+
+def test_a_test_builds_no_training(tmp_path):
+    """Its data may not be there, and a config to test may have none."""
+    runner = make_runner(tmp_path, StopOnSigtermHook())
+    for loop in (runner._train_loop, None):
+        assert not hasattr(loop, 'run')
+        runner._train_loop = loop
+        runner.call_hook('before_run')
+        assert runner._train_loop is loop

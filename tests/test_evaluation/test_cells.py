@@ -7,7 +7,7 @@ import pytest
 from mmrobust.corruptions import CORRUPTIONS
 from mmrobust.evaluation.benchmarks.presets import select_cells
 from mmrobust.evaluation.cells import CLEAN, Cell, CellStore, shard
-from mmrobust.evaluation.counts import Confusion, Flips, Predictions
+from mmrobust.evaluation.counts import Attacked, Confusion, Flips, Predictions
 from mmrobust.evaluation.images import require_names
 
 FOG = Cell('fog', 3)
@@ -27,6 +27,13 @@ def test_round_trip_does_not_depend_on_the_order_of_images(tmp_path):
     assert np.array_equal(read.confusion, _result().confusion) and read.confusion.dtype == np.int64
     assert all(np.array_equal(read.images[name], counts) for name, counts in _result().images.items())
     assert store.has(FOG) and not store.has(CLEAN)
+
+
+def test_what_an_attack_did_is_kept(tmp_path):
+    attacked = {'a.png': Attacked(0.5, 2.25, 0, 1), 'b.png': Attacked(0.0, 1e9, 1, 0)}
+    store = CellStore(tmp_path, Confusion, {})
+    store.write(FOG, Confusion(_result().confusion, _result().images, attacked))
+    assert store.read(FOG).attacked == attacked and store.read(FOG).attacked['a.png'].after == 2.25
 
 
 def test_another_identity_is_refused(tmp_path):
@@ -150,6 +157,19 @@ def test_a_damaged_identity_is_named(tmp_path, content):
         (Confusion, '{"confusion": [[2]], "images": {"a.png": [[1], [1], [1]]}}'),  # not their sum
         (Confusion, '{"confusion": [[0, 1], [0, 0]], "images": {"a.png": [[0, 0], [0, 1], [0, 1]]}}'),
         (Confusion, '{"confusion": [[2]], "images": {"a.png": [[2], [1], [1]], "b.png": [[0], [1], [1]]}}'),
+        *(
+            (Confusion, f'{{"confusion": [[2]], "attacked": {attacked}, "images": {{"a.png": [[2], [2], [2]]}}}}')
+            for attacked in (
+                '{}',
+                '{"b.png": [0.5, 1.5, 0, 0]}',
+                '{"a.png": [0.5, 1.5, 0]}',
+                '{"a.png": [0.5, -1.5, 0, 0]}',
+                '{"a.png": [0.5, NaN, 0, 0]}',
+                '{"a.png": [0.5, 1.5, 2, 0]}',
+                '{"a.png": [0.5, 1.5, 0, true]}',
+                '[1]',
+            )
+        ),
         (Predictions, '{"pictures": {"a.png": [1, Infinity]}}'),
         (Predictions, '{"pictures": {"a.png": [1, 1.5]}}'),
         (Predictions, '{"pictures": {"a.png": [-1, 0]}}'),

@@ -1,6 +1,7 @@
 """mmrobust.evaluate: the same as the command line, of models in memory too, and of a benchmark in another package."""
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -23,48 +24,7 @@ REPO = Path(__file__).parents[2]
 OPTIONS = dict(corruptions=['gaussian_noise', 'contrast'], severities=[2, 5])
 
 # a whole benchmark in a file of somebody else: images upside down, over the config's own test set
-UPSIDE_DOWN = """
-from mmrobust.evaluation.benchmarks.segmentation_base import SegmentationBenchmark
-from mmrobust.evaluation.cells import CLEAN, Cell
-from mmrobust.evaluation.images import LabelMapImages
-from mmrobust.evaluation.report import Column, Layout, Table
-from mmrobust.registry import BENCHMARKS
-
-
-@BENCHMARKS.register_module(name='upside-down')
-class UpsideDown(SegmentationBenchmark):
-    name = 'upside-down'
-    options = {'turns': dict(type=int, help='how often (default: 1)')}
-
-    def __init__(self, config, turns=1, max_images=None):
-        self.turns, self.cells = turns, [CLEAN, Cell('turned')]
-        self._images = LabelMapImages(config.test_dataloader.dataset, 'mmseg', max_images)
-
-    @property
-    def identity(self):
-        return {'benchmark': self.name, 'turns': self.turns, 'num_images': self._images.size}
-
-    def images(self, cell):
-        return self._images
-
-    def corrupted(self, cell, dataset):
-        steps = list(dataset['pipeline'])
-        flip = dict(type='RandomFlip', prob=1.0, direction='vertical')
-        turned = [steps[0], *[flip] * self.turns, *steps[1:]]
-        return dataset if cell == CLEAN else dict(dataset, pipeline=turned)
-
-    def summarize(self, counts):
-        rows = {cell.key: {'mIoU': of.score} for cell, of in counts.items()}
-        return {'flips': rows, 'turned': rows['turned']['mIoU']}
-
-    @classmethod
-    def layout(cls, results, provenance):
-        tables = (
-            Table('', 'run', (Column('turned', 'turned'),)),
-            Table('flips', 'kind', (Column('mIoU', 'mIoU', csv=('mIoU',)),), role='conditions', csv_row=('kind',)),
-        )
-        return Layout(cls.name, 'Upside down', 'segmentation', 'mIoU.', tables, 'turned', protocol=('turns',))
-"""
+UPSIDE_DOWN = re.search(r'```python\n(.+?)```', (REPO / 'docs/how-to/add_a_benchmark.md').read_text(), re.DOTALL)[1]
 
 
 def test_importing_mmrobust_is_light():
@@ -165,7 +125,12 @@ def test_classifiers_in_memory(classification_files, tmp_path):  # noqa: F811
         ('cifar-c', {}, ValueError, "benchmark must be one of cityscapes-c, acdc, .*, got 'cifar-c'"),
         ('imagenet-c', {}, ValueError, 'imagenet-c is for models of mmpretrain, but .*toy.py is for mmseg'),
         ('cityscapes-c', dict(eps=1), ValueError, 'eps is for the benchmark adversarial, not cityscapes-c'),
-        ('cityscapes-c', dict(turn=1), ValueError, "cityscapes-c takes preset, .*, max_images, got 'turn'"),
+        (
+            'cityscapes-c',
+            dict(turn=1),
+            ValueError,
+            "cityscapes-c takes preset, .*, max_images, calibration, got 'turn'",
+        ),
         ('cityscapes-c', dict(data='/nowhere'), FileNotFoundError, '/nowhere'),
         ('cityscapes-c', dict(checkpoint='/no.pth'), FileNotFoundError, "There is no checkpoint '/no.pth'"),
         ('cityscapes-c', dict(shard=(3, 3)), ValueError, 'got 3/3'),
@@ -188,7 +153,7 @@ def test_models_that_cannot_be_evaluated(files):  # noqa: F811
 
 
 def test_a_bug_in_a_run_keeps_its_traceback(files, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(Confusion, 'of_matrices', lambda matrices: matrices['absent'])
+    monkeypatch.setattr(Confusion, 'of_matrices', lambda matrices, _: matrices['absent'])
     with pytest.raises(RuntimeError, match="clean cannot be run: KeyError\\('absent'\\)"):
         mmrobust.evaluate(files / 'toy.py', checkpoint=str(files / 'toy.pth'), device='cpu', num_workers=0, quiet=True)
 
@@ -221,7 +186,7 @@ def test_a_benchmark_of_another_package(files, tool, elsewhere, tmp_path, capsys
     compare = load_tool('analysis_tools/compare_robustness.py')
     with pytest.raises(SystemExit):
         compare.main(runs)
-    assert 'the runs differ in Upside down turns (1 in one, 2 in two)' in capsys.readouterr().err
+    assert 'the runs differ in upside-down turns (1 in one, 2 in two)' in capsys.readouterr().err
     compare.main([*runs, '--allow-differences'])
     assert 'two against one: turned' in (tmp_path / 'page.html').read_text()
 
@@ -231,7 +196,8 @@ def test_options_are_those_of_the_benchmarks(tool, elsewhere, capsys):
         tool.main([str(elsewhere), '--help'])
     shown = capsys.readouterr().out
     assert '--turns TURNS' in shown and 'how often (default: 1)' in shown and 'upside-down:' in shown
-    assert '(also of imagenet-c, imagenet-c-bar,' in ' '.join(shown.split()) and shown.count('--seed') == 1
+    sets = 'imagenet-c, imagenet-c-bar, imagenet-3dcc, tiny-imagenet-c, cifar-10-c, cifar-100-c'
+    assert f'cityscapes-c, {sets}:' in shown and shown.count('--seed') == 1
 
 
 def test_a_notebook_gets_numbers(files):  # noqa: F811

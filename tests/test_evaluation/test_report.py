@@ -45,7 +45,7 @@ def test_in_a_notebook():
     text = f'{clean:.2f}', f'{mean:.2f}'
     assert repr(report).startswith('<Report of net on cityscapes-c: ') and len(repr(report)) < 200
     title, _, head, ends, row = report._repr_markdown_().splitlines()
-    assert title == 'net on Cityscapes-C' and ends.count('---:') == head.count('|') - 1
+    assert title == 'net: Cityscapes-C' and ends.count('---:') == head.count('|') - 1
     assert all(number in row and number in repr(report) for number in text)
 
 

@@ -62,6 +62,19 @@ RESULTS = {
     },
     'imagenet-variants': {'cells': {'clean': {'error': 20.0, 'num_images': 4, 'error_interval': [19.0, 21.0]}}},
     'adversarial': {'cells': {'clean': {'error': 20.0}, 'pgd': {'error': 71.0}}},
+    'adversarial-segmentation': {
+        'cells': {
+            'clean': {'mIoU': 80.0, 'aAcc': 95.0, 'num_images': 4},
+            'pgd_8of255_20steps': {
+                'mIoU': 9.0,
+                'aAcc': 20.0,
+                'loss_before': 0.5,
+                'loss_after': 9.0,
+                'num_blind': 1,
+                'num_images': 4,
+            },
+        },
+    },
     'imagenet-p': {
         'perturbations': {'tilt': {'flip_probability': 5.0, 'FR': 60.0, 'uT5D': 1.0, 'num_videos': 2}},
         'mFR': None,
@@ -75,7 +88,9 @@ def of_run(benchmark):
     identity |= dict(images_sha256={'clean': 'a' * 64}, classes=['road', 'car'], name='a')
     provenance = {'config': 'a.py', 'benchmark': benchmark, 'protocol': {'benchmark': benchmark}, **identity}
     worst = [{'image': 'a.png', 'cell': 'fog_1', 'mIoU': 3.0}]
-    return {'provenance': provenance, 'results': RESULTS[benchmark]} | ({'worst': worst} if 'mi' in benchmark else {})
+    return {'provenance': provenance, 'results': RESULTS[benchmark]} | (
+        {'worst': worst} if 'mIoU' in str(RESULTS[benchmark]) else {}
+    )
 
 
 def of_this_version(benchmark):
@@ -237,7 +252,11 @@ def test_numbers_of_a_sweep(tmp_path, content, metric):
 
 
 CELLS = {
-    Confusion: {'confusion': [[3, 1], [0, 2]], 'images': {'a.png': [[3, 2], [3, 3], [4, 2]]}},
+    Confusion: {
+        'confusion': [[3, 1], [0, 2]],
+        'attacked': {'a.png': [0.5, 2.5, 0, 1]},
+        'images': {'a.png': [[3, 2], [3, 3], [4, 2]]},
+    },
     Predictions: {'pictures': {'a.png': [1, 2], 'b.png': [0, 0]}},
     Flips: {'videos': {'a.mp4': [1, 20, 30]}},
 }

@@ -34,7 +34,7 @@ def _gradients(with_cp=False, accumulate=1, channels_last=False, bfloat16=False,
 def _assert_equal(got, wanted, bfloat16):
     if bfloat16:  # the direction of the whole gradient survives 8 bits, that of a part which is next to 0 does not
         both = [torch.cat([grads[name].flatten() for name in wanted]) for grads in (got, wanted)]
-        assert torch.cosine_similarity(*both, dim=0) > 0.999
+        assert torch.cosine_similarity(*both, dim=0) > 0.995
         return
     for name, want in wanted.items():
         torch.testing.assert_close(got[name], want, rtol=1e-3, atol=1e-4 * want.abs().max().item() + 1e-7)

@@ -9,6 +9,7 @@ from mmrobust.ops import (
     attention_diversification,
     attention_diversification_reference,
     attention_probs,
+    kept_rows,
 )
 
 MODES = ADL_MODES
@@ -80,6 +81,30 @@ def test_gradcheck(mode, per_head):
 
     assert loss(query, key, gate, bias) > 0
     assert torch.autograd.gradcheck(loss, (query, key, gate, bias))
+
+
+@pytest.mark.parametrize('mode', MODES)
+@pytest.mark.parametrize('per_head', [False, True])
+@pytest.mark.parametrize('with_regions', [False, True])
+def test_kept_rows_are_counted(mode, per_head, with_regions):
+    """Row by row; where there are two regions, a row in none of them sees nothing, and is not counted."""
+    query, key, gate, bias = (one.detach() for one in _view(2, 3, 9, 9, 1.0, 0.0, True, True))
+    regions = None
+    if with_regions:
+        regions = torch.zeros(2, 2, 9, dtype=torch.bool)
+        regions[:, 0, :4] = regions[:, 1, 4:8] = True
+        apart = torch.full((9, 9), -torch.inf, dtype=torch.float64)
+        apart[:4, :4] = apart[4:8, 4:8] = 0
+        apart[8, 8] = 0
+        bias = bias + apart
+    attention = Attention(query, key, gate, bias, regions, regions)
+    maps = attention_probs(attention) if per_head else attention_probs(attention).mean(1, keepdim=True)
+    threshold, counted = (1.6 / 4, 8) if with_regions else (1.6 / 9, 9)
+    kept = [sum(float(entry) >= threshold for entry in row) for row in maps[..., :counted, :].flatten(0, 2)]
+    found = kept_rows(attention, tau=1.6, mode=mode, per_head=per_head)
+    assert found.active.item() == pytest.approx(sum(n > 0 for n in kept) / len(kept))
+    assert found.single.item() == pytest.approx(sum(n == 1 for n in kept) / len(kept))
+    assert 0 < found.single <= found.active
 
 
 @pytest.mark.parametrize('mode', MODES)

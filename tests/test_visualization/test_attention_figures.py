@@ -39,6 +39,23 @@ def test_panels_share_one_scale_and_have_titles():
     assert pixels.dtype == np.uint8 and pixels.shape[2] == 3 and len(np.unique(pixels)) > 20
 
 
+def test_first_map_of_a_row_says_what_its_rows_are():
+    figure = panel_grid([[Image(STREET), HeatMap(MAP, 12), HeatMap(MAP, 12)]], ['image 1'], ['image', 'a', 'b'])
+    assert [ax.get_ylabel() for ax in figure.axes[:3]] == ['image 1', 'query token', '']
+    assert [label.get_text() for label in figure.axes[1].get_yticklabels()] == ['1', '12']
+
+
+def test_powers_of_two_have_uniform_attention_in_the_middle():
+    over = OverImage(STREET, (0.5, 0.25), np.array([[0.0, 1.0], [2.0, 3.5]]))
+    figure = panel_grid([[Image(STREET), over]], ['clean'], ['image', 'layer 1'], logarithmic=True)
+    image, ax, bar = figure.axes
+    norm = ax.images[1].norm
+    assert norm(1.0) == pytest.approx(0.5) and norm(2.0) - norm(1.0) == pytest.approx(norm(1.0) - norm(0.5))
+    assert norm(0.0) == 0  # no attention is no hole
+    assert (image.get_xlabel(), ax.get_xlabel()) == ('', 'maximum 3.5')
+    assert [label.get_text() for label in bar.get_yticklabels()] == ['0.5', '1', '2']
+
+
 def test_data_of_the_panels():
     rows = list(panel_rows(ROWS, ['clean\nx', 'corrupted'], ['layer 1', 'layer 2']))
     assert rows[1] == ['clean x', 'layer 1', 1, 3.0, 4.0, 5.0]
@@ -58,6 +75,10 @@ def test_boxes_are_the_five_numbers():
     heights = [(patch.get_path().vertices[:, 1].min(), patch.get_path().vertices[:, 1].max()) for patch in ax.patches]
     assert heights.count((0.2, 0.5)) == 3
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ['baseline, clean', 'baseline, corrupted']
+    with_line = statistic_boxes([Boxes('share', of_series, uniform=0.3), Boxes('tokens', of_series)])
+    lines = [[line for line in ax.lines if line.get_linestyle() == '--'] for ax in with_line.axes]
+    assert [list(line.get_ydata()) for line in lines[0]] == [[0.3, 0.3]] and lines[1] == []
+    assert with_line.legends[0].get_texts()[-1].get_text() == 'uniform attention'
     with pytest.raises(ValueError, match='at least one panel'):
         statistic_boxes([])
 
@@ -66,8 +87,8 @@ def test_bars_of_dilations_are_stacked_to_one():
     of_kinds = {'clean': {1: [0.5, 0.3, 0.2], 3: [0.1, 0.1, 0.8]}, 'corrupted': {1: [0.2, 0.2, 0.6], 3: [1, 0, 0]}}
     figure = dilation_bars({('TAP', 'mean weight'): of_kinds, ('TAP', 'share of tokens'): of_kinds})
     weights, shares = figure.axes
-    assert (weights.get_title(), shares.get_title()) == ('mean weight', 'share of tokens')
-    assert weights.get_ylabel() == 'TAP'
+    assert (weights.get_title(), shares.get_title()) == ('TAP: mean weight', 'TAP: share of tokens')
+    assert weights.get_ylabel() == 'share'
     bars = [(round(bar.get_x() + bar.get_width() / 2), bar.get_y(), bar.get_height()) for bar in weights.patches]
     expected = [(1, 0, 0.5), (1, 0.5, 0.3), (1, 0.8, 0.2), (3, 0, 0.1), (3, 0.1, 0.1), (3, 0.2, 0.8)]
     np.testing.assert_allclose(bars[:6], expected, atol=1e-9)

@@ -2,8 +2,16 @@
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
-from mmrobust.visualization.segmentation_differences import Difference, Scene, find_differences, segmentation_figure
+from mmrobust.visualization.figure_files import COLORS
+from mmrobust.visualization.segmentation_differences import (
+    Difference,
+    Scene,
+    find_differences,
+    map_errors,
+    segmentation_figure,
+)
 
 TRUTH = np.zeros((64, 128), np.uint8)
 TRUTH[40:, :] = 1
@@ -60,6 +68,29 @@ def test_figure_draws_the_boxes_on_every_panel():
         assert corners == {(panel * 128 + 10, header + 10) for panel in range(4)}
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels == ['road', 'sidewalk', 'building', 'right, baseline wrong', 'wrong, baseline right']
+
+
+def test_map_says_who_is_wrong():
+    reference, other = prediction(np.s_[10:20, :]), prediction(np.s_[15:30, :])
+    found = map_errors(reference, other, TRUTH)
+    color = [tuple(found[row, 0].tolist()) for row in (2, 5, 12, 17, 25)]
+    rgb = [tuple(round(255 * part) for part in to_rgb(name)) for name in (COLORS[1], COLORS[0])]
+    assert color[1:3] + color[4:] == [(255, 255, 255), *rgb]
+    assert len(set(color)) == 5  # no class, right, only one wrong, both, only the other
+    assert (found[2] == found[2, 0]).all()
+
+
+def test_figure_of_errors_has_a_panel_more_and_no_boxes():
+    image = np.full((64, 128, 3), 120, np.uint8)
+    wrong = prediction(np.s_[10:20, 10:30])
+    scene = Scene(image, TRUTH, {'baseline': wrong, 'ours': prediction()}, {'baseline': 9.0, 'ours': 10.0}, 'fog')
+    figure, _ = segmentation_figure([scene], [(128, 64, 128)] * 3, ('road', 'sidewalk', 'building'), errors=True)
+    (ax,) = figure.axes
+    drawn = ax.images[0].get_array()
+    assert drawn.shape[1] == 5 * 128 and not ax.patches
+    np.testing.assert_array_equal(drawn[-64:, -128:], map_errors(wrong, prediction(), TRUTH))
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[3:] == ['only baseline wrong', 'only ours wrong', 'both wrong']
 
 
 def test_a_single_model_has_no_differences():

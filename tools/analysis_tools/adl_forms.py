@@ -1,6 +1,8 @@
 """What each form of ADL rewards: descent on the loss alone, over the free logits of one attention map.
 
 python tools/analysis_tools/adl_forms.py --out work_dirs/adl_forms
+python tools/analysis_tools/adl_forms.py --tau 1
+python tools/analysis_tools/adl_forms.py --tokens 196 --steps 1000
 
 No network and no data: N x N logits, softmax, one head, Adam. Starts are logits of standard deviation 1, the same with
 a column that everyone attends to (a sink, +3), with a sink and a diagonal (+2), and with a diagonal alone. Prints what
@@ -38,7 +40,7 @@ LEARNING_RATE = 0.05
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Descend on each form of ADL alone, from several attention maps.')
+    parser = cli.Parser(__doc__)
     parser.add_argument('--tokens', type=int, default=64, help='N (default: %(default)s)')
     parser.add_argument('--tau', type=float, default=2.0, help="ADL's threshold (default: %(default)s)")
     parser.add_argument('--steps', type=int, default=300, help='steps of Adam (default: %(default)s)')

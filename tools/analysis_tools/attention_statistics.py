@@ -2,6 +2,8 @@
 
 python tools/analysis_tools/attention_statistics.py --model baseline CONFIG CHECKPOINT \
     --model 'TAP + ADL' CONFIG CHECKPOINT --corruption gaussian_noise --severity 3 --out work_dirs/attention
+python tools/analysis_tools/attention_statistics.py --model mine CONFIG CHECKPOINT --corruption none --out clean
+python tools/analysis_tools/attention_statistics.py --model mine CONFIG CHECKPOINT --num-images 2 --out few
 
 python tools/analysis_tools/attention_statistics.py --timm vit_large_patch14_dinov2 \
     --timm vit_large_patch14_reg4_dinov2 --images data/imagenet/val    # without registers, and with
@@ -46,7 +48,7 @@ from performance.measure import measure
 
 FIGURES = {
     'stability': ('stability_map', 'stability_rows'),
-    'overfocusing': ('top_share', 'effective_tokens', 'row_effective_tokens', 'column_entropy'),
+    'overfocusing': ('top_share', 'effective_tokens'),
     'sinks': ('sink_share', 'first_share', 'register_share'),
     'token_norms': ('norm_ratio', 'outlier_share', 'activation_ratio'),
     'class_token': ('class_patch_share', 'class_patches', 'rollout_patches'),
@@ -65,7 +67,7 @@ TITLES = {
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Statistics of the attention of one or several models.')
+    parser = cli.Parser(__doc__)
     add_arguments(parser, num_images=100)
     add_timm(parser)
     add_crop(parser)
@@ -103,14 +105,18 @@ def report_memory(name: str, model: ObservedModel, inputs: Tensor, look: Callabl
     print(f'{name}: {size} take {own / 2**30:.2f} GiB, with the analysis {analysed / 2**30:.2f} GiB')
 
 
-def collect(name: str, model: ObservedModel, args: argparse.Namespace) -> tuple[StatisticsTable, DilationTable]:
-    """The statistics of a model, and the dilations that its TAP chooses, over the images."""
+def collect(
+    name: str, model: ObservedModel, args: argparse.Namespace
+) -> tuple[StatisticsTable, DilationTable, set[int]]:
+    """The statistics of a model, the dilations that its TAP chooses, over the images, and N of its layers."""
     corruption = name_corruption(args)
     paired = corruption is not None
     statistics, norms = AttentionStatistics(paired, args.top_k), TokenNorms(args.outlier_ratio)
     table, dilations = StatisticsTable(), DilationTable()
+    num_tokens: set[int] = set()
 
     def look(view: AttentionView) -> tuple[dict[str, Tensor], Tensor | None, AttentionView | None]:
+        num_tokens.add(view.attention.key.size(2))
         # of the rollout, for which there must be a class token; tokens need not be kept for it
         kept = view._replace(tokens=None, tap_weights=None) if view.has_class_token else None
         return statistics(view) | norms(view), view.tap_weights, kept
@@ -125,7 +131,7 @@ def collect(name: str, model: ObservedModel, args: argparse.Namespace) -> tuple[
             found = [of | more for of, more in zip(found, rollout_statistics(views), strict=True)]
         table.add(found, paired)
         dilations.add(tap_weights, paired)
-    return table, dilations
+    return table, dilations, num_tokens
 
 
 def series(tables: dict[str, StatisticsTable], statistic: str) -> dict[tuple[str, str], dict[int | None, Summary]]:
@@ -138,9 +144,13 @@ def series(tables: dict[str, StatisticsTable], statistic: str) -> dict[tuple[str
     return {name: boxes for name, boxes in found.items() if boxes}
 
 
-def write_box_plots(tables: dict[str, StatisticsTable], args: argparse.Namespace) -> list[Path]:
+def write_box_plots(tables: dict[str, StatisticsTable], num_tokens: set[int], args: argparse.Namespace) -> list[Path]:
     """One figure for each group of statistics that the models have."""
     written = []
+    uniform = {}
+    if len(num_tokens) == 1:  # else each layer has a line of its own
+        (total,) = num_tokens
+        uniform = {'top_share': min(1.0, args.top_k / total), 'effective_tokens': total}
     for title, statistics in FIGURES.items():
         found = {statistic: series(tables, statistic) for statistic in statistics}
         found = {statistic: of_series for statistic, of_series in found.items() if of_series}
@@ -151,13 +161,17 @@ def write_box_plots(tables: dict[str, StatisticsTable], args: argparse.Namespace
                 STATISTICS[statistic].label.replace('top columns', f'top {args.top_k} columns'),
                 {name: {layer: Box(*of[2:]) for layer, of in boxes.items()} for name, boxes in of_series.items()},
                 STATISTICS[statistic].from_one,
+                uniform.get(statistic),
             )
             for statistic, of_series in found.items()
         ]
         caption = (
             f'{TITLES[title]}: {about_images(tables, args)}. Boxes are quartiles and median over images and heads, '
-            'on grey over all layers too; whiskers are minimum and maximum. Formulas: docs/attention.md.'
+            'on grey over all layers too; whiskers are minimum and maximum. Formulas: '
+            'docs/reference/attention_statistics.md.'
         )
+        if title == 'stability':
+            caption += similarity_of_heads(tables)
         rows = [
             (statistic, *name, 'all' if layer is None else layer, *summary)
             for statistic, of_series in found.items()
@@ -186,6 +200,14 @@ def write_dilations(of_models: dict[str, DilationTable], images: str, args: argp
     ]
 
 
+def similarity_of_heads(tables: dict[str, StatisticsTable]) -> str:
+    """Sentence on how near to one another the maps are that do not change, empty if layers have one head."""
+    medians = {name: table.boxes('head_similarity_map', 'clean') for name, table in tables.items()}
+    shown = ', '.join(f'{name} {boxes[None].median:.2f}' for name, boxes in medians.items() if boxes)
+    what = 'where attention is near to uniform all heads are alike, and there is little that noise could change'
+    return f' Similarity of the heads, median: {shown}; {what}.' if shown else ''
+
+
 def about_images(tables: dict[str, StatisticsTable], args: argparse.Namespace) -> str:
     images = f'{next(iter(tables.values())).num_images} test images'
     return f'{images}, clean and with {describe(args)}' if name_corruption(args) else f'{images}, clean'
@@ -212,12 +234,13 @@ def main(argv: list[str] | None = None) -> None:
     with cli.one_sentence():
         models = load_models(args, args.num_workers)
         collected = {name: collect(name, model, args) for name, model in models.items()}
-        tables = {name: table for name, (table, _) in collected.items()}
-        dilations = {name: table for name, (_, table) in collected.items()}
+        tables = {name: table for name, (table, *_) in collected.items()}
+        dilations = {name: table for name, (_, table, _) in collected.items()}
+        num_tokens = set().union(*(of for *_, of in collected.values()))
         rows = [(name, *row) for name, table in tables.items() for row in table.rows()]
         csv = Path(args.out, 'statistics.csv')
         write_whole(csv, to_csv(('model', *COLUMNS), rows))
-        box_plots = write_box_plots(tables, args)
+        box_plots = write_box_plots(tables, num_tokens, args)
         bars = write_dilations(dilations, about_images(tables, args), args)
     show_medians(tables)
     print(f'All layers and heads: {csv}')

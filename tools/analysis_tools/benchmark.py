@@ -55,7 +55,7 @@ console = Console(highlight=False)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Measure what TAP and ADL cost.')
+    parser = cli.Parser(__doc__)
     parser.add_argument('parts', nargs='*', help=f'some of {", ".join(PARTS)} (default: all)')
     parser.add_argument(
         '--repeats',

@@ -1,6 +1,8 @@
 """CPU time of each corruption here and in imagecorruptions, side by side in one run, on one core.
 
 python tools/analysis_tools/benchmark_corruptions.py --size 2048 1024
+python tools/analysis_tools/benchmark_corruptions.py --corruptions fog frost --severity 5 --runs 5
+python tools/analysis_tools/benchmark_corruptions.py --original old_environment/bin/python
 
 ``imagecorruptions`` here is the distribution ``imagecorruptions-imaug``. The original of 2020 does not import beside
 the packages used here; ``--original`` takes the interpreter of an environment in which it does.
@@ -54,7 +56,7 @@ for line in sys.stdin:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Time the corruptions beside those of imagecorruptions.')
+    parser = cli.Parser(__doc__)
     parser.add_argument('--size', type=int, nargs=2, default=(2048, 1024), metavar=('WIDTH', 'HEIGHT'))
     parser.add_argument('--severity', type=int, default=3, choices=SEVERITIES, help='default: %(default)s')
     parser.add_argument('--runs', type=int, default=3, help='runs of each, of which the median counts (default: 3)')

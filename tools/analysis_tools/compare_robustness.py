@@ -2,6 +2,8 @@
 
 python tools/analysis_tools/compare_robustness.py work_dirs/robustness/baseline work_dirs/robustness/tap_adl \
     --names baseline TAP+ADL --reference baseline --out page.html
+python tools/analysis_tools/compare_robustness.py work_dirs/robustness/* --title 'All runs'
+python tools/analysis_tools/compare_robustness.py a/results.json b/results.json --names a b --allow-differences
 
 Segmentation is Cityscapes-C and ACDC; classification is ImageNet-C, its variants, attacks and ImageNet-P; either may be
 a benchmark of your own.
@@ -20,7 +22,7 @@ from mmrobust.visualization.results_page import by_benchmark, to_html
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Show robustness results of one or several runs on one HTML page.')
+    parser = cli.Parser(__doc__)
     parser.add_argument(
         'results',
         nargs='+',

@@ -1,6 +1,8 @@
 """Count parameters and multiply-accumulate operations (MACs) of a model and of its parts.
 
-    python tools/analysis_tools/get_flops.py configs/fan_tap_adl_cityscapes.py --shape 1024 2048
+python tools/analysis_tools/get_flops.py configs/fan_tap_adl_cityscapes.py --shape 1024 2048
+python tools/analysis_tools/get_flops.py configs/fan_tap_imagenet.py --shape 224
+python tools/analysis_tools/get_flops.py CONFIG --shape 512 --cfg-options model.backbone.drop_path_rate=0
 
 One MAC is one multiplication and one addition, that is two FLOPs; papers on vision transformers, this project's among
 them, print MACs under the name FLOPs. Counted are convolutions and matrix products, attention's two included; not
@@ -21,7 +23,7 @@ from mmrobust.complexity import build, count
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Count parameters and multiply-accumulate operations of a model.')
+    parser = cli.Parser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--shape',

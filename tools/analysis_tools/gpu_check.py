@@ -66,7 +66,7 @@ console = Console(highlight=False)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Check and measure the project on a GPU.')
+    parser = cli.Parser(__doc__)
     parser.add_argument('--minutes', type=float, default=7, help='for all parts together (default: %(default)g)')
     names = [part.name for part in PARTS]
     parser.add_argument('--parts', nargs='+', choices=names, default=names, metavar='NAME',

@@ -2,6 +2,8 @@
 
 python tools/analysis_tools/plot_sweep.py --parameter K --metric mPC --out work_dirs/sweep_k \\
     --series TAP 1=work_dirs/robustness/k1 2=work_dirs/robustness/k2 4=work_dirs/robustness/k4
+python tools/analysis_tools/plot_sweep.py --parameter tau --metric clean_mIoU --series ADL 1=a 2=b --out work_dirs/tau
+python tools/analysis_tools/plot_sweep.py --series seeds 5=a 5=b 7=c --baseline base --out work_dirs/seeds
 
 Reads results.json of tools/evaluate_robustness.py, or its folder, and what tools/test.py --out FILE.json writes. A
 value that is given several times, such as one for each seed, is drawn as mean with the range.
@@ -16,7 +18,7 @@ from mmrobust import cli  # first: it checks the OpenMMLab stack
 import numpy as np
 
 from mmrobust.evaluation.report import RESULTS, Report, finite
-from mmrobust.files import read_json
+from mmrobust.files import nothing_at, read_json
 from mmrobust.visualization.figure_files import write_figure
 from mmrobust.visualization.sweep_curves import sweep_figure
 
@@ -28,7 +30,7 @@ PARAMETERS = {  # label of the axis, and whether it is logarithmic
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Plot a result against a setting.')
+    parser = cli.Parser(__doc__)
     parser.add_argument('--parameter', default='K', help=f'{", ".join(PARAMETERS)}, or any name (default: K)')
     parser.add_argument('--metric', default='mPC', help='name of a number in the files (default: %(default)s)')
     parser.add_argument(
@@ -65,7 +67,7 @@ def read_number(path: str, metric: str) -> float:
     """
     file = file_of(path)
     if not file.is_file():
-        raise FileNotFoundError(f'There are no results {str(file)!r}.')
+        raise nothing_at('results file', file)
     content = read_json(file)
     numbers = content.get('results', content) if isinstance(content, dict) else {}
     items = numbers.items() if isinstance(numbers, dict) else ()

@@ -2,12 +2,15 @@
 
 python tools/analysis_tools/visualize_attention.py --model baseline CONFIG CHECKPOINT \\
     --model 'TAP + ADL' CONFIG CHECKPOINT --corruption gaussian_noise --severity 3 --out work_dirs/attention
+python tools/analysis_tools/visualize_attention.py --model mine CONFIG CHECKPOINT --corruption none --out clean
+python tools/analysis_tools/visualize_attention.py --model mine CONFIG CHECKPOINT --num-images 2 --out few
 
 --timm NAME takes a ViT of timm instead, and --images FOLDER its images. Writes maps_by_picture, maps_by_layer,
 maps_by_head and token_over_picture, and class_over_picture of models with a class token, each as PNG, SVG and CSV.
 """
 
 import argparse
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -34,11 +37,13 @@ from mmrobust.visualization.attention_panels import (
 from mmrobust.visualization.figure_files import write_figure
 
 MAX_COLUMNS = 8  # layers or heads in one figure
+TOKEN_COLUMNS = 3  # layers in the figure of a token
 SCALE = 'Colours are multiples of the uniform attention 1 / N, on the scale of the square root.'
+LOG_SCALE = 'Colours are multiples of the uniform attention 1 / N, on a logarithmic scale.'
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Draw the attention of one or several models.')
+    parser = cli.Parser(__doc__)
     add_arguments(parser, num_images=3)
     add_timm(parser)
     add_crop(parser)
@@ -132,8 +137,7 @@ def figures(seen: dict[str, list[Seen]], args: argparse.Namespace) -> Iterator[t
     num_images = min(map(len, seen.values()))
     if not 0 <= args.image < num_images:
         raise ValueError(f'--image must be 0 to {num_images - 1}, got {args.image}')
-    kinds = ['clean', 'corrupted'][: 2 if name_corruption(args) else 1]
-    scale = f'Corrupted: {describe(args)}. {SCALE}' if name_corruption(args) else SCALE
+    kinds = ['clean', *([textwrap.fill(describe(args), 16)] if name_corruption(args) else [])]
     num_layers = min(len(model[0].maps) for model in seen.values())
     layers = pick(num_layers, args.layers)
     (layer,) = pick(num_layers, [num_layers if args.layer is None else args.layer])
@@ -151,18 +155,19 @@ def figures(seen: dict[str, list[Seen]], args: argparse.Namespace) -> Iterator[t
         row += [heat(model[index], layer, kind) for model in seen.values() for kind in range(len(kinds))]
         rows.append(row)
     titles = [*kinds, *(f'{name}\n{kind}' for name in seen for kind in kinds)]
-    caption = f'Attention maps of layer {layer + 1}, mean over heads, of {num_images} test images. {scale}'
+    caption = f'Attention maps of layer {layer + 1}, mean over heads, of {num_images} test images. {SCALE}'
     yield 'maps_by_picture', caption, rows, [f'image {index + 1}' for index in range(num_images)], titles
 
     rows = [[heat(model, layer, kind) for layer in layers] for model in one.values() for kind in range(len(kinds))]
-    caption = f'{of}: attention maps of layers, mean over heads. {scale}'
+    caption = f'{of}: attention maps of layers, mean over heads. {SCALE}'
     yield 'maps_by_layer', caption, rows, row_titles, [f'layer {layer + 1}' for layer in layers]
 
     heads = range(min(MAX_COLUMNS, *(model.maps[layer].shape[1] for model in one.values())))
     rows = [[heat(model, layer, kind, head) for head in heads] for model in one.values() for kind in range(len(kinds))]
-    caption = f'{of}: attention maps of the heads of layer {layer + 1}. {scale}'
+    caption = f'{of}: attention maps of the heads of layer {layer + 1}. {SCALE}'
     yield 'maps_by_head', caption, rows, row_titles, [f'head {head + 1}' for head in heads]
 
+    layers = pick(num_layers, args.layers, TOKEN_COLUMNS)
     mark = (args.token[1], args.token[0])
     rows = [
         [
@@ -172,7 +177,7 @@ def figures(seen: dict[str, list[Seen]], args: argparse.Namespace) -> Iterator[t
         for model in one.values()
         for kind in range(len(kinds))
     ]
-    caption = f'{of}: what the token at the cross attends to, by layer, mean over heads. {scale}'
+    caption = f'{of}: what the token at the cross attends to, by layer, mean over heads. {LOG_SCALE}'
     titles = ['image', *(f'layer {layer + 1}' for layer in layers)]
     yield 'token_over_picture', caption, rows, row_titles, titles
 
@@ -190,7 +195,7 @@ def figures(seen: dict[str, list[Seen]], args: argparse.Namespace) -> Iterator[t
     row_titles = [f'{name}\n{kind}' for name in with_class for kind in kinds]
     caption = (
         f'{of}: what the class token attends to, by layer, mean over heads, and the attention rollout from it through '
-        f'all layers to the image. {scale}'
+        f'all layers to the image. {LOG_SCALE}'
     )
     yield 'class_over_picture', caption, rows, row_titles, [*titles, 'rollout']
 
@@ -201,7 +206,8 @@ def main(argv: list[str] | None = None) -> None:
         seen = {name: look(model, args) for name, model in load_models(args).items()}
         for name, caption, *panels in figures(seen, args):
             rows = panel_rows(*panels)
-            print(write_figure(panel_grid(*panels), Path(args.out, name), caption, CSV_HEADER, rows))
+            figure = panel_grid(*panels, logarithmic=name.endswith('over_picture'))
+            print(write_figure(figure, Path(args.out, name), caption, CSV_HEADER, rows))
 
 
 if __name__ == '__main__':

@@ -1,8 +1,10 @@
 """Write the training labels of Cityscapes (*_labelTrainIds.png) from the published ones (*_labelIds.png).
 
-Files that are there already are left alone, so the command can be interrupted and repeated.
+python tools/dataset_converters/cityscapes.py                          # data/cityscapes
+python tools/dataset_converters/cityscapes.py /data/cityscapes
+python tools/dataset_converters/cityscapes.py ~/links/cityscapes       # a link will do
 
-    python tools/dataset_converters/cityscapes.py data/cityscapes
+Files that are there already are left alone, so the command can be interrupted and repeated.
 """
 
 import argparse
@@ -13,30 +15,10 @@ import numpy as np
 from rich.progress import track
 
 from mmrobust import cli
+from mmrobust.datasets.cityscapes import LABEL_IDS
 from mmrobust.files import write_whole
 
-# The 19 classes of the benchmark; every other id (void, and classes too rare to evaluate) is ignored.
-TRAIN_IDS = {
-    7: 0,  # road
-    8: 1,  # sidewalk
-    11: 2,  # building
-    12: 3,  # wall
-    13: 4,  # fence
-    17: 5,  # pole
-    19: 6,  # traffic light
-    20: 7,  # traffic sign
-    21: 8,  # vegetation
-    22: 9,  # terrain
-    23: 10,  # sky
-    24: 11,  # person
-    25: 12,  # rider
-    26: 13,  # car
-    27: 14,  # truck
-    28: 15,  # bus
-    31: 16,  # train
-    32: 17,  # motorcycle
-    33: 18,  # bicycle
-}
+TRAIN_IDS = {label_id: train_id for train_id, label_id in enumerate(LABEL_IDS)}
 IGNORED = 255
 
 
@@ -63,10 +45,16 @@ def convert_file(source: Path, target: Path) -> None:
     write_whole(target, cv2.imencode('.png', convert(label))[1].tobytes(), temporary=f'{target}.tmp')
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('root', type=Path, help='folder with gtFine in it')
-    root = parser.parse_args().root
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = cli.Parser(__doc__)
+    parser.add_argument(
+        'root', type=Path, nargs='?', default='data/cityscapes', help='folder with gtFine in it (default: %(default)s)'
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    root = Path(parse_args(argv).root)
     with cli.one_sentence():
         sources = sorted(root.glob('gtFine/**/*_gtFine_labelIds.png'))
         if not sources:

@@ -1,6 +1,8 @@
 """Write Cityscapes-C to disk: the pixels of the evaluation on the fly, as PNG.
 
-    python tools/dataset_converters/cityscapes_c.py data/cityscapes data/cityscapes_c --preset kamann
+python tools/dataset_converters/cityscapes_c.py data/cityscapes data/cityscapes_c --preset kamann
+python tools/dataset_converters/cityscapes_c.py data/cityscapes data/cityscapes_c --corruptions fog --severities 3 5
+python tools/dataset_converters/cityscapes_c.py data/minicity data/minicity_c --num-workers 2
 
 One file per corruption, severity and image: OUT/fog/3/leftImg8bit/val/<city>/<name>.png. Files that are there already
 are left alone, so the command can be interrupted and repeated, and several of them can write to one folder.
@@ -27,7 +29,7 @@ INTERRUPTED = 130  # exit code of a command that Ctrl-C has stopped
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = cli.Parser(__doc__)
     parser.add_argument('data_root', help='data_root of the config: the folder with leftImg8bit in it')
     parser.add_argument('out', type=cli.output_folder, help='folder to write')
     parser.add_argument(
@@ -60,7 +62,9 @@ def find_images(args: argparse.Namespace) -> list[str]:
     )
     images = sorted(str(folder / name) for name in names)
     if not images:
-        raise FileNotFoundError(f'There is no image {folder.resolve()}/**/*{args.suffix}.')
+        raise FileNotFoundError(
+            f'There is no image {folder.resolve()}/**/*{args.suffix}: check data_root, --images and --suffix.'
+        )
     return images
 
 

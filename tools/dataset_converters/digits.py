@@ -1,6 +1,8 @@
 """Write scikit-learn's handwritten digits as images in one folder per digit.
 
 python tools/dataset_converters/digits.py      # data/digits, 1797 images of 64 x 64 pixels
+python tools/dataset_converters/digits.py --out /data/digits
+python tools/dataset_converters/digits.py --size 32 --overwrite
 """
 
 import argparse
@@ -10,7 +12,7 @@ from mmrobust.datasets.digits import write_digits
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Write scikit-learn's handwritten digits as images.")
+    parser = cli.Parser(__doc__)
     parser.add_argument('--out', default='data/digits', help='folder to write (default: %(default)s)')
     parser.add_argument('--size', type=int, default=64, help='side of the images in pixels (default: %(default)s)')
     parser.add_argument('--overwrite', action='store_true', help='replace digits written with another size')

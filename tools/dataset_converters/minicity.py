@@ -15,9 +15,9 @@ from mmrobust import cli
 from mmrobust.datasets.minicity import MiniCityParams, overview, write_minicity
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     default = MiniCityParams()
-    parser = argparse.ArgumentParser(description='Draw the MiniCity data set.')
+    parser = cli.Parser(__doc__)
     parser.add_argument('--out', default='data/minicity', help='folder to write (default: %(default)s)')
     parser.add_argument('--num-train', type=int, default=default.num_train, help='training streets')
     parser.add_argument('--num-val', type=int, default=default.num_val, help='validation streets')
@@ -30,11 +30,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=default.seed, help='another seed gives other streets')
     parser.add_argument('--overwrite', action='store_true', help='replace a MiniCity written with other parameters')
     parser.add_argument('--preview', type=cli.output_file, metavar='FILE.png', help='also write an overview image')
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     with cli.one_sentence():
         if args.preview and not cv2.haveImageWriter(args.preview):
             raise ValueError(f'--preview must name an image file such as FILE.png, got {args.preview!r}')

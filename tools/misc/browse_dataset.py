@@ -1,6 +1,8 @@
 """Draw what the model is trained on: images after the training pipeline, with their labels over them.
 
 python tools/misc/browse_dataset.py configs/fan_tap_adl_cityscapes.py --output-dir work_dirs/browse --number 8
+python tools/misc/browse_dataset.py CONFIG --split val --output-dir work_dirs/browse
+python tools/misc/browse_dataset.py CONFIG --show --wait-time 1
 """
 
 import argparse
@@ -16,7 +18,7 @@ from mmseg.visualization import SegLocalVisualizer
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Draw images of a segmentation dataset with their labels.')
+    parser = cli.Parser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument(
         '--output-dir', type=cli.output_folder, metavar='DIR', help='write the drawn images to this folder'

@@ -1,6 +1,8 @@
 """Print a config with its bases and ``--cfg-options`` merged.
 
 python tools/misc/print_config.py configs/fan_tap_adl_cityscapes.py --cfg-options train_dataloader.batch_size=1
+python tools/misc/print_config.py configs/fan_tap_adl_minicity.py
+python tools/misc/print_config.py CONFIG --cfg-options "model.test_cfg.crop_size=[512,512]"
 """
 
 import argparse
@@ -11,7 +13,7 @@ from mmrobust import cli  # first: it checks the OpenMMLab stack, and prepares i
 
 # isort: split
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Print a config with its bases and --cfg-options merged.')
+    parser = cli.Parser(__doc__)
     parser.add_argument('config', help='config file')
     cli.add_cfg_options(parser)
     return parser.parse_args(argv)

@@ -9,55 +9,58 @@ import torch
 from torch import Tensor
 
 from mmrobust import cli
-from mmrobust.checkpoint import load_checkpoint_file, weights_of, without_auxiliary_head
+from mmrobust.checkpoint import AVERAGED, load_checkpoint_file, weights_of, without_auxiliary_head
 from mmrobust.files import write_whole
-
-# where checkpoints of timm, and those of DeiT's training code and its descendants, keep averaged weights
-_AVERAGED = ('state_dict_ema', 'model_ema')
+from mmrobust.origin import origin_of
 
 
-def run(family: str, convert: Callable[[str, str, bool], str], argv: Sequence[str] | None = None) -> None:
-    """The command line ``src dst [--ema]``, and a user's mistake as one sentence.
-
-    Args:
-        family: what is converted, for the help text: "FAN and TAP-FAN".
-        convert: takes source, destination and whether averaged weights are wanted; says what it wrote, in words.
-        argv: the command line; None takes that of the process.
-    """
-    parser = argparse.ArgumentParser(description=f'Convert released {family} weights.')
+def parse_args(doc: str, argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = cli.Parser(doc)
     parser.add_argument('src', help='released checkpoint')
     parser.add_argument('dst', type=cli.output_file, help='converted checkpoint to write')
     parser.add_argument(
         '--ema', action='store_true', help="take the classifier's averaged weights (state_dict_ema, model_ema)"
     )
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def run(doc: str, convert: Callable[[str, str, bool], str], argv: Sequence[str] | None = None) -> None:
+    """The command line ``src dst [--ema]``, and a user's mistake as one sentence.
+
+    Args:
+        doc: docstring of the converter, for the help text.
+        convert: takes source, destination and whether averaged weights are wanted; says what it wrote, in words.
+        argv: the command line; None takes that of the process.
+    """
+    args = parse_args(doc, argv)
     with cli.one_sentence():
         print(f'{args.dst}: {convert(args.src, args.dst, args.ema)}')
 
 
-def read_released(
-    path: str, ema: bool, family: str, is_released: Callable[[Mapping[str, Tensor]], bool]
-) -> Mapping[str, Tensor]:
+def read_released(path: str, ema: bool, network: str) -> Mapping[str, Tensor]:
     """The weights in a checkpoint of timm, of OpenMMLab, of DeiT's training code, or without a frame.
 
     Args:
         path: a local file.
         ema: take the averaged weights.
-        family: what the weights must be of, for the message: "FAN".
-        is_released: whether names are those of that family.
+        network: what the weights must be of: ``'FAN'`` or ``'RVT'``.
 
     Raises:
-        ValueError: there are none, or they are not of that family.
+        ValueError: there are none, or they are not of that network.
     """
     checkpoint = load_checkpoint_file(path)
-    averaged = [checkpoint[key] for key in _AVERAGED if key in checkpoint]
+    averaged = [checkpoint[key] for key in AVERAGED if key in checkpoint]
     if ema and not averaged:
         raise ValueError(
-            f'{path} holds no {" or ".join(_AVERAGED)}, only {[key[:80] for key in sorted(map(str, checkpoint))[:8]]}'
+            f'{path} holds no {" or ".join(AVERAGED)}, only {[key[:80] for key in sorted(map(str, checkpoint))[:8]]}'
         )
     weights = weights_of({'state_dict': averaged[0]} if ema else checkpoint, path)
-    if not is_released(weights):
-        raise ValueError(f'{path} is not a released {family}: its keys begin {[key[:80] for key in list(weights)[:3]]}')
+    origin = origin_of(weights)
+    if not (origin.is_foreign and origin.network == network):
+        raise ValueError(
+            f'{path} is not a released {network} but {origin}, whose weights need {origin.use}; its keys begin '
+            f'{[key[:80] for key in list(weights)[:3]]}'
+        )
     return without_auxiliary_head(weights, path)
 
 

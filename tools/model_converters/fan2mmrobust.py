@@ -2,6 +2,7 @@
 
 python tools/model_converters/fan2mmrobust.py tapadl_fan_base.pth.tar checkpoints/fan_tap_adl_imagenet.pth
 python tools/model_converters/fan2mmrobust.py tapadl_fan_base_segmentation.pth checkpoints/fan_tap_adl_cityscapes.pth
+python tools/model_converters/fan2mmrobust.py fan_base.pth.tar checkpoints/fan_imagenet.pth --ema
 
 The result of a classifier is for `mmpretrain.ImageClassifier`, and for `init_cfg=dict(type='Pretrained',
 checkpoint=...)` of any FAN; that of a segmentor is for tools/test.py and the Cityscapes configs.
@@ -15,35 +16,10 @@ import conversion  # first: it checks the OpenMMLab stack
 import torch
 from torch import Tensor, nn
 
+from mmrobust.check.architectures import fan_options
 from mmrobust.checkpoint import check_state_dict
 from mmrobust.models import FAN, FANSegformerHead
-from mmrobust.models.backbones.fan import ARCHS
-from mmrobust.models.backbones.fan_checkpoint import convert_fan_classifier, convert_fan_segmentor, is_released_fan
-from mmrobust.models.backbones.rvt_checkpoint import is_released_rvt
-
-
-def is_fan(state_dict: Mapping[str, Tensor]) -> bool:
-    """Whether these are names of a released FAN, and not of RVT, whose stem has names of a FAN-ViT's."""
-    return is_released_fan(state_dict) and not is_released_rvt(state_dict)
-
-
-def find_arch(weights: Mapping[str, Tensor]) -> tuple[str, int | None]:
-    """Name of the arch in FAN's ``ARCHS``, and TAP's number of branches, None without TAP.
-
-    Raises:
-        ValueError: no arch has this kind of stem, channels and depth.
-    """
-    depth = len({key.split('.')[2] for key in weights if key.startswith('backbone.blocks.')})
-    embed_dims = weights['backbone.blocks.0.norm1.weight'].numel()
-    is_hybrid = 'backbone.patch_embed.stem.0.weight' in weights
-    for name, arch in ARCHS.items():
-        with torch.device('meta'):
-            blocks = FAN(name, out_indices=(0,)).blocks
-        if (len(blocks), blocks[0].gamma1.numel(), 'stem_depths' in arch) == (depth, embed_dims, is_hybrid):
-            predictor = weights.get('backbone.blocks.0.tap.predictor.0.weight')
-            return name, None if predictor is None else predictor.size(0)
-    kind = 'Hybrid' if is_hybrid else 'ViT'
-    raise ValueError(f'no FAN arch is a {kind} of {depth} blocks with {embed_dims} channels; known are {sorted(ARCHS)}')
+from mmrobust.models.backbones.fan_checkpoint import convert_fan_classifier, convert_fan_segmentor
 
 
 def expected(weights: Mapping[str, Tensor], arch: str, num_branches: int | None, is_segmentor: bool) -> dict:
@@ -69,14 +45,15 @@ def expected(weights: Mapping[str, Tensor], arch: str, num_branches: int | None,
 
 def convert(src: str, dst: str, ema: bool = False) -> str:
     """Convert ``src`` to ``dst``; the file appears when it is whole. Returns what it holds, in words."""
-    released = conversion.read_released(src, ema, 'FAN', is_fan)
+    released = conversion.read_released(src, ema, 'FAN')
     is_segmentor = any(key.removeprefix('module.').startswith('decode_head.') for key in released)
     weights = (convert_fan_segmentor if is_segmentor else convert_fan_classifier)(released)
     needed = ('decode_head.linear_c1.weight', 'decode_head.conv_seg.weight') if is_segmentor else ('head.fc.bias',)
     missing = [key for key in needed if key not in weights]
     if missing:
         raise ValueError(f'{src} has no head: {missing} missing after conversion')
-    arch, num_branches = find_arch(weights)
+    options = fan_options(weights)
+    arch, num_branches = options['arch'], options.get('tap_cfg', {}).get('num_branches')
     check_state_dict(expected(weights, arch, num_branches, is_segmentor), weights, src)
     conversion.write_converted(weights, dict(arch=arch, num_branches=num_branches), dst)
     kind = 'segmentor' if is_segmentor else 'classifier'
@@ -85,7 +62,7 @@ def convert(src: str, dst: str, ema: bool = False) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    conversion.run('FAN and TAP-FAN', convert, argv)
+    conversion.run(__doc__, convert, argv)
 
 
 if __name__ == '__main__':

@@ -1,7 +1,8 @@
 """Write a trained model as a folder for the Hugging Face Hub: model.safetensors, config.py and a model card.
 
-    python tools/model_converters/to_hub.py CONFIG CHECKPOINT hub/fan_tap_adl_minicity
-    python tools/test.py hub/fan_tap_adl_minicity/config.py hub/fan_tap_adl_minicity/model.safetensors
+python tools/model_converters/to_hub.py CONFIG CHECKPOINT hub/fan_tap_adl_minicity
+python tools/model_converters/to_hub.py CONFIG CHECKPOINT hub/mine --license apache-2.0
+python tools/test.py hub/fan_tap_adl_minicity/config.py hub/fan_tap_adl_minicity/model.safetensors     # to use it
 
 model.safetensors holds the weights, config.py the config with its bases merged, README.md the model card. Every tool
 takes the first two as checkpoint and config. Optimizer and training state stay behind. Nothing is uploaded;
@@ -23,7 +24,7 @@ import torch
 import yaml
 from mmengine.config import Config
 
-from mmrobust.checkpoint import check_state_dict, load_checkpoint_file, weights_of
+from mmrobust.checkpoint import check_finite, fitting, load_checkpoint_file
 from mmrobust.complexity import build, parameters_of
 from mmrobust.files import write_whole
 
@@ -51,17 +52,23 @@ load_checkpoint(model, 'model.safetensors', map_location='cpu', strict=True)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description='Write a trained model as a folder for the Hugging Face Hub.')
+    parser = cli.Parser(__doc__)
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('folder', type=cli.output_folder, help='folder to write; its name is that of the model')
     parser.add_argument('--license', help="the Hub's identifier of the weights' licence, such as apache-2.0")
+    parser.add_argument('--half', action='store_true', help='write the weights in float16: half the size')
     cli.add_cfg_options(parser)
     return parser.parse_args(argv)
 
 
 def write_hub_folder(
-    folder: str | Path, config: Config, checkpoint: Mapping[str, Any], name: str, license_name: str | None = None
+    folder: str | Path,
+    config: Config,
+    checkpoint: Mapping[str, Any],
+    name: str,
+    license_name: str | None = None,
+    half: bool = False,
 ) -> None:
     """Write the folder; a file that is there is replaced.
 
@@ -71,14 +78,17 @@ def write_hub_folder(
         checkpoint: as :func:`~mmrobust.checkpoint.load_checkpoint_file` gives it.
         name: of the model, the title of its card.
         license_name: the Hub's identifier of the weights' licence, such as ``'apache-2.0'``; None leaves it out.
+        half: write numbers with a fraction as float16; every tool computes with them in float32 again.
 
     Raises:
-        ValueError: the weights do not fit the model.
+        ValueError: the weights do not fit the model, or float16 does not hold them.
     """
     folder = Path(folder)
-    weights = weights_of(checkpoint)
     model = build(config)
-    check_state_dict(model.state_dict(), weights)
+    weights = fitting(model, checkpoint, 'The checkpoint')
+    if half:
+        weights = {key: value.half() if value.is_floating_point() else value for key, value in weights.items()}
+        check_finite(model.state_dict(), weights, 'float16')
     meta = {key: value for key, value in checkpoint.get('meta', {}).items() if key in META}
     metadata = {'format': 'pt', 'mmengine_meta': json.dumps(meta, default=_plain)}
     # cloned, because safetensors refuses tensors that share memory
@@ -104,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
     with cli.one_sentence():
         config = cli.load_config(args.config, args.cfg_options)
         checkpoint = load_checkpoint_file(args.checkpoint)
-        write_hub_folder(args.folder, config, checkpoint, Path(args.folder).resolve().name, args.license)
+        write_hub_folder(args.folder, config, checkpoint, Path(args.folder).resolve().name, args.license, args.half)
     print(f'{args.folder}: model.safetensors, config.py, README.md')
 
 

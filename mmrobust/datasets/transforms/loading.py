@@ -93,6 +93,9 @@ class LoadAnnotations(MMSegLoadAnnotations):
     own step of this name, in a config of another project, loads and checks in the same way. Arrays in ``.npy`` files
     are read too.
 
+    A dataset whose files hold ids of its own gives ``label_ids``, the class of each id from 0 to 255 and -1 for what is
+    no id, and a mask of pixels that are not judged, where it is not 0, as ``invalid_path``.
+
     What comes from no dataset, as in ``inference_model`` of MMSegmentation, has no label and stays as it is.
 
     Args:
@@ -103,14 +106,20 @@ class LoadAnnotations(MMSegLoadAnnotations):
 
     Raises:
         BrokenImageError: The file cannot be decoded completely; it is a ``ValueError``.
-        ValueError: It has another size than the image, or wrong values; ``reduce_zero_label`` is not the dataset's.
+        ValueError: There is none, or it has another size than the image, or wrong values; ``reduce_zero_label`` is not
+            the dataset's.
         FileNotFoundError: There is no such file.
     """
 
     def _load_seg_map(self, results: dict) -> None:
         if 'seg_fields' not in results:  # a dataset gives them
             return
-        path = results['seg_map_path']
+        path = results.get('seg_map_path')
+        if path is None:
+            raise ValueError(
+                f'The image {results.get("img_path")} must have a label to train or measure with, but its data set has '
+                'none: name the folder in data_prefix.seg_map_path, or predict only, with tools/test.py --out DIR.'
+            )
         label = _decode(path, 'unchanged', self.imdecode_backend, self.backend_args).squeeze()
         shape = tuple(results.get('ori_shape', label.shape[:2]))
         if label.shape != shape:
@@ -126,10 +135,20 @@ class LoadAnnotations(MMSegLoadAnnotations):
                 'say it in the dataset, which metrics ask too.'
             )
         reduce_zero_label = bool(of_dataset)
-        if 'num_classes' in results:
+        if 'label_ids' in results:
+            label = _classes_of(label, results['label_ids'], path)
+        elif 'num_classes' in results:
             _check_values(label, results['num_classes'] + reduce_zero_label, results['ignore_index'], path)
         if reduce_zero_label or results.get('label_map'):
             label = _renumbering(reduce_zero_label, results.get('label_map'))[label]
+        if 'invalid_path' in results:
+            invalid = _decode(results['invalid_path'], 'unchanged', self.imdecode_backend, self.backend_args).squeeze()
+            if invalid.shape != label.shape:
+                raise ValueError(
+                    f'The mask {results["invalid_path"]} must have the shape of its label, {label.shape}, but has '
+                    f'{invalid.shape}.'
+                )
+            label = np.where(invalid > 0, np.uint8(results['ignore_index']), label)
         results['gt_seg_map'] = label
         results['seg_fields'].append('gt_seg_map')
 
@@ -266,6 +285,22 @@ def _check_values(label: np.ndarray, num_classes: int, ignore_index: int, path: 
             f'The label {path} has the values {_listed(wrong)}, but only 0 to {num_classes - 1} and {ignore_index} are '
             f'allowed: {remedy}.'
         )
+
+
+def _classes_of(label: np.ndarray, ids: np.ndarray, path: str) -> np.ndarray:
+    """The class of each id.
+
+    Raises:
+        ValueError: Some values are no ids.
+    """
+    classes = ids[label]
+    wrong = np.unique(label[classes < 0])
+    if len(wrong):
+        raise ValueError(
+            f'The label {path} has the values {_listed(wrong)}, which are no ids of this data set: check that these '
+            'are the label files that its entry means, and the table of ids there.'
+        )
+    return classes.astype(np.uint8)
 
 
 def _renumbering(reduce_zero_label: bool, label_map: dict[int, int] | None) -> np.ndarray:

@@ -5,6 +5,7 @@
 from mmrobust.evaluation.benchmarks.base import Benchmark, benchmark_types
 from mmrobust.evaluation.benchmarks.cityscapes_c import CityscapesC
 from mmrobust.evaluation.benchmarks.acdc import ACDC
+from mmrobust.evaluation.benchmarks.domain import DomainShift
 from mmrobust.evaluation.benchmarks.minicity_weather import MiniCityWeather
 from mmrobust.evaluation.benchmarks.imagenet_c import ImageNetC
 from mmrobust.evaluation.benchmarks.corruption_sets import (
@@ -16,6 +17,7 @@ from mmrobust.evaluation.benchmarks.corruption_sets import (
 )
 from mmrobust.evaluation.benchmarks.imagenet_variants import ImageNetVariants
 from mmrobust.evaluation.benchmarks.adversarial import Adversarial
+from mmrobust.evaluation.benchmarks.adversarial_segmentation import AdversarialSegmentation
 from mmrobust.evaluation.benchmarks.imagenet_p import ImageNetP
 
 # isort: on
@@ -25,8 +27,10 @@ __all__ = [
     'CIFAR10C',
     'CIFAR100C',
     'Adversarial',
+    'AdversarialSegmentation',
     'Benchmark',
     'CityscapesC',
+    'DomainShift',
     'ImageNet3DCC',
     'ImageNetC',
     'ImageNetCBar',

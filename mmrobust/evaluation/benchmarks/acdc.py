@@ -5,23 +5,30 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from mmengine.config import Config
 
 from mmrobust.datasets.acdc import CONDITIONS, conditions_known
-from mmrobust.evaluation.acdc_submission import FOLDER, SERVER_SIZE, write_submission
+from mmrobust.datasets.unlabelled import without_labels
+from mmrobust.evaluation.benchmarks.base import protocol_title
 from mmrobust.evaluation.benchmarks.segmentation_base import (
     SegmentationBenchmark,
     area_samples,
     by_class,
-    mean_iou_of_areas,
+    rows_of,
+)
+from mmrobust.evaluation.benchmarks.segmentation_calibration import (
+    CALIBRATION_CURVES,
+    OPTION,
+    calibration_results,
+    calibration_table,
 )
 from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.images import LabelMapImages
-from mmrobust.evaluation.report import Column, Layout, Table
-from mmrobust.evaluation.statistics import INTERVAL_LEVEL, Bootstrap, class_iou, mean_iou
+from mmrobust.evaluation.report import Column, Layout, Table, at
+from mmrobust.evaluation.statistics import INTERVAL_LEVEL, Bootstrap, class_iou, mean_iou, mean_iou_of_areas
+from mmrobust.evaluation.submission import SERVERS, write_submission
 from mmrobust.registry import BENCHMARKS
 
 __all__ = ['ACDC', 'summarize']
@@ -44,9 +51,10 @@ class ACDC(SegmentationBenchmark):
         max_images: take this many images of each condition, spread evenly; None takes all.
         submission: also write predictions for the server into this zip; None writes none, except that for ``'test'``
             it is ``acdc_test.zip`` in the results folder.
+        calibration: also count the pixels by confidence; not for ``'test'``.
 
     Raises:
-        ValueError: the split, a condition or ``max_images`` is not allowed.
+        ValueError: the split, a condition or ``max_images`` is not allowed, or calibration is asked of ``'test'``.
         FileNotFoundError: there are no data.
     """
 
@@ -59,6 +67,7 @@ class ACDC(SegmentationBenchmark):
         'submission': dict(
             metavar='ZIP', help='also write predictions for the server (default for test: OUT/acdc_test.zip)'
         ),
+        'calibration': OPTION,
     }
 
     def __init__(
@@ -69,17 +78,21 @@ class ACDC(SegmentationBenchmark):
         conditions: Sequence[str] = CONDITIONS,
         max_images: int | None = None,
         submission: str | Path | None = None,
+        calibration: bool = False,
     ) -> None:
+        if calibration and split == 'test':
+            raise ValueError('calibration needs labels, and split test has none: take val, or leave calibration out')
         scope = config.get('default_scope') or 'mmseg'
         pipeline = copy.deepcopy(config.test_dataloader.dataset.pipeline)
         if split == 'test':
-            pipeline = [step for step in pipeline if not str(step['type']).endswith('LoadAnnotations')]
+            pipeline = without_labels(pipeline)
         dataset = dict(type='mmrobust.ACDCDataset', data_root=data_root, split=split, pipeline=pipeline)
         parts = {Cell(condition): [condition] for condition in conditions}
         if not conditions_known(data_root, split):
             parts = {Cell('all'): list(conditions)}  # the folders merge them: one number is all that can be said
         self.split = split
         self.submission = submission
+        self.calibration = calibration
         self._images = {
             cell: LabelMapImages(dataset | dict(conditions=part), scope, max_images) for cell, part in parts.items()
         }
@@ -89,7 +102,8 @@ class ACDC(SegmentationBenchmark):
     def identity(self) -> dict[str, Any]:
         """Settings of the benchmark that determine the numbers."""
         num_images = sum(images.size for images in self._images.values())
-        return {'benchmark': self.name, 'split': self.split, 'num_images': num_images}
+        found = {'benchmark': self.name, 'split': self.split, 'num_images': num_images}
+        return found | ({'calibration': True} if self.calibration else {})
 
     @property
     def scored(self) -> bool:
@@ -105,19 +119,14 @@ class ACDC(SegmentationBenchmark):
         if self.submission is None and not self.scored:
             self.submission = out / 'acdc_test.zip'
         if self.submission is not None:
-            self.predictions = out / FOLDER
+            self.predictions = out / SERVERS['acdc'].folder
 
     def finish(self) -> list[str]:
         """Pack the predictions for the server."""
         if self.submission is None:
             return []
         names = [Path(name).name for cell in self.cells for name in self.images(cell).names]
-        height, width = cv2.imread(str(self.predictions / names[0]), cv2.IMREAD_UNCHANGED).shape
-        write_submission(self.predictions, self.submission, names, (width, height))
-        said = [f'{self.submission}: {len(names)} predictions for https://acdc.vision.ee.ethz.ch/submit']
-        if (width, height) != SERVER_SIZE:
-            said.append(f'The server takes 1920 x 1080, but these images are {width} x {height}.')
-        return said
+        return write_submission({name: self.predictions / name for name in names}, self.submission, SERVERS['acdc'])
 
     def summarize(self, counts: Mapping[Cell, Confusion]) -> dict[str, Any]:
         """Numbers of all finished conditions, for JSON."""
@@ -127,6 +136,7 @@ class ACDC(SegmentationBenchmark):
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
         """How they are shown."""
         names = list(results['conditions'])
+        absent = any(None in row.values() for row in rows_of(results.get('classes')))
         miou = Column('mIoU', 'mIoU', interval='column', csv=('mIoU', 'mIoU_low', 'mIoU_high'))
         headline = (
             *(Column(f'conditions/{name}/mIoU', name) for name in names),
@@ -149,19 +159,41 @@ class ACDC(SegmentationBenchmark):
                 'class',
                 tuple(Column(name, name) for name in (*names, POOLED)),
                 'By class',
-                'IoU. A dash: the class is not in the labels of these images.',
+                'IoU. 0 may also be a class that is predicted and in no label.'
+                + ' A dash: the class is in neither the labels nor the predictions of these images.' * absent,
                 'classes',
             ),
+            *([calibration_table('condition')] if 'calibration' in results else []),
+        )
+        several = (
+            f'The mean is that of the {len(names)} conditions; pooled is the mIoU of all images together, which is '
+            'another number, and the one that the ACDC server calls all. '
         )
         about = (
-            'mIoU in percent. The mean is that of the conditions; pooled is the mIoU of all images together, which '
-            'is another number, and the one that the ACDC server calls all. '
-            f'Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over sequences, whose frames resemble each other.'
+            'mIoU in percent, over the classes that labels or predictions have. '
+            + several * (len(names) > 1)
+            + f'Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over sequences, whose frames resemble each other.'
         )
-        flat = ('These images were not told apart by condition.',) if names == ['all'] else ()
+        split, count, trained = (provenance.get(name) for name in ('split', 'num_images', 'trained_on'))
+        title = protocol_title('ACDC', 'ACDC', provenance)
+        title = f'ACDC {split or "(split unknown)"}' if title == 'ACDC' else title
+        data = at(provenance, 'protocol', 'data_set') or 'ACDC'
+        sentences = (
+            f'Split: {split or "unknown"}, {count or "an unknown number of"} images of {data}. '
+            f'The model was trained on: {trained or "unknown"}.',
+            *(['These images were not told apart by condition.'] if names == ['all'] else []),
+        )
         protocol = ('split', 'num_images')
         return Layout(
-            cls.name, 'ACDC', 'segmentation', about, tables, main='pooled_mIoU', protocol=protocol, sentences=flat
+            cls.name,
+            title,
+            'segmentation',
+            about,
+            tables,
+            main='pooled_mIoU',
+            protocol=protocol,
+            sentences=sentences,
+            curves=CALIBRATION_CURVES if 'calibration' in results else (),
         )
 
     @classmethod
@@ -185,7 +217,8 @@ def summarize(counts: Mapping[Cell, Confusion], class_names: Sequence[str]) -> d
 
     Returns:
         A dict for JSON: mIoU of each condition, the mean of these, the mIoU of all images pooled (what the ACDC
-        server calls all), bootstrap intervals over sequences, IoU of each class by condition and pooled, and samples.
+        server calls all), bootstrap intervals over sequences, IoU of each class by condition and pooled, calibration,
+        if it was counted, and samples.
     """
     found = {cell.key: of for cell, of in counts.items()}
     draws = {name: Bootstrap(of.images, sequence_of) for name, of in found.items()}
@@ -198,6 +231,7 @@ def summarize(counts: Mapping[Cell, Confusion], class_names: Sequence[str]) -> d
         name: {'mIoU': mean_iou(of.confusion), 'mIoU_interval': draws[name].interval(samples[name])}
         for name, of in found.items()
     }
+    parts = {name: [of] for name, of in found.items()} | {POOLED: list(found.values())}
     ious = {name: class_iou(of.confusion) for name, of in found.items()} | {POOLED: class_iou(pooled)}
     return {
         'conditions': conditions,
@@ -205,5 +239,6 @@ def summarize(counts: Mapping[Cell, Confusion], class_names: Sequence[str]) -> d
         'pooled_mIoU': mean_iou(pooled),
         'pooled_mIoU_interval': of_all.interval(pooled_samples),
         'classes': by_class(class_names, ious),
+        **calibration_results(parts, unit_of=sequence_of),
         'bootstrap': of_all.record(pooled_mIoU=pooled_samples, conditions=samples),
     }

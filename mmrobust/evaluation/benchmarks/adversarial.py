@@ -1,5 +1,6 @@
 """PGD and FGSM: error of a classifier under attack."""
 
+import argparse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -7,12 +8,13 @@ from mmengine.config import Config
 from torch import Tensor
 
 from mmrobust.attacks import fgsm, pgd
-from mmrobust.attacks.pgd import require_sizes
+from mmrobust.attacks.balls import require_sizes
 from mmrobust.evaluation.benchmarks.classification_base import IMAGENET_IMAGES, ErrorTable, error_layout, too_few
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Predictions
 from mmrobust.evaluation.images import LabelledImages
-from mmrobust.evaluation.models.classification import Attack, ClassificationModel
+from mmrobust.evaluation.models.classification import ClassificationModel
+from mmrobust.evaluation.models.evaluated_model import Attack
 from mmrobust.evaluation.report import Layout, at, finite
 from mmrobust.randomness import derive_seed
 from mmrobust.registry import BENCHMARKS
@@ -38,6 +40,13 @@ def fraction(text: str) -> float:
     return float(above) / float(below)
 
 
+class OneOrSeveral(argparse.Action):
+    """Values of an option; one alone is given as itself."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        setattr(namespace, self.dest, values[0] if len(values) == 1 else values)
+
+
 @BENCHMARKS.register_module(name='adversarial')
 class Adversarial(ErrorTable):
     """The test images, clean and after each attack, as RVT (Mao et al. 2022) and the paper's Table I define them.
@@ -59,11 +68,31 @@ class Adversarial(ErrorTable):
     name = 'adversarial'
     low_precision = False  # an attack whose gradients are rounded is weaker
     options = {
-        'attacks': dict(nargs='+', choices=ATTACKS, help='default: all'),
-        'eps': dict(type=fraction, help='largest change of a pixel, such as 8/255 or 0.03 (default: 1/255)'),
-        'step_size': dict(type=fraction, help='of PGD, such as 2/255 (default: 0.5/255)'),
-        'num_steps': dict(type=int, help='of PGD (default: 5)'),
-        'seed': dict(type=int, help='of PGD (default: 0)'),
+        'attacks': dict(
+            nargs='+',
+            metavar='NAME',
+            help='fgsm and pgd of a classifier (default: both); pgd, segpgd, cospgd and sea of a segmentor (default: '
+            'pgd, segpgd and cospgd)',
+        ),
+        'eps': dict(
+            type=fraction,
+            nargs='+',
+            action=OneOrSeveral,
+            metavar='SIZE',
+            help='largest change of a pixel, such as 8/255 or 0.03 (default: 1/255 of a classifier, 8/255 of a '
+            'segmentor, for which it may be several)',
+        ),
+        'step_size': dict(
+            type=fraction, help='of an attack, such as 2/255 (default: 0.5/255 of a classifier, 0.01 of a segmentor)'
+        ),
+        'num_steps': dict(
+            type=int,
+            nargs='+',
+            action=OneOrSeveral,
+            metavar='NUMBER',
+            help='of an attack (default: 5 of a classifier, 20 of a segmentor, for which it may be several)',
+        ),
+        'seed': dict(type=int, help='of the random starts (default: 0)'),
     }
 
     def __init__(
@@ -79,6 +108,9 @@ class Adversarial(ErrorTable):
         for attack in attacks:
             if attack not in ATTACKS:
                 raise ValueError(f'attacks must be some of {", ".join(ATTACKS)}, got {attack!r}')
+        for name, value in (('eps', eps), ('num_steps', num_steps)):
+            if not isinstance(value, int | float):
+                raise ValueError(f'{name} must be one number for a classifier, got {value}: run each by itself')
         require_sizes(eps, step_size, num_steps)
         self.cells = [CLEAN, *map(Cell, attacks)]
         self.eps, self.step_size, self.num_steps, self.seed = eps, step_size, num_steps, seed
@@ -139,8 +171,9 @@ class Adversarial(ErrorTable):
         eps, step, steps = (finite(provenance.get(name)) for name in PGD_5)
         said = ()
         if None not in (eps, step, steps):
-            said = (f'A pixel changes by {255 * eps:g}/255 at most; PGD takes {steps:g} steps of {255 * step:g}/255.',)
-        said += tuple(filter(None, (_blind(name, row) for name, row in results['cells'].items())))
+            of_pgd = f'; PGD takes {steps:g} steps of {255 * step:g}/255' if 'pgd' in results['cells'] else ''
+            said = (f'A pixel changes by {255 * eps:g}/255 at most{of_pgd}.',)
+        said += tuple(filter(None, (blind_warning(name, row) for name, row in results['cells'].items())))
         return error_layout(cls.name, 'Attacks', results, 'attack', 'pgd', (*PGD_5, 'seed', 'num_images'), said)
 
     @classmethod
@@ -155,10 +188,10 @@ class Adversarial(ErrorTable):
         return values | {'pgd': 100 - results['cells']['pgd']['error']}, []
 
 
-def _blind(attack: str, row: Any) -> str:
+def blind_warning(attack: str, row: Any, measure: str = 'error') -> str:
     """A warning where an attack had no gradient to follow; empty where it had."""
     blind, number = (finite(at(row, name)) or 0 for name in ('num_blind', 'num_images'))
     if not blind:
         return ''
     said = f'{attack} had no gradient for {blind:g} of {number:g} images, and left them as they were'
-    return f'{said}: its error is not evidence of robustness.' if blind > BLIND_SHARE * number else f'{said}.'
+    return f'{said}: its {measure} is not evidence of robustness.' if blind > BLIND_SHARE * number else f'{said}.'

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from mmrobust.evaluation.cells import Cell
-from mmrobust.evaluation.report import Layout
+from mmrobust.evaluation.report import Layout, at
 from mmrobust.registry import BENCHMARKS
 
 __all__ = ['Benchmark', 'Counts', 'benchmark_types']
@@ -33,6 +33,7 @@ class Benchmark:
 
     Attributes:
         name: as on the command line.
+        also: another benchmark's name, under which this one runs for the models that it is for; empty for none.
         measure: what ``Counts.score`` is, in a word.
         unit: what progress counts.
         model_type: what runs it, see :mod:`mmrobust.evaluation.models`.
@@ -46,9 +47,11 @@ class Benchmark:
         class_names: names of the K classes.
         palette: K colours, RGB from 0 to 255; empty if the classes have none.
         data_root: folder of the images, for the record.
+        data_set: what readers call the images; None where the benchmark says it.
     """
 
     name: ClassVar[str]
+    also: ClassVar[str] = ''
     measure: ClassVar[str]
     unit: ClassVar[str] = 'image'
     model_type: ClassVar[type]
@@ -62,6 +65,7 @@ class Benchmark:
     class_names: Sequence[str] = ()
     palette: Sequence[Sequence[int]] = ()
     data_root: str | None = None
+    data_set: str | None = None
 
     # what a subclass must have
 
@@ -115,6 +119,10 @@ class Benchmark:
         """Hashes of all images, see :func:`mmrobust.evaluation.images.fingerprint`, by the first cell that has them."""
         return {}
 
+    def score(self, counts: Any) -> float | None:
+        """One number in percent to watch while a benchmark runs, as the results define it; None if there is none."""
+        return counts.score
+
     def check(self, cell: Cell, counts: Any) -> None:
         """Look whether counts that were kept can be those of a cell.
 
@@ -165,6 +173,18 @@ class Benchmark:
             ValueError, KeyError, TypeError, AttributeError: the results are damaged.
         """
         return {}, []
+
+
+def protocol_title(title: str, own: str, provenance: Mapping[str, Any]) -> str:
+    """Title of a benchmark: its own on its own data, else what is run on what.
+
+    Args:
+        title: of the benchmark.
+        own: data that it is defined on; the beginning of their name will do.
+        provenance: of a run; older ones do not say which data.
+    """
+    data = at(provenance, 'protocol', 'data_set')
+    return title if not isinstance(data, str) or data.startswith(own) else f'{title} protocol on {data}'
 
 
 def benchmark_types() -> dict[str, type[Benchmark]]:

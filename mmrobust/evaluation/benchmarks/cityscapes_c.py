@@ -12,12 +12,19 @@ from mmrobust.datasets.corrupted import labels_step
 from mmrobust.datasets.corrupted_copy import check_pixels
 from mmrobust.datasets.transforms import Corrupt
 from mmrobust.datasets.transforms.corrupt_region import region_of
-from mmrobust.evaluation.benchmarks.presets import PRESETS, preset_groups, select_cells
+from mmrobust.evaluation.benchmarks.base import protocol_title
+from mmrobust.evaluation.benchmarks.presets import PRESETS, preset_groups, preset_of, select_cells
 from mmrobust.evaluation.benchmarks.segmentation_base import (
     SegmentationBenchmark,
     area_samples,
     by_class,
-    mean_iou_of_areas,
+    rows_of,
+)
+from mmrobust.evaluation.benchmarks.segmentation_calibration import (
+    CALIBRATION_CURVES,
+    OPTION,
+    calibration_results,
+    calibration_table,
 )
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Confusion, RegionalConfusion
@@ -28,6 +35,7 @@ from mmrobust.evaluation.statistics import (
     Bootstrap,
     class_iou,
     mean_iou,
+    mean_iou_of_areas,
     mean_over_corruptions,
     mean_over_severities,
     retention,
@@ -56,6 +64,7 @@ class CityscapesC(SegmentationBenchmark):
             of the images on the disk, or the name of a class (cf. arXiv 2504.01632); None corrupts the whole image.
         data_root: folder of the clean images; None takes the config's.
         max_images: take this many images, spread evenly; None takes all.
+        calibration: also count the pixels by confidence.
 
     Raises:
         ValueError: the preset, a corruption, a severity or ``max_images`` is not allowed.
@@ -64,18 +73,22 @@ class CityscapesC(SegmentationBenchmark):
 
     name = 'cityscapes-c'
     title: ClassVar[str] = 'Cityscapes-C'
+    own: ClassVar[str] = 'Cityscapes val'
     numbers = ('clean_mIoU', 'mPC', 'retention')
     sections = ('corruptions', 'cells')
     options = {
         'preset': dict(choices=PRESETS, help='which cells (default: kamann)'),
-        'corruptions': dict(nargs='+', metavar='NAME', help='these instead of the usual ones'),
-        'severities': dict(nargs='+', type=int, metavar='1-5', help='these instead of the usual ones'),
-        'seed': dict(type=int, help='of the random corruptions, or of PGD (default: 0)'),
-        'profile': dict(choices=['rgb', 'bgr'], help="bgr: the released code's channel order"),
+        'corruptions': dict(
+            nargs='+', metavar='NAME', help='names of corruptions (default: those of the preset or set)'
+        ),
+        'severities': dict(nargs='+', type=int, metavar='1-5', help="default: the preset's, or all 5"),
+        'seed': dict(type=int, help='of the random corruptions, and of PGD (default: 0)'),
+        'profile': dict(choices=['rgb', 'bgr'], help="bgr: the released code's order (default: rgb)"),
         'corrupted_root': dict(
             help='read a copy that tools/dataset_converters/cityscapes_c.py wrote (default: on the fly)'
         ),
         'region': dict(metavar='CLASS|x0,y0,x1,y1', help='corrupt this part only (default: the whole image)'),
+        'calibration': OPTION,
     }
 
     def __init__(
@@ -90,16 +103,18 @@ class CityscapesC(SegmentationBenchmark):
         region: str | None = None,
         data_root: str | None = None,
         max_images: int | None = None,
+        calibration: bool = False,
     ) -> None:
         dataset = copy.deepcopy(config.test_dataloader.dataset)
         if data_root is not None:
             dataset.data_root = data_root
         self.cells = [CLEAN, *select_cells(preset, corruptions, severities)]
         self.groups = preset_groups(preset)
-        self.preset = f'custom, from {preset}' if corruptions or severities else preset
+        self.preset = preset_of(self.cells[1:])
         self.seed = seed
         self.profile = profile
         self.corrupted_root = corrupted_root
+        self.calibration = calibration
         self._images = LabelMapImages(dataset, config.get('default_scope') or 'mmseg', max_images)
         self.region_name = region
         if region is not None:
@@ -107,13 +122,18 @@ class CityscapesC(SegmentationBenchmark):
             self.counts_type = RegionalConfusion
             if corrupted_root is not None:
                 raise ValueError('region must be corrupted on the fly, got a copy of whole images by corrupted_root')
+            if calibration:
+                raise ValueError(
+                    f'region must be None with calibration, which counts whole images, got {region!r}: leave one out'
+                )
 
     @property
     def identity(self) -> dict[str, Any]:
         """Settings of the benchmark that determine the numbers."""
         num_images = self._images.size
         found = {'benchmark': self.name, 'seed': self.seed, 'profile': self.profile, 'num_images': num_images}
-        return found if self.region_name is None else found | {'region': self.region_name}
+        found |= {} if self.region_name is None else {'region': self.region_name}
+        return found | ({'calibration': True} if self.calibration else {})
 
     @property
     def protocol(self) -> dict[str, Any]:
@@ -155,6 +175,11 @@ class CityscapesC(SegmentationBenchmark):
             corrupts = [Corrupt(cell.name, cell.severity, **how) for cell in cells if cell != CLEAN]
             check_pixels(self.corrupted_root, [(corrupt, path) for corrupt in corrupts for path in paths])
 
+    def score(self, counts: Confusion) -> float | None:
+        """mIoU over the classes of the labels, as in the results."""
+        labelled = counts.confusion.any(axis=1)
+        return mean_iou(counts.confusion, labelled) if labelled.any() else None
+
     def summarize(self, counts: Mapping[Cell, Confusion]) -> dict[str, Any]:
         """Numbers of all finished cells, for JSON."""
         found = summarize(counts, self.groups, self.class_names)
@@ -164,6 +189,14 @@ class CityscapesC(SegmentationBenchmark):
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
         """How they are shown; below them the paper's Table IV, labelled as published, where its cells were run."""
         miou = Column('mIoU', 'mIoU')
+        count, levels = (
+            len(results['corruptions']),
+            sorted({cell.severity for cell in map(Cell.of_key, results['cells'])}),
+        )
+        single = f'At severity {levels[0]}.' if len(levels) == 1 else ''
+        ungrouped = results.get('ungrouped')
+        none = f'; {", ".join(map(str, ungrouped))} in none' if isinstance(ungrouped, list) and ungrouped else ''
+        unlabelled = any(None in row.values() for row in rows_of(results.get('classes')))
         tables = (
             Table(
                 '',
@@ -174,9 +207,15 @@ class CityscapesC(SegmentationBenchmark):
                     Column('retention', 'retention', interval='inline'),
                 ),
             ),
-            Table('groups', 'group', (miou,), 'By group', 'Mean over the corruptions of a kind.'),
+            Table('groups', 'group', (miou,), 'By group', f'Mean over the corruptions of a kind that were run{none}.'),
             Table(
-                'corruptions', 'corruption', (miou,), 'By corruption', 'Mean over severities.', 'conditions', ratio='CD'
+                'corruptions',
+                'corruption',
+                (miou,),
+                'By corruption',
+                single or 'Mean over the severities that were run.',
+                'conditions',
+                ratio='CD',
             ),
             Table(
                 'cells',
@@ -194,9 +233,11 @@ class CityscapesC(SegmentationBenchmark):
                 'class',
                 (Column('clean', 'clean IoU'), Column('corrupted', 'mean corrupted IoU')),
                 'By class',
-                'IoU on clean images, and its mean over all cells. A dash: the class is not in the labels.',
+                f'IoU on clean images, and its mean over the {len(results["cells"])} corrupted cells.'
+                + ' A dash: the class is not in the labels.' * unlabelled,
                 'classes',
             ),
+            *([calibration_table('corruption')] if 'calibration' in results else []),
         )
         region = provenance.get('region')
         if region is not None:
@@ -204,8 +245,9 @@ class CityscapesC(SegmentationBenchmark):
             said = 'Mean over severities, of the pixels inside and outside of the region, each over its own labels.'
             tables += (Table('regions', 'corruption', columns, 'Inside and outside of the region', said),)
         about = (
-            'mIoU in percent. mPC is the mean over corruptions, each the mean over its severities; retention is mPC '
-            'over clean. All are over the classes that the labels of these images have. '
+            f'mIoU in percent. mPC is the mean over the {count} corruptions that were run, '
+            f'{single[:-1].lower() or "each the mean over its severities"}; retention is mPC over clean. '
+            'All are over the classes that the labels of these images have. '
             f'Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over images.'
         )
         published = None
@@ -223,7 +265,7 @@ class CityscapesC(SegmentationBenchmark):
         sentences = () if region is None else (f'Only the region {region} of each image is corrupted.',)
         return Layout(
             cls.name,
-            cls.title,
+            protocol_title(cls.title, cls.own, provenance),
             'segmentation',
             about,
             tables,
@@ -232,6 +274,7 @@ class CityscapesC(SegmentationBenchmark):
             protocol=protocol,
             sentences=sentences,
             published=published,
+            curves=CALIBRATION_CURVES if 'calibration' in results else (),
         )
 
     @classmethod
@@ -264,8 +307,9 @@ def summarize(
         class_names: K names.
 
     Returns:
-        A dict for JSON: ``clean_mIoU``, ``mPC``, ``retention``, mIoU of each group, corruption, severity and cell, and
-        the IoU of each class; bootstrap intervals over images of the first three and of each cell; and bootstrap
+        A dict for JSON: ``clean_mIoU``, ``mPC``, ``retention``, mIoU of each group, corruption, severity and cell, the
+        corruptions of no group, and the IoU of each class; bootstrap intervals over images of the first three and of
+        each cell; calibration, if it was counted; and bootstrap
         samples, from which another run on the same images gets the interval of a difference.
     """
     clean, corrupted = counts[CLEAN], {cell: of for cell, of in counts.items() if cell != CLEAN}
@@ -289,6 +333,7 @@ def summarize(
         group: [by_corruption[name] for name in names if name in by_corruption] for group, names in groups.items()
     }
     severities = sorted({cell.severity for cell in corrupted})
+    parts = {cell.name: [of for other, of in counts.items() if other.name == cell.name] for cell in counts}
     mean_class_iou = _nanmean(np.stack([class_iou(of.confusion) for of in corrupted.values()]), labelled)
     return {
         'clean_mIoU': clean_miou,
@@ -298,6 +343,7 @@ def summarize(
         'retention': retention(mpc, clean_miou) if clean_miou else None,  # of nothing nothing can be left
         'retention_interval': interval(draws['retention']),
         'groups': {group: float(np.mean(values)) for group, values in shown_groups.items() if values},
+        'ungrouped': [name for name in by_corruption if all(name not in names for names in groups.values())],
         'corruptions': by_corruption,
         'severities': {
             str(level): float(np.mean([value for cell, value in miou.items() if cell.severity == level]))
@@ -307,6 +353,7 @@ def summarize(
         'classes': by_class(
             class_names, {'clean': np.where(labelled, class_iou(clean.confusion), np.nan), 'corrupted': mean_class_iou}
         ),
+        **calibration_results(parts, labelled),
         'bootstrap': bootstrap.record(**draws, corruptions=sampled),
     }
 

@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 
 from mmrobust.classes import check_classes
+from mmrobust.datasets.titles import data_title
 from mmrobust.evaluation.benchmarks.base import Benchmark
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Predictions
 from mmrobust.evaluation.images import LabelledImages, fingerprints, require_names
-from mmrobust.evaluation.models.classification import Attack, ClassificationModel
+from mmrobust.evaluation.models.classification import ClassificationModel
+from mmrobust.evaluation.models.evaluated_model import Attack
 from mmrobust.evaluation.report import Column, Layout, Table
 from mmrobust.evaluation.statistics import INTERVAL_LEVEL, Bootstrap
 
@@ -40,6 +42,11 @@ class ClassificationBenchmark(Benchmark):
     def class_names(self) -> Sequence[str]:
         """Those of the clean images."""
         return self.images(CLEAN).class_names
+
+    @property
+    def data_set(self) -> str:
+        """Name and split of the clean images."""
+        return data_title(self.images(CLEAN).dataset)
 
     def label_set(self, cell: Cell) -> tuple[Sequence[str], Sequence[int] | None]:
         """Those of the data."""
@@ -141,7 +148,7 @@ def error_layout(
         f'Top-1 error and accuracy in percent. Intervals: {INTERVAL_LEVEL:.0%}, Wilson, over images.',
         (
             Table('', 'run', tuple(Column(f'cells/{name}/error', name, 'lower') for name in names), markdown=False),
-            Table('cells', what, (error, *columns), role='conditions', csv_row=('cell',), heading='pictures'),
+            Table('cells', what, (error, *columns), role='conditions', csv_row=('cell',), heading='images'),
         ),
         main=f'cells/{main}/error' if main in names else f'cells/{names[-1]}/error' if names else '',
         clean='cells/clean/error' if 'clean' in names else '',

@@ -38,6 +38,7 @@ class PublishedSet(ImageNetC):
     options: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         name: how for name, how in ImageNetC.options.items() if name != 'seed'
     }
+    data_set = None  # the set says it
 
     def __init__(
         self,

@@ -8,10 +8,11 @@ import numpy as np
 from mmengine.config import Config
 from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 
-from mmrobust.corruptions import SEVERITIES
+from mmrobust.corruptions import CORRUPTIONS, SEVERITIES
 from mmrobust.datasets.corruption_sets import CORRUPTION_SETS, CorruptionSet
 from mmrobust.datasets.imagenet_subsets import WNIDS
 from mmrobust.datasets.imagenet_variants import check_cells
+from mmrobust.evaluation.benchmarks.base import protocol_title
 from mmrobust.evaluation.benchmarks.classification_base import (
     IMAGENET_IMAGES,
     ClassificationBenchmark,
@@ -78,12 +79,14 @@ class ImageNetC(ClassificationBenchmark):
     numbers = ('clean_error', 'mean_error', 'mCE', 'relative_mCE', 'normalised_by')
     sections = ('corruptions', 'cells')
     options = {
-        'corruptions': dict(nargs='+', metavar='NAME', help='these instead of the usual ones'),
-        'severities': dict(nargs='+', type=int, metavar='1-5', help='these instead of the usual ones'),
+        'corruptions': dict(nargs='+', metavar='NAME', help='names of corruptions (default: the 15)'),
+        'severities': dict(nargs='+', type=int, metavar='1-5', help='default: all 5'),
         'extras': dict(action='store_true', default=None, help='also the 4 extra corruptions'),
         'seed': dict(type=int, help='of the random corruptions (default: 0)'),
         'reference': dict(metavar='RESULTS.json', help='network that CE is relative to (default: AlexNet)'),
-        'expected_images': dict(type=int, help='images per folder (default: the published number)'),
+        'expected_images': dict(
+            type=int, help='images per folder (default: the published number, of ImageNet-C 50000)'
+        ),
     }
 
     def __init__(
@@ -99,7 +102,8 @@ class ImageNetC(ClassificationBenchmark):
         expected_images: int | None = None,
     ) -> None:
         taken = corruptions or self.set.corruptions + (self.set.extra if extras else ())
-        self.cells = [CLEAN, *select_cells('michaelis', taken, severities, self.set.corruptions + self.set.extra)]
+        known = CORRUPTIONS if data_root is None else self.set.corruptions + self.set.extra
+        self.cells = [CLEAN, *select_cells('michaelis', taken, severities, known)]
         self.seed = seed
         self.corrupted_root = data_root
         self.scope = config.get('default_scope') or 'mmpretrain'
@@ -137,6 +141,11 @@ class ImageNetC(ClassificationBenchmark):
     def published_classes(self) -> Sequence[str]:
         """Names of the classes of the official images, in the order of their labels."""
         return IMAGENET_CATEGORIES
+
+    @property
+    def data_set(self) -> str:
+        """Name and split of the clean images; ImageNet's classes are ImageNet."""
+        return 'ImageNet' if self._is_imagenet else super().data_set
 
     @property
     def images_sha256(self) -> dict[str, str]:
@@ -262,21 +271,26 @@ class ImageNetC(ClassificationBenchmark):
                 markdown=False,
             ),
         )
-        network = by or 'no network, so there is no CE'
+        every = len(cls.set.corruptions)
+        count = sum(name in cls.set.corruptions for name in corruptions)
+        ce = (
+            f'CE is the error over that of {by}, both summed over severities; mCE is its mean over the {every} '
+            'corruptions. '
+        )
         about = (
-            'Top-1 error in percent. CE is the error over that of a reference network, both summed over severities; '
-            f'mCE is its mean over the {len(cls.set.corruptions)} corruptions. Here the reference is {network}. '
+            f'Top-1 error in percent; the mean error is over {count} of the {every} corruptions, each the mean over '
+            f'its severities. {ce if by else ""}'
             f'Intervals: {INTERVAL_LEVEL:.0%}, Wilson for an error, bootstrap over images for means.'
         )
         sentences = (
             *cls.about_images(provenance),
             f'CE is relative to {by}.' if by else cls.why_no_network(provenance),
-            *_why_no_number(results, len(cls.set.corruptions)),
+            *_why_no_number(results, every),
         )
         protocol = ('corrupted', 'normalised_by', 'reference_sha256', 'num_images', 'seed')
         return Layout(
             cls.name,
-            cls.set.title,
+            protocol_title(cls.set.title, 'ImageNet', provenance),
             'classification',
             about,
             tables,
@@ -330,8 +344,11 @@ class ImageNetC(ClassificationBenchmark):
     def _normalised_by(self) -> str | None:
         if self.reference is not None:
             return self.reference['provenance']['config']
-        of_imagenet = self._clean.class_names in (tuple(IMAGENET_CATEGORIES), tuple(WNIDS))
-        return 'AlexNet' if of_imagenet and self._clean.size == IMAGENET_IMAGES else None
+        return 'AlexNet' if self._is_imagenet and self._clean.size == IMAGENET_IMAGES else None
+
+    @property
+    def _is_imagenet(self) -> bool:
+        return self._clean.class_names in (tuple(IMAGENET_CATEGORIES), tuple(WNIDS))
 
     def _read_reference(self, path: str) -> dict:
         if not Path(path).is_file():

@@ -150,14 +150,17 @@ class ImageNetP(Benchmark):
             Table('perturbations', 'perturbation', columns, role='conditions', apart=extra, csv_row=('perturbation',)),
         )
         about = (
-            'FP is the share in percent of compared frames whose prediction differs, FR that over the FP of AlexNet, '
-            'mFR the mean FR of the 10 perturbations. uT5D is the distance of the five best classes, not divided by '
+            'FP is the share in percent of compared frames whose prediction differs, FR that over the FP of AlexNet'
+            f'{"" if results["mFR"] is None else ", mFR the mean FR of the 10 perturbations"}. '
+            'uT5D is the distance of the five best classes, not divided by '
             f'that of AlexNet, which is not published. Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over videos.'
         )
         none = 'A dash: FR is defined at difficulty 1 only, and mFR needs all 10 perturbations there.'
         numbers = dict.fromkeys(finite(at(row, 'num_videos')) for row in results['perturbations'].values())
         numbers = ' or '.join(f'{number:g}' for number in numbers if number is not None)
+        flat = f'Each perturbation has {numbers} videos here.'
         said = f"FR divides by AlexNet's FP on all videos of ImageNet-P; here it is of {numbers} of each perturbation."
+        said = said if any(at(row, 'FR') is not None for row in results['perturbations'].values()) else flat
         return Layout(
             cls.name,
             'ImageNet-P',

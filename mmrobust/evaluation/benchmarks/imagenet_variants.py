@@ -78,8 +78,9 @@ class ImageNetVariants(ErrorTable):
     @classmethod
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
         """How they are shown."""
-        among = ('On ImageNet-A and -R the prediction is among their 200 classes.',)
         names = [name for name in results['cells'] if name != 'clean']
+        few = [title for name, title in (('imagenet-a', 'ImageNet-A'), ('imagenet-r', 'ImageNet-R')) if name in names]
+        among = (f'On {" and ".join(few)} the prediction is among the 200 classes of its labels.',) if few else ()
         return error_layout(
             cls.name, 'ImageNet variants', results, 'variant', names[0] if names else 'clean', ('num_images',), among
         )

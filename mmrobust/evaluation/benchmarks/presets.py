@@ -1,6 +1,6 @@
 """Presets of corruptions and severities; several benchmarks are called Cityscapes-C."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from mmrobust.corruptions import CORRUPTIONS, EXTRA, GROUPS, SEVERITIES
 from mmrobust.evaluation.cells import Cell
@@ -53,11 +53,17 @@ def preset_groups(preset: str) -> dict[str, tuple[str, ...]]:
     return dict(_preset(preset)[0])
 
 
+def preset_of(cells: Iterable[Cell]) -> str:
+    """Name of the preset that has exactly these cells, ``custom`` if none has."""
+    found = set(cells)
+    return next((name for name in PRESETS if set(preset_cells(name)) == found), 'custom')
+
+
 def select_cells(
     preset: str,
     corruptions: Sequence[str] | None = None,
     severities: Sequence[int] | None = None,
-    known: Collection[str] = tuple(CORRUPTIONS),
+    known: Collection[str] = CORRUPTIONS,
 ) -> list[Cell]:
     """The cells of a preset; with corruptions or severities named, those instead of the preset's.
 

@@ -2,18 +2,22 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from torch import Tensor
 
 from mmrobust.datasets.corrupted import position_of_loading
+from mmrobust.datasets.titles import data_title
 from mmrobust.datasets.transforms.corrupt_region import Region, region_mask
 from mmrobust.evaluation.benchmarks.base import Benchmark
 from mmrobust.evaluation.cells import CLEAN, Cell
-from mmrobust.evaluation.counts import Confusion, RegionalConfusion
+from mmrobust.evaluation.counts import Confidences, Confusion, RegionalConfusion
 from mmrobust.evaluation.images import LabelMapImages, fingerprints, require_names
+from mmrobust.evaluation.models.evaluated_model import Attack
 from mmrobust.evaluation.models.segmentation import SegmentationModel
-from mmrobust.evaluation.statistics import Bootstrap, confusion_matrix, iou_of_areas
+from mmrobust.evaluation.statistics import Bootstrap, confidence_counts, confusion_matrix
 from mmrobust.evaluation.worst import find_worst, those_of, write_panels
 from mmrobust.files import write_whole
 
@@ -24,6 +28,7 @@ class SegmentationBenchmark(Benchmark):
     Attributes:
         predictions: folder for one PNG of classes per image, under the image's own file name; None writes none.
         region: part of each image whose pixels are counted apart; None counts no part apart.
+        calibration: also count the pixels by confidence.
     """
 
     measure = 'mIoU'
@@ -31,6 +36,7 @@ class SegmentationBenchmark(Benchmark):
     counts_type = Confusion
     predictions: Path | None = None
     region: Region | None = None
+    calibration: bool = False
 
     def images(self, cell: Cell) -> LabelMapImages:
         """The images of a cell as they lie on the disk."""
@@ -39,6 +45,10 @@ class SegmentationBenchmark(Benchmark):
     def corrupted(self, cell: Cell, dataset: dict) -> dict:
         """A config of such images, turned into one of what the model sees."""
         return dataset
+
+    def attack(self, cell: Cell) -> Attack | None:
+        """Attack on the pixels, see ``SegmentationModel.predict``; None for none."""
+        return None
 
     @property
     def class_names(self) -> Sequence[str]:
@@ -55,6 +65,11 @@ class SegmentationBenchmark(Benchmark):
         """Folder of the images as they lie on the disk."""
         return self.images(self.cells[0]).root
 
+    @property
+    def data_set(self) -> str:
+        """Name and split of the images."""
+        return data_title(self.images(self.cells[0]).dataset)
+
     def label_set(self, cell: Cell) -> tuple[Sequence[str], Sequence[int] | None]:
         """Those of the data."""
         return self.images(cell).class_names, None
@@ -70,6 +85,10 @@ class SegmentationBenchmark(Benchmark):
         if len(counts.confusion) != len(images.class_names):
             raise ValueError(f'it has {len(counts.confusion)} classes, and the data {len(images.class_names)}')
         require_names(counts.images, images.names)
+        if (counts.confidences is None) == self.calibration:
+            raise ValueError(
+                f'it must have pixels by confidence if --calibration is given only, got {not self.calibration}'
+            )
 
     def size(self, cell: Cell) -> int:
         """Number of images of a cell."""
@@ -84,34 +103,35 @@ class SegmentationBenchmark(Benchmark):
         """
         images = self.images(cell)
         num_classes = len(images.class_names)
-        matrices, inside = {}, {}
-        for path, classes, label in model.predict(self.corrupted(cell, images.dataset)):
-            if label is None:
-                matrix = np.zeros((num_classes, num_classes), np.int64)
-            else:
-                matrix = confusion_matrix(label, classes, num_classes, images.ignore_index)
-            matrices[images.name(path)] = matrix
-            if self.region is not None and label is not None:
-                part = np.where(region_mask(self.region, label.shape, label, path), label, images.ignore_index)
+        matrices, inside, by_confidence, areas = {}, {}, {}, 0
+        predictions = model.predict(self.corrupted(cell, images.dataset), self.attack(cell), self.calibration)
+        for path, classes, label, levels in predictions:
+            judged = np.full(classes.shape, images.ignore_index) if label is None else label
+            matrices[images.name(path)] = confusion_matrix(judged, classes, num_classes, images.ignore_index)
+            if self.region is not None:
+                part = np.where(region_mask(self.region, judged.shape, judged, path), judged, images.ignore_index)
                 inside[images.name(path)] = confusion_matrix(part, classes, num_classes, images.ignore_index)
+            if levels is not None:
+                counts = confidence_counts(levels, judged, classes, num_classes, images.ignore_index)
+                by_confidence[images.name(path)] = counts[0]
+                areas += counts[1]
             if self.predictions is not None:
                 png = cv2.imencode('.png', classes.astype(np.uint8))[1]
                 write_whole(self.predictions / Path(path).with_suffix('.png').name, png.tobytes())
             on_image()
         assert list(matrices) == images.names, 'every image must be counted once'
-        found = Confusion.of_matrices(matrices)
-        if inside:
-            found = RegionalConfusion(found.confusion, found.images, Confusion.of_matrices(inside))
-            if found.inside.score is None or found.outside.score is None:
-                raise ValueError(
-                    f'both inside and outside of the region {self.region} must be labelled pixels, got none'
-                )
+        found = Confusion.of_matrices(matrices, Confidences(by_confidence, areas) if self.calibration else None)
         if self.scored and found.score is None:
             raise ValueError(
                 f'no pixel is labelled in the {len(matrices)} images of {cell.key} in {images.root}: every label is '
                 f'{images.ignore_index}, which belongs to no class, or there is none'
             )
-        return found
+        if self.region is None:
+            return found
+        regional = RegionalConfusion(found.confusion, found.images, Confusion.of_matrices(inside))
+        if regional.inside.score is None or regional.outside.score is None:
+            raise ValueError(f'both inside and outside of the region {self.region} must be labelled pixels, got none')
+        return regional
 
     def is_finished(self, cell: Cell) -> bool:
         """Whether its predictions are there, if they are wanted."""
@@ -140,15 +160,24 @@ class SegmentationBenchmark(Benchmark):
         """Panels of one image.
 
         Returns:
-            Images ``(H, W, 3)`` uint8, BGR: ``clean`` and ``corrupted``, or ``image`` where nothing was added to
-            it; and label maps ``(H, W)``: ``truth`` and ``prediction``.
+            Images ``(H, W, 3)`` uint8, BGR: ``clean`` and ``corrupted`` or ``attacked``, or ``image`` where nothing
+            was added to it; and label maps ``(H, W)``: ``truth`` and ``prediction``.
         """
-        dataset = self.images(cell).only(image)
-        _, classes, label = next(model.predict(self.corrupted(cell, dataset)))
+        dataset, attack, attacked = self.images(cell).only(image), self.attack(cell), []
+
+        def keep(*given: Any) -> Tensor:
+            attacked.append(attack(*given))
+            return attacked[0]
+
+        _, classes, label, _ = next(model.predict(self.corrupted(cell, dataset), attack and keep))
         pipeline = dataset['pipeline']
         loading = dataset | {'pipeline': pipeline[: position_of_loading(pipeline) + 1]}
-        shown = {'clean': CLEAN, 'corrupted': cell} if cell.severity else {'image': cell}
+        shown = {'image': cell}
+        if cell.severity or attacked:
+            shown = {'clean': CLEAN, **({'corrupted': cell} if cell.severity else {})}
         images = {kind: model.build_dataset(self.corrupted(of, loading))[0]['img'] for kind, of in shown.items()}
+        if attacked:  # in the size in which the model gets it
+            images['attacked'] = np.ascontiguousarray((255 * attacked[0][0]).round().byte().permute(1, 2, 0).cpu())
         return images, {'truth': label, 'prediction': classes}
 
 
@@ -160,11 +189,9 @@ def area_samples(draws: Bootstrap, counts: Sequence[Confusion]) -> np.ndarray:
     return draws.sums(np.stack([[of.images[name] for of in counts] for name in draws.names]))
 
 
-def mean_iou_of_areas(areas: np.ndarray) -> np.ndarray:
-    """mIoU in percent of ``(..., 3, K)`` intersection, prediction and label; NaN where nothing is labelled."""
-    ious = iou_of_areas(areas[..., 0, :], areas[..., 1, :], areas[..., 2, :])
-    there = ~np.isnan(ious)
-    return np.where(there, ious, 0).sum(-1) / np.where(there.any(-1), there.sum(-1), np.nan)
+def rows_of(table: Any) -> list[Mapping]:
+    """Rows of a table of the results that hold their columns by name; none of what is something else."""
+    return [row for row in table.values() if isinstance(row, Mapping)] if isinstance(table, Mapping) else []
 
 
 def number(value: float) -> float | None:

@@ -1,7 +1,7 @@
 """A classifier of MMPretrain or timm under evaluation, and its predictions."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -10,10 +10,7 @@ from mmpretrain.models import TimmClassifier  # the import registers the models 
 from torch import Tensor, nn
 
 from mmrobust.attacks import pixel_logits
-from mmrobust.evaluation.models.evaluated_model import EvaluatedModel
-
-# (logits_of, images in [0, 1], labels, names of the images) -> images; see mmrobust.attacks
-Attack = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor, list[str]], Tensor]
+from mmrobust.evaluation.models.evaluated_model import Attack, EvaluatedModel
 
 
 class Scores(NamedTuple):

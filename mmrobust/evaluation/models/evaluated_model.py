@@ -4,7 +4,7 @@ import copy
 import functools
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from mmrobust.acceleration import compile_forward, low_precision
-from mmrobust.checkpoint import check_state_dict, weights_of
+from mmrobust.checkpoint import fitting
 from mmrobust.sigterm import outlive_sigterm
+
+# (logits_of, images in [0, 1], labels, names of the images) -> images; see mmrobust.attacks
+Attack = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor, list[str]], Tensor]
 
 _PLAIN = bool | int | float | str | list | tuple | None
 
@@ -139,12 +142,11 @@ class EvaluatedModel:
             return model
         loaded = CheckpointLoader.load_checkpoint(self.checkpoint, map_location='cpu')
         self.meta = loaded.get('meta') or {}
-        self._take_weights(model, weights_of(loaded, self.checkpoint))
+        self._take_weights(model, loaded)
         return model
 
-    def _take_weights(self, model: nn.Module, weights: dict[str, Tensor]) -> None:
-        check_state_dict(model.state_dict(), weights, self.checkpoint)
-        model.load_state_dict(weights)
+    def _take_weights(self, model: nn.Module, checkpoint: Mapping[str, Any]) -> None:
+        model.load_state_dict(fitting(model, checkpoint, self.checkpoint))
 
     def _is_built_with_weights(self, model: nn.Module) -> bool:
         """Whether a model has had all its weights since it was built."""

@@ -7,11 +7,14 @@ import mmseg.models  # noqa: F401 (registers the models of its scope)
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
-from mmrobust.evaluation.models.evaluated_model import EvaluatedModel
+from mmrobust.attacks import segmentor_logits
+from mmrobust.evaluation.models.evaluated_model import Attack, EvaluatedModel
 from mmrobust.evaluation.models.sliding_windows import batch_windows
+from mmrobust.evaluation.statistics import LEVELS
 
 
 class Prediction(NamedTuple):
@@ -21,11 +24,14 @@ class Prediction(NamedTuple):
         path: the image's file.
         classes: ``(H, W)`` int16, 0 to K - 1.
         label: ``(H, W)`` integer, or None where labels are withheld.
+        confidence: ``(H, W)`` int16, level of the largest probability, see
+            :mod:`mmrobust.evaluation.statistics.calibration`; None where nobody asked.
     """
 
     path: str
     classes: np.ndarray
     label: np.ndarray | None
+    confidence: np.ndarray | None = None
 
 
 class SegmentationModel(EvaluatedModel):
@@ -59,27 +65,55 @@ class SegmentationModel(EvaluatedModel):
         if window_batch != 1:
             batch_windows(self.model, window_batch)
 
-    def predict(self, dataset: dict) -> Iterator[Prediction]:
-        """Predict every image of a dataset config, in its order.
+    def predict(self, dataset: dict, attack: Attack | None = None, confidence: bool = False) -> Iterator[Prediction]:
+        """Predict every image of a dataset config, in its order, after an attack on its pixels if there is one.
 
         A GPU has begun with the next batch when the images of a batch are yielded.
+
+        Args:
+            dataset: config of the images.
+            attack: on their pixels; None for none.
+            confidence: also return the confidence of each pixel: softmax of the logits of which the prediction is the
+                best, so of the mean of overlapping windows, in the size of the image.
+
+        Raises:
+            ValueError: an image that is to be attacked has no label; confidence is asked of a model whose outputs are
+                not known to be logits.
         """
+        if confidence:
+            _require_logits(self.model)
         begun: list[Callable[[], Prediction]] = []
         for batch in self.loader(dataset):
-            before, begun = begun, self._begin(batch)
+            before, begun = begun, self._begin(batch, attack, confidence)
             yield from (finish() for finish in before)
         yield from (finish() for finish in begun)
 
-    def _begin(self, batch: dict) -> list[Callable[[], Prediction]]:
+    def _begin(self, batch: dict, attack: Attack | None, confidence: bool) -> list[Callable[[], Prediction]]:
         """Start to predict a batch: for each image a function that waits for its prediction and returns it."""
         # labels stay here: they would go to the GPU and back, and a model that predicts does not need them
         labels = [_take_label(sample) for sample in batch['data_samples']]
+        if attack is not None:
+            batch['inputs'] = [
+                self._attacked(*one, attack) for one in zip(batch['inputs'], batch['data_samples'], labels, strict=True)
+            ]
         with self.predicting():
             samples = self.model.test_step(batch)
         return [
-            _fetch_later(sample.img_path, sample.pred_sem_seg.data.squeeze(0).to(torch.int16), label)
+            _fetch_later(
+                sample.img_path,
+                sample.pred_sem_seg.data.squeeze(0).to(torch.int16),
+                label,
+                _levels(sample.seg_logits.data) if confidence else None,
+            )
             for sample, label in zip(samples, labels, strict=True)
         ]
+
+    def _attacked(self, image: Tensor, sample: SegDataSample, label: np.ndarray | None, attack: Attack) -> Tensor:
+        """An image as an adversarial one: pixels 0 to 255, not rounded. Alone, so that no batch decides a rounding."""
+        if label is None:
+            raise ValueError(f'an image must have a label to be attacked, but {sample.img_path} has none')
+        pixels, classes = image[None].to(self.device) / 255, torch.from_numpy(label)[None].to(self.device).long()
+        return 255 * attack(segmentor_logits(self.model, [sample]), pixels, classes, [sample.img_path])[0]
 
 
 def _take_label(sample: SegDataSample) -> np.ndarray | None:
@@ -90,14 +124,41 @@ def _take_label(sample: SegDataSample) -> np.ndarray | None:
     return label
 
 
-def _fetch_later(path: str, classes: Tensor, label: np.ndarray | None) -> Callable[[], Prediction]:
+def _require_logits(model: nn.Module) -> None:
+    """Raise ValueError unless the last head's outputs go to the prediction as they are, as those of a softmax do."""
+    head = getattr(model, 'decode_head', None)
+    head = head[-1] if isinstance(head, nn.ModuleList) else head
+    if getattr(type(head), 'predict_by_feat', None) is not BaseDecodeHead.predict_by_feat:
+        raise ValueError(
+            f'calibration takes a model whose head returns logits, got {type(head).__name__}, whose outputs may be '
+            'scores of masks: leave calibration out'
+        )
+
+
+def _levels(logits: Tensor) -> Tensor:
+    """Level of the largest probability of each pixel, ``(K, H, W)`` to ``(H, W)`` int16; -1 where it is NaN.
+
+    Of a model with one output, MMSegmentation returns the probability of class 1.
+    """
+    logits = logits.float()
+    if len(logits) == 1:
+        found = torch.maximum(logits, 1 - logits)[0]
+    else:
+        found = (logits - logits.amax(0)).exp_().sum(0).reciprocal_()
+    return (found * LEVELS).clamp_(max=LEVELS - 1).nan_to_num_(nan=-1).to(torch.int16)
+
+
+def _fetch_later(
+    path: str, classes: Tensor, label: np.ndarray | None, levels: Tensor | None
+) -> Callable[[], Prediction]:
     # the copy is queued before the next batch, or it would wait for that; only on a GPU is anything awaited
     copied = classes.to('cpu', non_blocking=True)
+    confidence = None if levels is None else levels.to('cpu', non_blocking=True)
     event = torch.cuda.current_stream(classes.device).record_event() if classes.is_cuda else None
 
     def finish() -> Prediction:
         if event is not None:
             event.synchronize()
-        return Prediction(path, copied.numpy(), label)
+        return Prediction(path, copied.numpy(), label, None if confidence is None else confidence.numpy())
 
     return finish

@@ -55,6 +55,13 @@ def iou_of_areas(intersection: np.ndarray, prediction: np.ndarray, label: np.nda
         return 100 * intersection / np.where(union, union, np.nan)
 
 
+def mean_iou_of_areas(areas: np.ndarray) -> np.ndarray:
+    """mIoU in percent of ``(..., 3, K)`` intersection, prediction and label; NaN where nothing is labelled."""
+    ious = iou_of_areas(areas[..., 0, :], areas[..., 1, :], areas[..., 2, :])
+    there = ~np.isnan(ious)
+    return np.where(there, ious, 0).sum(-1) / np.where(there.any(-1), there.sum(-1), np.nan)
+
+
 def mean_iou(confusion: np.ndarray, classes: np.ndarray | slice = slice(None)) -> float:
     """mIoU in percent: the mean over the classes that occur, as in MMSegmentation's ``IoUMetric``.
 

@@ -3,7 +3,7 @@
 # B batch, N tokens, C channels, L layers
 
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from mmengine.model import BaseModule
@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmrobust.checkpoint import check_state_dict, weights_of, without_auxiliary_head
 from mmrobust.models.layers import Observe, recompute
+from mmrobust.origin import origin_of
 from mmrobust.registry import MODELS
 
 
@@ -173,6 +174,12 @@ def init_linear(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def is_released(names: Iterable[str], network: str) -> bool:
+    """Whether these are names of a released network, ``'FAN'``, ``'RVT'`` or ``'Swin'``, and not of this project."""
+    origin = origin_of(names)
+    return origin.is_foreign and origin.network == network
 
 
 def to_tokens(grid: Tensor) -> tuple[Tensor, tuple[int, int]]:

@@ -20,11 +20,12 @@ from mmrobust.models.backbones.base import (
     check_size,
     find_arch,
     init_linear,
+    is_released,
     stages_of,
     to_map,
     to_tokens,
 )
-from mmrobust.models.backbones.fan_checkpoint import convert_fan_backbone, is_released_fan, keep_patch_path
+from mmrobust.models.backbones.fan_checkpoint import convert_fan_backbone, keep_patch_path
 from mmrobust.models.layers import (
     ChannelAttention,
     ClassAttentionBlock,
@@ -44,7 +45,7 @@ MLP_RATIO = 4
 NUM_CLASS_BLOCKS = 2
 
 # embed_dims, depth, num_heads: of all blocks, or (before, after) a halving of the token grid.
-# stem_depths: blocks of the two ConvNeXt stages of a Hybrid; a ViT has none.
+# stem_depths: blocks of the two ConvNeXt stages of a Hybrid; a ViT has none. stem_channels: their channels.
 # feature_blocks: the blocks whose tokens are feature maps; the last map always follows the class-attention blocks.
 ARCHS: dict[str, dict[str, Any]] = {
     'tiny_vit': dict(embed_dims=192, depth=12, num_heads=4, feature_blocks=(4, 7, 11)),
@@ -130,7 +131,7 @@ class FAN(AttentionBackbone):
 
     Args:
         arch: a name of ``ARCHS``, or a dict with ``embed_dims``, ``depth``, ``num_heads``, ``feature_blocks`` and, for
-            a Hybrid, ``stem_depths``.
+            a Hybrid, ``stem_depths`` and, if they are not 128 and 256, ``stem_channels``.
         tap_cfg: None for the baseline; ``dict(num_branches=4)`` for TAP; with a ``type``, one of its rivals of Table 1
             (``mmrobust.TokenAvgPool``, ``mmrobust.TokenConv``, ``mmrobust.MultiKernelTokenAwareAvgPool``).
         out_type: ``'featmap'`` or ``'cls_token'``.
@@ -179,7 +180,10 @@ class FAN(AttentionBackbone):
         self.embed_dims = dims[-1]
 
         stem_depths = arch.get('stem_depths')
-        self.patch_embed = ConvNeXtStem(dims[0], stem_depths, with_cp=with_cp) if stem_depths else ConvStem(dims[0])
+        stem_channels = arch.get('stem_channels', (128, 256))
+        self.patch_embed = (
+            ConvNeXtStem(dims[0], stem_depths, stem_channels, with_cp) if stem_depths else ConvStem(dims[0])
+        )
         self.pos_embed = FourierPositionEmbed(dims[0], paired_frequencies)
         self.pos_drop = nn.Dropout(drop_rate)
         self.blocks = nn.ModuleList(
@@ -250,7 +254,7 @@ class FAN(AttentionBackbone):
 
     def adapt_state_dict(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Takes this project's layout and the released ones, of a classifier also for dense prediction."""
-        if is_released_fan(state_dict):
+        if is_released(state_dict, 'FAN'):
             return convert_fan_backbone(state_dict, dense=self.out_type == 'featmap')
         adapted = super().adapt_state_dict(state_dict)
         return keep_patch_path(adapted) if self.out_type == 'featmap' else adapted

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from mmrobust.checkpoint import linear_heads
+
 # released name -> our name, applied in this order
 _RENAMES = (
     (r'^pos_embeder\.', 'pos_embed.'),
@@ -36,13 +38,6 @@ _HEAD_RENAMES = (
     (r'^linear_c(\d)\.proj\.', r'linear_c\1.'),
     (r'^linear_pred\.', 'conv_seg.'),
 )
-
-
-def is_released_fan(state_dict: Mapping[str, Tensor]) -> bool:
-    """Whether these are names of a released FAN, classifier or segmentor, rather than of this project."""
-    return any(re.match(r'^(module\.)?(backbone\.)?blocks\.0\.dilation_predictor\.', key) for key in state_dict) or any(
-        re.match(r'^(module\.)?(backbone\.)?patch_embed\.(backbone\.stem|proj\.\d+)\.', key) for key in state_dict
-    )
 
 
 def convert_fan_backbone(state_dict: Mapping[str, Tensor], dense: bool) -> dict[str, Tensor]:
@@ -86,22 +81,24 @@ def convert_fan_classifier(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor
     """A released classifier as ``mmpretrain.ImageClassifier`` with FAN and ``LinearClsHead``."""
     stripped = _without_prefix(state_dict, 'backbone.')
     converted = {f'backbone.{key}': value for key, value in convert_fan_backbone(stripped, dense=False).items()}
-    heads = {key: value for key, value in stripped.items() if key.startswith('head.')}
-    return converted | {f'head.fc.{key[len("head.") :]}': value for key, value in heads.items()}
+    return converted | linear_heads(stripped)
 
 
 def convert_fan_segmentor(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A released segmentor as ``RobustEncoderDecoder`` with FAN and ``FANSegformerHead``.
-
-    The released head's ``conv_seg`` is never run and is left out; its classifier ``linear_pred`` takes that name.
-    """
+    """A released segmentor as ``RobustEncoderDecoder`` with FAN and ``FANSegformerHead``."""
     stripped = _without_prefix(state_dict, '')
     backbone = {key: value for key, value in stripped.items() if key.startswith('backbone.')}
     converted = {f'backbone.{key}': value for key, value in convert_fan_backbone(backbone, dense=True).items()}
-    for key, value in _without_prefix(stripped, 'decode_head.', only=True).items():
-        if not key.startswith('conv_seg.'):
-            converted[f'decode_head.{_rename(key, _HEAD_RENAMES)}'] = value
-    return converted
+    return converted | {f'decode_head.{key}': value for key, value in convert_fan_head(stripped).items()}
+
+
+def convert_fan_head(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The head of a released segmentor as ``FANSegformerHead``.
+
+    The released ``conv_seg`` is never run and is left out; the classifier ``linear_pred`` takes that name.
+    """
+    head = _without_prefix(state_dict, 'decode_head.', only=True)
+    return {_rename(key, _HEAD_RENAMES): value for key, value in head.items() if not key.startswith('conv_seg.')}
 
 
 def _rename(key: str, renames: tuple[tuple[str, str], ...]) -> str:

@@ -19,11 +19,12 @@ from mmrobust.models.backbones.base import (
     check_out_indices,
     check_size,
     find_arch,
+    is_released,
     stages_of,
     to_map,
     to_tokens,
 )
-from mmrobust.models.backbones.rvt_checkpoint import convert_rvt_backbone, is_released_rvt, keep_dense
+from mmrobust.models.backbones.rvt_checkpoint import convert_rvt_backbone, keep_dense
 from mmrobust.models.layers import (
     ConvFFN,
     LinearFFN,
@@ -246,7 +247,7 @@ class RVT(AttentionBackbone):
     def adapt_state_dict(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Takes this project's layout and the released ones, of a classifier also for dense prediction."""
         dense = self.out_type == 'featmap'
-        if is_released_rvt(state_dict):
+        if is_released(state_dict, 'RVT'):
             return convert_rvt_backbone(state_dict, dense)
         adapted = super().adapt_state_dict(state_dict)
         return keep_dense(adapted) if dense else adapted

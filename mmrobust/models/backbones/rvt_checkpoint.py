@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from mmrobust.checkpoint import linear_heads
+
 _BLOCK = re.compile(r'^transformers\.(\d+)\.blocks\.(\d+)\.')
 # released name -> our name
 _RENAMES = (
@@ -18,11 +20,6 @@ _RENAMES = (
 )
 _FUSED = re.compile(r'^(.*\.attn\.)qkv\.(weight|bias)$')
 _PREDICTOR = re.compile(r'^blocks\.\d+\.tap\.predictor\.')
-
-
-def is_released_rvt(state_dict: Mapping[str, Tensor]) -> bool:
-    """Whether these are names of a released RVT rather than of this project."""
-    return any(_BLOCK.match(key.removeprefix('module.')) for key in state_dict)
 
 
 def convert_rvt_backbone(state_dict: Mapping[str, Tensor], dense: bool) -> dict[str, Tensor]:
@@ -67,7 +64,7 @@ def convert_rvt_classifier(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor
     """A released classifier as ``mmpretrain.ImageClassifier`` with RVT and ``LinearClsHead``."""
     converted = {f'backbone.{key}': value for key, value in convert_rvt_backbone(state_dict, dense=False).items()}
     plain = {key.removeprefix('module.'): value for key, value in state_dict.items()}
-    return converted | {f'head.fc.{key[5:]}': value for key, value in plain.items() if key.startswith('head.')}
+    return converted | linear_heads(plain)
 
 
 def _first_blocks(state_dict: Mapping[str, Tensor]) -> dict[int, int]:

@@ -20,9 +20,10 @@ from mmrobust.models.backbones.base import (
     check_out_indices,
     find_arch,
     init_linear,
+    is_released,
     to_map,
 )
-from mmrobust.models.backbones.swin_checkpoint import convert_swin_backbone, is_released_swin
+from mmrobust.models.backbones.swin_checkpoint import convert_swin_backbone
 from mmrobust.models.layers import (
     ChannelAttention,
     LinearFFN,
@@ -229,7 +230,7 @@ class Swin(AttentionBackbone):
         """Takes this project's layout and the released one, of a classifier also for dense prediction."""
         adapted = (
             convert_swin_backbone(state_dict, self.depths)
-            if is_released_swin(state_dict)
+            if is_released(state_dict, 'Swin')
             else super().adapt_state_dict(state_dict)
         )
         own_norms = {key: value for key, value in self.state_dict().items() if key.startswith('norms.')}

@@ -16,11 +16,6 @@ _FINAL_NORM = re.compile(r'^norm\.')
 _LEFT_OUT = re.compile(r'^head\.|\.relative_position_index$|\.attn_mask$')
 
 
-def is_released_swin(state_dict: Mapping[str, Tensor]) -> bool:
-    """Whether these are names of a released Swin rather than of this project."""
-    return any(_BLOCK.match(key) for key in state_dict)
-
-
 def convert_swin_backbone(state_dict: Mapping[str, Tensor], depths: Sequence[int]) -> dict[str, Tensor]:
     """Backbone weights for :class:`~mmrobust.models.backbones.Swin`.
 

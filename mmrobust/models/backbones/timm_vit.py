@@ -8,7 +8,10 @@ Only timm's modules are taken over, under timm's names; its blocks are run here.
 import copy
 import difflib
 import math
+import re
+import warnings
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -30,6 +33,8 @@ from mmrobust.registry import MODELS
 OUT_TYPES = ('featmap', 'cls_token', 'cls_dist_tokens')
 OBSERVED_TOKENS = ('all', 'patches')
 
+# of DINOv2, of CLIP in OpenAI's and OpenCLIP's code, and of DeiT III
+OTHERS_NAMES = r'mask_token$|visual\.(class_embedding|trunk\.)|blocks\.0\.gamma_1$'
 # What is run here of a timm block. A part with another name would be skipped in silence, so it is refused.
 BLOCK_PARTS = {'norm1', 'attn', 'ls1', 'gamma_1', 'drop_path1', 'norm2', 'mlp', 'ls2', 'gamma_2', 'drop_path2'}
 ATTENTION_PARTS = {'qkv', 'q_proj', 'k_proj', 'v_proj', 'q_bias', 'v_bias', 'q_norm', 'k_norm'} | {
@@ -357,19 +362,40 @@ class TimmViT(AttentionBackbone):
     def adapt_state_dict(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Leaves out what this backbone has not: the head, and for dense prediction the parts behind the last map.
 
-        A position embedding of another number of tokens is resampled, if those form a square.
+        Names of DINOv2, of CLIP and of DeiT III's authors become timm's, by timm's own function. A position embedding
+        of another number of tokens is resampled, if those form a square, and a warning says so.
         """
+        weights, own = super().adapt_state_dict(state_dict), self.state_dict()
+        if any(re.match(OTHERS_NAMES, key) and key not in own for key in weights):  # Eva has such names itself
+            weights = with_timms_names(weights)
         adapted = {
             key: value
-            for key, value in super().adapt_state_dict(state_dict).items()
+            for key, value in weights.items()
             if key not in self.left_out and not key.startswith(('head.', 'head_dist.'))
         }
         pos_embed = adapted.get('pos_embed')
         if pos_embed is not None and self.pos_embed is not None and pos_embed.size(1) != self.pos_embed.size(1):
             num_patches = pos_embed.size(1) - (0 if self.no_embed_class else self.num_prefix_tokens)
-            if math.isqrt(num_patches) ** 2 == num_patches:
-                adapted['pos_embed'] = self._resample(pos_embed, self.patch_embed.grid_size)
+            side, grid_size = math.isqrt(num_patches), self.patch_embed.grid_size
+            if num_patches > 0 and side**2 == num_patches:
+                adapted['pos_embed'] = self._resample(pos_embed, grid_size)
+                warnings.warn(
+                    f'The position embedding of {side} x {side} patches is resampled to {grid_size[0]} x '
+                    f'{grid_size[1]}, the grid of this model (img_size)',
+                    stacklevel=2,
+                )
         return adapted
+
+
+def with_timms_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of DINOv2, of CLIP and of DeiT III's authors under timm's names."""
+    from timm.models.vision_transformer import checkpoint_filter_fn
+
+    # shown patches of their own size and no positions, or it would resample both without a word
+    patches = [key for key in state_dict if key.endswith(('patch_embed.proj.weight', 'visual.conv1.weight'))]
+    proj = SimpleNamespace(weight=state_dict[patches[0]] if patches else None)
+    model = SimpleNamespace(pos_embed=None, head=None, patch_embed=SimpleNamespace(proj=proj))
+    return checkpoint_filter_fn(dict(state_dict), model, adapt_layer_scale=True)
 
 
 def _create_vit(

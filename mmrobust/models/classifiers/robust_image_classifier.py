@@ -1,16 +1,19 @@
 """ImageClassifier with a loss on attention."""
 
+import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 from mmpretrain.models.classifiers import ImageClassifier
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmrobust.models.attention_loss import build_attention_loss
+from mmrobust.models.classifiers.preprocessing_of_timm import PreprocessingOfTimm, preprocessor_of
 from mmrobust.registry import MODELS
 
 
 @MODELS.register_module()
-class RobustImageClassifier(ImageClassifier):
+class RobustImageClassifier(PreprocessingOfTimm, ImageClassifier):
     """MMPretrain's ``ImageClassifier`` that can train with a loss on attention, and on augmented patches besides.
 
     The head's loss is called ``loss_cls``: MMPretrain calls it ``loss``, which is the name of the total in the log.
@@ -27,7 +30,8 @@ class RobustImageClassifier(ImageClassifier):
         patch_augment: arguments of :class:`~mmrobust.models.layers.PatchAugmentation`, such as ``dict(prob=0.1)``, or
             None for no second pass. Its ``mean`` and ``std`` are ImageNet's unless given, whatever those of
             ``data_preprocessor``.
-        **kwargs: arguments of ``mmpretrain.ImageClassifier``.
+        **kwargs: arguments of ``mmpretrain.ImageClassifier``; ``in_channels=None`` of its head takes the backbone's,
+            and ``'timm'`` as mean and std of ``data_preprocessor`` what timm says of a backbone of its own.
 
     Raises:
         TypeError: if ``loss_attn`` is given and the backbone's attention cannot be observed.
@@ -35,6 +39,13 @@ class RobustImageClassifier(ImageClassifier):
     """
 
     def __init__(self, *args, loss_attn: dict | None = None, patch_augment: dict | None = None, **kwargs) -> None:
+        head, backbone = kwargs.get('head'), kwargs.get('backbone')
+        if isinstance(backbone, Mapping) and kwargs.get('data_preprocessor'):
+            kwargs['data_preprocessor'] = preprocessor_of(kwargs)
+        if isinstance(head, Mapping) and 'in_channels' in head and head['in_channels'] is None:
+            with contextlib.suppress(AttributeError):  # the head says that it needs a number
+                kwargs['backbone'] = backbone if isinstance(backbone, nn.Module) else MODELS.build(backbone)
+                kwargs['head'] = {**head, 'in_channels': kwargs['backbone'].embed_dims}
         super().__init__(*args, **kwargs)
         self.loss_attn = build_attention_loss(loss_attn, self.backbone)
         self.patch_augment = (

@@ -1,5 +1,7 @@
 """The SegFormer head of the released FAN segmentors."""
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
@@ -7,6 +9,7 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.utils import resize
 from torch import Tensor, nn
 
+from mmrobust.models.backbones.fan_checkpoint import convert_fan_head
 from mmrobust.registry import MODELS
 
 
@@ -39,6 +42,10 @@ class FANSegformerHead(BaseDecodeHead):
             norm_cfg=self.norm_cfg,
             act_cfg=self.act_cfg,
         )
+
+    def adapt_state_dict(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """This head's weights in those of a released segmentor, in this project's layout."""
+        return convert_fan_head(state_dict)
 
     def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
         """Feature maps, finest first, to logits ``(B, num_classes, H, W)`` at the finest map's size."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mmrobust.models.layers import AttentionView
-from mmrobust.ops import ADL_MODES, attention_diversification, diversified_attention
+from mmrobust.ops import ADL_MODES, KeptRows, attention_diversification, diversified_attention, kept_rows
 from mmrobust.registry import MODELS
 
 
@@ -88,6 +88,10 @@ class AttentionDiversificationLoss(nn.Module):
     def layer_term(self) -> 'DiversificationTerm':
         """Eq. (2) for one layer."""
         return DiversificationTerm(self.tau, self.mode, self.per_head, self.sample_rows)
+
+    def kept_rows(self, view: AttentionView) -> KeptRows:
+        """How many rows of one layer it sees, as an ``observe`` function; see :func:`~mmrobust.ops.kept_rows`."""
+        return kept_rows(view.attention, **asdict(self.layer_term))
 
     def forward(self, terms: Sequence[Tensor]) -> Tensor:
         """``loss_weight`` times the mean of the layers' terms."""

@@ -1,5 +1,7 @@
 import csv
+import html
 import io
+import json
 
 import numpy as np
 import pytest
@@ -7,8 +9,9 @@ import pytest
 from mmrobust.evaluation.benchmarks.acdc import ACDC, summarize
 from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.counts import Confusion
-from mmrobust.evaluation.renderers import to_csv, to_markdown
+from mmrobust.evaluation.renderers import to_csv, to_markdown, to_terminal
 from mmrobust.evaluation.report import Report
+from mmrobust.visualization.results_page import to_html
 
 
 @pytest.fixture
@@ -58,3 +61,32 @@ def test_tables(summary):
     page = to_markdown(report, 'model on acdc')
     assert '| fog | night | mean | pooled |' in page and '| 40.00 | 100.00 | 70.00 | 86.88 |' in page
     assert '| train | - | - | - |' in page
+
+
+def test_split_and_training_data_are_said(summary):
+    known = dict(split='val', num_images=3, trained_on='Cityscapes train, as its checkpoint says')
+    said = 'The model was trained on: Cityscapes train, as its checkpoint says.'
+    mini = {'protocol': {'data_set': 'MiniCity val'}}
+    nothing = 'Split: unknown, an unknown number of images of ACDC. The model was trained on: unknown.'
+    for provenance, title, sentence in (
+        ({}, 'ACDC (split unknown)', nothing),
+        (known, 'ACDC val', f'Split: val, 3 images of ACDC. {said}'),
+        (known | mini, 'ACDC protocol on MiniCity val', f'Split: val, 3 images of MiniCity val. {said}'),
+    ):
+        report = Report(ACDC.layout(summary, provenance), summary, provenance)
+        assert report.layout.title == title
+        for text in (to_terminal(report, 'x'), to_markdown(report, 'x'), html.unescape(to_html({'a': [report]}))):
+            assert sentence in text
+        assert sentence in json.loads(report.to_json())['layout']['sentences']
+
+
+def test_sentences_are_true_for_this_run(summary):
+    """Class 1 is predicted in the fog and in no label there, so a dash is for class 2; one condition has no mean."""
+    shown = ACDC.layout(summary, {})
+    assert 'The mean is that of the 2 conditions; pooled is' in shown.about
+    (classes,) = (table.about for table in shown.tables if table.section == 'classes')
+    assert classes.endswith('A dash: the class is in neither the labels nor the predictions of these images.')
+    fog = Confusion.of_matrices({'a': np.array([[50, 5], [0, 5]])})
+    shown = ACDC.layout(summarize({Cell('fog'): fog}, ['road', 'car']), {})
+    (classes,) = (table.about for table in shown.tables if table.section == 'classes')
+    assert 'The mean' not in shown.about and 'dash' not in classes

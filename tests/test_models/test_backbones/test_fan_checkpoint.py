@@ -2,11 +2,11 @@ import pytest
 import torch
 
 from mmrobust.models import FAN
+from mmrobust.models.backbones.base import is_released
 from mmrobust.models.backbones.fan_checkpoint import (
     convert_fan_backbone,
     convert_fan_classifier,
     convert_fan_segmentor,
-    is_released_fan,
 )
 from tests.test_models.test_decode_heads.test_fan_segformer_head import HEAD_KEYS
 
@@ -29,7 +29,7 @@ def test_classifier_round_trip(arch, prefix):
     own = _classifier(arch, dict(num_branches=3))
     released = {prefix + key: value for key, value in as_released(own).items()}
     released |= {f'{prefix}head.weight': torch.ones(5, 16), f'{prefix}head.bias': torch.ones(5)}
-    assert is_released_fan(released) and not is_released_fan(own)
+    assert is_released(released, 'FAN') and not is_released(own, 'FAN')
     converted = convert_fan_classifier(released)
     assert set(converted) == {f'backbone.{key}' for key in own} | {'head.fc.weight', 'head.fc.bias'}
     for key, value in own.items():

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from mmrobust.models import RVT
-from mmrobust.models.backbones.rvt_checkpoint import convert_rvt_backbone, convert_rvt_classifier, is_released_rvt
+from mmrobust.models.backbones.base import is_released
+from mmrobust.models.backbones.rvt_checkpoint import convert_rvt_backbone, convert_rvt_classifier
 
 from .released_rvt import TINY_RVT, as_released_rvt
 
@@ -28,7 +29,7 @@ def test_classifier_round_trip(prefix, ffn_type):
     own = _rvt(tap_cfg=dict(num_branches=3), ffn_type=ffn_type)
     released = {prefix + key: value for key, value in (_released(own) | HEAD).items()}
     assert f'{prefix}transformers.1.blocks.0.attn.qkv.weight' in released
-    assert is_released_rvt(released) and not is_released_rvt(own.state_dict())
+    assert is_released(released, 'RVT') and not is_released(own.state_dict(), 'RVT')
     converted = convert_rvt_classifier(released)
     assert set(converted) == {f'backbone.{key}' for key in own.state_dict()} | {'head.fc.weight', 'head.fc.bias'}
     for key, value in own.state_dict().items():

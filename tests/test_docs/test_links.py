@@ -5,21 +5,9 @@ from pathlib import Path
 
 import pytest
 
-REPO = Path(__file__).resolve().parents[1]
-DOCS = REPO / 'docs'
-PAGES = sorted(DOCS.glob('**/*.md'))
-TEXTS = [*PAGES, *(REPO / name for name in ('README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md'))]
-TEXTS.append(REPO / 'configs/README.md')
+from .pages import DOCS, PAGES, TEXTS, name, prose
+
 INCLUDE = re.compile(r'```\{include\} (\S+)')
-
-
-def name(path: Path) -> str:
-    return str(path.relative_to(REPO))
-
-
-def prose(text: str) -> str:
-    """Without fenced code."""
-    return re.sub(r'^```.*?^```$', '', text, flags=re.MULTILINE | re.DOTALL)
 
 
 def anchors(path: Path) -> set[str]:
@@ -44,6 +32,12 @@ def test_links_lead_somewhere(path):
             assert linked.is_relative_to(DOCS), f'{target} lies outside docs: link the page of the site'
         if anchor:
             assert anchor in anchors(linked), f'{target}: the headings are {sorted(anchors(linked))}'
+
+
+@pytest.mark.parametrize('path', TEXTS, ids=name)
+def test_fences_are_closed(path):
+    fences = re.findall(r'^```(.*)$', path.read_text(), flags=re.MULTILINE)
+    assert len(fences) % 2 == 0 and not any(fences[1::2])
 
 
 def test_every_page_is_in_a_table_of_contents():

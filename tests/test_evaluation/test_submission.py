@@ -1,4 +1,4 @@
-"""The zip for ACDC's server: written as it must be, and every way in which it can be wrong is found."""
+"""The zip for a server: written as it must be, and every way in which it can be wrong is found."""
 
 import io
 import os
@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmrobust.evaluation.acdc_submission import SERVER_SIZE, check_submission, write_submission
+from mmrobust.datasets import CityscapesDataset
+from mmrobust.evaluation.submission import SERVERS, check_submission, write_submission
 
 SIZE = (6, 4)
 NAMES = [f'GOPR0475_frame_{frame:06}_rgb_anon.png' for frame in (41, 42, 43, 44, 45)]
-TOOL = 'analysis_tools/check_acdc_submission.py'
+ACDC, CITYSCAPES = SERVERS['acdc'], SERVERS['cityscapes']
+TOOL = 'analysis_tools/check_submission.py'
 
 
 def png(array: np.ndarray, **kwargs) -> bytes:
@@ -59,7 +61,7 @@ def zipped(path: Path, entries: dict[str, bytes] | list[tuple[str, bytes]], meth
 
 def problems(path: Path, names: list[str] = NAMES, size: tuple[int, int] = SIZE) -> str:
     with pytest.raises(ValueError) as info:
-        check_submission(path, names, size)
+        check_submission(path, names, ACDC, size)
     message = str(info.value)
     assert message.startswith(f'{path} is no valid ACDC submission: ') and '\n' not in message
     return message.partition(': ')[2]
@@ -77,9 +79,13 @@ def predictions(tmp_path) -> Path:
     return folder
 
 
+def files(folder: Path, names: list[str] = NAMES) -> dict[str, Path]:
+    return {name: folder / name for name in names}
+
+
 def test_what_is_written_is_what_the_server_wants(tmp_path, predictions):
     target = tmp_path / 'new' / 'submission.zip'
-    write_submission(predictions, target, reversed(NAMES), SIZE)
+    write_submission(files(predictions, NAMES[::-1]), target, ACDC)
     with ZipFile(target) as archive:
         assert archive.namelist() == [f'labelTrainIds/{name}' for name in NAMES]
         assert archive.testzip() is None
@@ -90,31 +96,31 @@ def test_what_is_written_is_what_the_server_wants(tmp_path, predictions):
             with Image.open(io.BytesIO(archive.read(f'labelTrainIds/{name}'))) as image:
                 assert (image.format, image.mode, image.size) == ('PNG', 'L', SIZE)
                 assert image.getpixel((0, 0)) == 18 and image.getpixel((1, 0)) == number
-    pixels = check_submission(target, NAMES, SIZE)
+    pixels = check_submission(target, NAMES, ACDC, SIZE)
     assert pixels.dtype == np.int64 and pixels.tolist() == [23] * 5 + [0] * 13 + [5]
     assert [path.name for path in target.parent.iterdir()] == ['submission.zip']
 
 
 def test_the_server_takes_1920_x_1080(tmp_path):
     zipped(tmp_path / 'a.zip', {f'labelTrainIds/{NAMES[0]}': label(3, (1920, 1080))})
-    assert SERVER_SIZE == (1920, 1080)
-    assert check_submission(tmp_path / 'a.zip', NAMES[:1])[3] == 1920 * 1080
+    assert ACDC.size == (1920, 1080)
+    assert check_submission(tmp_path / 'a.zip', NAMES[:1], ACDC)[3] == 1920 * 1080
     zipped(tmp_path / 'b.zip', {f'labelTrainIds/{NAMES[0]}': label(3, (1080, 1920))})
-    assert 'of 1080x1920 instead of 1920x1080 pixels' in problems(tmp_path / 'b.zip', NAMES[:1], SERVER_SIZE)
+    assert 'of 1080x1920 instead of 1920x1080 pixels' in problems(tmp_path / 'b.zip', NAMES[:1], ACDC.size)
 
 
 def test_the_same_predictions_give_the_same_bytes(tmp_path, predictions):
-    write_submission(predictions, tmp_path / 'a.zip', NAMES, SIZE)
+    write_submission(files(predictions), tmp_path / 'a.zip', ACDC)
     for name in NAMES:
         os.utime(predictions / name, (1e9, 1e9))
         os.chmod(predictions / name, 0o600)
-    write_submission(str(predictions), str(tmp_path / 'b.zip'), NAMES[::-1], SIZE)
+    write_submission(files(predictions, NAMES[::-1]), str(tmp_path / 'b.zip'), ACDC)
     assert (tmp_path / 'a.zip').read_bytes() == (tmp_path / 'b.zip').read_bytes()
 
 
 def test_images_that_are_not_asked_for_are_left_out(tmp_path, predictions):
-    write_submission(predictions, tmp_path / 'a.zip', NAMES[1:3], SIZE)
-    assert check_submission(tmp_path / 'a.zip', NAMES[1:3], SIZE).sum() == 48
+    write_submission(files(predictions, NAMES[1:3]), tmp_path / 'a.zip', ACDC)
+    assert check_submission(tmp_path / 'a.zip', NAMES[1:3], ACDC, SIZE).sum() == 48
 
 
 def test_nothing_is_written_if_anything_is_wrong(tmp_path, predictions):
@@ -126,10 +132,10 @@ def test_nothing_is_written_if_anything_is_wrong(tmp_path, predictions):
     with (predictions / NAMES[3]).open('wb') as file:
         file.truncate(10**9)
     with pytest.raises(ValueError) as info:
-        write_submission(predictions, target, NAMES, SIZE)
+        write_submission(files(predictions), target, ACDC, SIZE)
     assert str(info.value) == (
-        f"{predictions} holds no valid ACDC submission: 1 file missing ('{NAMES[0]}'); 1 file with values from 19 to "
-        f"33: these look like labelIds, not labelTrainIds ('{NAMES[1]}'); 1 file cut off or damaged "
+        f"{predictions} holds no valid ACDC submission: 1 file missing ('{NAMES[0]}'); 1 file with other values than "
+        f"0 to 18: these look like labelIds, not labelTrainIds ('{NAMES[1]}'); 1 file cut off or damaged "
         f"('{NAMES[2]}'); 1 file of more than 65728 bytes ('{NAMES[3]}')."
     )
     assert target.read_bytes() == b'before'
@@ -144,7 +150,7 @@ def test_a_full_disk_changes_nothing(tmp_path, predictions, monkeypatch):
 
     monkeypatch.setattr(os, 'fsync', full)
     with pytest.raises(OSError, match='No space left'):
-        write_submission(predictions, tmp_path / 'a.zip', NAMES, SIZE)
+        write_submission(files(predictions), tmp_path / 'a.zip', ACDC)
     assert (tmp_path / 'a.zip').read_bytes() == b'before'
     assert sorted(path.name for path in tmp_path.iterdir()) == ['a.zip', 'predictions']
 
@@ -152,7 +158,7 @@ def test_a_full_disk_changes_nothing(tmp_path, predictions, monkeypatch):
 @pytest.mark.parametrize('method', [ZIP_STORED, ZIP_DEFLATED])
 def test_a_zip_of_another_program_is_taken(tmp_path, method):
     entries = [('labelTrainIds/', b''), *good_entries().items()]
-    assert check_submission(zipped(tmp_path / 'a.zip', entries, method), NAMES, SIZE)[0] == 5 * 24
+    assert check_submission(zipped(tmp_path / 'a.zip', entries, method), NAMES, ACDC, SIZE)[0] == 5 * 24
 
 
 def test_missing_names_are_counted(tmp_path):
@@ -201,10 +207,10 @@ BROKEN_CHECKSUM = GOOD[:-13] + bytes([GOOD[-13] ^ 1]) + GOOD[-12:]
         (png(np.zeros((4, 6), np.uint16)), 'with 16 bits per value instead of 8'),
         (raw_png(4, 0, bytes(16)), 'with 4 bits per value instead of 8'),
         (raw_png(1, 0, bytes(8)), 'with 1 bits per value instead of 8'),
-        (label(19), 'with values from 19 to 33: these look like labelIds, not labelTrainIds'),
-        (label(33), 'with values from 19 to 33: these look like labelIds, not labelTrainIds'),
-        (label(34), 'with values above 33, where 0 to 18 are allowed'),
-        (label(254), 'with values above 33, where 0 to 18 are allowed'),
+        (label(19), 'with other values than 0 to 18: these look like labelIds, not labelTrainIds'),
+        (label(33), 'with other values than 0 to 18: these look like labelIds, not labelTrainIds'),
+        (label(34), 'with other values than 0 to 18'),
+        (label(254), 'with other values than 0 to 18'),
         (label(255), 'with the value 255, though every pixel needs a class'),
         (GOOD[:-1], 'cut off or damaged'),
         (GOOD[:-12], 'cut off or damaged'),
@@ -227,7 +233,7 @@ def test_wrong_content(tmp_path, content, problem):
 
 def test_what_the_cases_above_are_derived_from_is_right(tmp_path):
     entries = good_entries() | {f'labelTrainIds/{NAMES[1]}': GOOD, f'labelTrainIds/{NAMES[2]}': label(18)}
-    pixels = check_submission(zipped(tmp_path / 'a.zip', entries), NAMES, SIZE)
+    pixels = check_submission(zipped(tmp_path / 'a.zip', entries), NAMES, ACDC, SIZE)
     assert pixels.tolist() == [3 * 24 + 4, 4, 4, 4, 4, 4] + [0] * 12 + [24]
 
 
@@ -244,9 +250,9 @@ def test_all_problems_are_said_at_once(tmp_path):
     message = problems(zipped(tmp_path / 'a.zip', entries))
     assert message == (
         f"1 file outside labelTrainIds/ ('readme.txt'); 1 file missing ('{NAMES[4]}'); 2 files with the value 255, "
-        f"though every pixel needs a class ('{NAMES[0]}', '{NAMES[2]}'); 1 file with values from 19 to 33: these look "
-        f"like labelIds, not labelTrainIds ('{NAMES[0]}'); 1 file of 9x9 instead of 6x4 pixels ('{NAMES[1]}'); 1 file "
-        f"with RGB colours instead of one plain channel ('{NAMES[1]}')."
+        f"though every pixel needs a class ('{NAMES[0]}', '{NAMES[2]}'); 1 file with other values than 0 to 18: these "
+        f"look like labelIds, not labelTrainIds ('{NAMES[0]}'); 1 file of 9x9 instead of 6x4 pixels ('{NAMES[1]}'); 1 "
+        f"file with RGB colours instead of one plain channel ('{NAMES[1]}')."
     )
 
 
@@ -308,14 +314,14 @@ def test_no_zip(tmp_path, cut):
     path = zipped(tmp_path / 'a.zip', good_entries())
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(ValueError, match=r'a\.zip \(\d+ bytes\) is no whole zip'):
-        check_submission(path, NAMES, SIZE)
+        check_submission(path, NAMES, ACDC, SIZE)
 
 
 def test_no_file(tmp_path, predictions):
     with pytest.raises(FileNotFoundError, match='There is no submission'):
-        check_submission(tmp_path, NAMES)
-    with pytest.raises(FileNotFoundError, match='There is no folder of predictions'):
-        write_submission(tmp_path / 'none', tmp_path / 'a.zip', NAMES)
+        check_submission(tmp_path, NAMES, ACDC)
+    with pytest.raises(ValueError, match='5 files missing'):
+        write_submission(files(tmp_path / 'none'), tmp_path / 'a.zip', ACDC)
 
 
 @pytest.mark.parametrize(
@@ -329,12 +335,11 @@ def test_no_file(tmp_path, predictions):
     ],
 )
 def test_wrong_arguments(tmp_path, names, size, sentence):
-    for function, arguments in (
-        (check_submission, [tmp_path / 'a.zip']),
-        (write_submission, [tmp_path, tmp_path / 'a']),
-    ):
+    with pytest.raises(ValueError, match=sentence):
+        check_submission(tmp_path / 'a.zip', names, ACDC, size)
+    if len(set(names)) == len(names):
         with pytest.raises(ValueError, match=sentence):
-            function(*arguments, names, size)
+            write_submission(files(tmp_path, names), tmp_path / 'a', ACDC, size)
 
 
 @pytest.fixture
@@ -352,9 +357,9 @@ def data_root(tmp_path) -> Path:
 
 
 def test_tool_says_ok(tmp_path, predictions, data_root, tool, capsys):
-    write_submission(predictions, tmp_path / 'a.zip', NAMES, SIZE)
-    options = ['--data-root', str(data_root), '--conditions', 'fog', '--size', '6', '4']
-    tool.main([str(tmp_path / 'a.zip'), *options])
+    write_submission(files(predictions), tmp_path / 'a.zip', ACDC)
+    options = ['--data-root', str(data_root), '--conditions', 'fog', '--size', '6', '4', '--expected-images', '5']
+    tool.main(['acdc', str(tmp_path / 'a.zip'), *options])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == 'OK: 5 predictions of 6 x 4 pixels.' and len(lines) == 20
     assert lines[1].split() == ['road', '19.17%'] and lines[19].split() == ['bicycle', '4.17%']
@@ -363,17 +368,103 @@ def test_tool_says_ok(tmp_path, predictions, data_root, tool, capsys):
 @pytest.mark.parametrize(
     ('options', 'sentence'),
     [
-        ([], "3 files missing ('night_rgb_anon.png', 'rain_rgb_anon.png', 'snow_rgb_anon.png')"),
+        ([], 'must have 2000 images, got 8: unzip all of it there, or give --expected-images 8'),
+        (
+            ['--expected-images', '8'],
+            "3 files missing ('night_rgb_anon.png', 'rain_rgb_anon.png', 'snow_rgb_anon.png')",
+        ),
         (['--split', 'val'], "There is no image of fog, night, rain, snow in the split 'val'"),
         (['--data-root', '/none'], 'There is no ACDC in /none'),
-        (['--size', '0', '4'], 'got (0, 4)'),
+        (['--size', '0', '4', '--expected-images', '8'], 'got (0, 4)'),
     ],
 )
 def test_tool_says_what_is_wrong(tmp_path, predictions, data_root, tool, capsys, options, sentence, monkeypatch):
     monkeypatch.setattr(sys, 'argv', [TOOL])
-    write_submission(predictions, tmp_path / 'a.zip', NAMES, SIZE)
+    write_submission(files(predictions), tmp_path / 'a.zip', ACDC)
     with pytest.raises(SystemExit) as exit_:
-        tool.main([str(tmp_path / 'a.zip'), '--data-root', str(data_root), '--size', '6', '4', *options])
+        tool.main(['acdc', str(tmp_path / 'a.zip'), '--data-root', str(data_root), '--size', '6', '4', *options])
     captured = capsys.readouterr()
     assert exit_.value.code == 2 and 'OK' not in captured.out
-    assert captured.err.startswith('check_acdc_submission.py: error: ') and sentence in captured.err
+    assert captured.err.startswith('check_submission.py: error: ') and sentence in captured.err
+
+
+MUNICH = [f'munich_{frame:06}_000019_leftImg8bit.png' for frame in range(4)]
+
+
+@pytest.fixture
+def munich(tmp_path) -> Path:
+    """The test split of Cityscapes, four images, and predictions of all 19 classes below ``predictions``."""
+    for name in MUNICH:
+        image = tmp_path / 'cityscapes/leftImg8bit/test/munich' / name
+        image.parent.mkdir(parents=True, exist_ok=True)
+        image.write_bytes(png(np.zeros((2, 10, 3), np.uint8)))
+        prediction = tmp_path / 'predictions' / name
+        prediction.parent.mkdir(exist_ok=True)
+        prediction.write_bytes(png(np.append(np.arange(19), 13).astype(np.uint8).reshape(2, 10)))
+    return tmp_path
+
+
+def test_cityscapes_gets_label_ids(munich, tool, capsys):
+    """Ids and names of classes as published by Cityscapes; the order of the names is MMSegmentation's."""
+    target = munich / 'a.zip'
+    said = write_submission(files(munich / 'predictions', MUNICH), target, CITYSCAPES)
+    assert said == [
+        f'{target}: 4 predictions for https://www.cityscapes-dataset.com/submit',
+        'The server takes 2048 x 1024 pixels, but these images have 10 x 2.',
+        'The server takes 1525 images, but these are 4.',
+    ]
+    with ZipFile(target) as archive:
+        assert archive.namelist() == [f'munich_{frame:06}_000019_labelIds.png' for frame in range(4)]
+        with Image.open(io.BytesIO(archive.read(archive.namelist()[3]))) as image:
+            assert (image.format, image.mode) == ('PNG', 'L')
+            found = np.asarray(image).ravel().tolist()
+    published = {'road': 7, 'pole': 17, 'traffic light': 19, 'sky': 23, 'car': 26, 'train': 31, 'bicycle': 33}
+    names = CityscapesDataset.METAINFO['classes']
+    assert all(found[names.index(name)] == label_id for name, label_id in published.items())
+    assert found == [7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33, 26]
+    assert check_submission(target, MUNICH, CITYSCAPES, (10, 2)).tolist() == [4] * 13 + [8] + [4] * 5
+    options = ['--data-root', str(munich / 'cityscapes'), '--size', '10', '2', '--expected-images', '4']
+    tool.main(['cityscapes', str(target), *options])
+    assert 'OK: 4 predictions of 10 x 2 pixels.' in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        tool.main(['cityscapes', str(target), *options[:5]])
+    assert 'must have 1525 images, got 4: unzip all of it there' in capsys.readouterr().err
+
+
+def test_cityscapes_takes_any_folder_and_any_end_of_the_name(tmp_path):
+    ids = np.full((2, 10), 33, np.uint8)
+    entries = {'results/': b''} | {f'results/munich/{name[:20]}_pred.png': png(ids) for name in MUNICH}
+    assert check_submission(zipped(tmp_path / 'a.zip', entries), MUNICH, CITYSCAPES, (10, 2))[18] == 80
+
+
+@pytest.mark.parametrize(
+    ('entry', 'value', 'problem'),
+    [
+        (
+            'munich_000000_000019.png',
+            18,
+            'other values than 7, 8, 11 to 13, 17, 19 to 28, 31 to 33: these look like lab',
+        ),
+        ('munich_000000_000019.png', 29, '31 to 33 ('),
+        ('munich_000000_000019.png', 255, 'with the value 255, though every pixel needs a class'),
+        ('b/munich_000001_000019.png', 7, "1 file more than once in the zip ('munich_000001_000019.png'"),
+        ('munich_000009_000019.png', 7, "1 file without an image of that name ('munich_000009_000019"),
+        ('munich_000000_0000190.png', 7, "1 file without an image of that name ('munich_000000_0000190"),
+        ('munich_000000_000019.txt', 7, "1 file without an image of that name ('munich_000000_000019.txt"),
+    ],
+)
+@pytest.mark.filterwarnings('ignore:Duplicate name')
+def test_cityscapes_finds_what_is_wrong(tmp_path, entry, value, problem):
+    entries = {f'{name[:20]}.png': png(np.full((2, 10), 7, np.uint8)) for name in MUNICH}
+    path = zipped(tmp_path / 'a.zip', entries | {entry: png(np.full((2, 10), value, np.uint8))})
+    with pytest.raises(ValueError) as info:
+        check_submission(path, MUNICH, CITYSCAPES, (10, 2))
+    assert str(info.value).startswith(f'{path} is no valid Cityscapes submission: ') and problem in str(info.value)
+
+
+def test_cityscapes_misses_an_image(tmp_path):
+    path = zipped(tmp_path / 'a.zip', {f'{MUNICH[0][:20]}.png': png(np.full((2, 10), 7, np.uint8))})
+    with pytest.raises(ValueError, match=r"3 files missing \('munich_000001_000019', "):
+        check_submission(path, MUNICH, CITYSCAPES, (10, 2))
+    with pytest.raises(ValueError, match=r"names must be those of images of Cityscapes, got 'a\.png'"):
+        check_submission(path, ['a.png'], CITYSCAPES)

@@ -1,0 +1,192 @@
+"""Attacks on segmentation models: PGD, SegPGD, CosPGD and the three of SEA.
+
+They climb the mean of one of the losses of :mod:`mmrobust.attacks.pixel_losses` over the labelled pixels of an image,
+inside a ball of norm L_inf or L_2, from a random start. Plain cross-entropy has its largest gradients at pixels that
+are wrong already; SegPGD, CosPGD and SEA give the weight to those that are still right.
+
+SEA (Croce et al., ECCV 2024) runs three losses, each with radii 2 eps, 1.5 eps and eps over the first 3, the next 3 and
+the last 4 of 10 steps, and takes the worst case. What differs here:
+
+- Steps are a quarter of the radius; the paper runs APGD, which adapts them, for 300 steps.
+- Of the points of the last radius the one with the fewest right pixels is kept; APGD keeps the one of the highest loss.
+- ``N_y`` of the balanced loss is counted in the image, see
+  :func:`mmrobust.attacks.pixel_losses.balanced_masked_cross_entropy`.
+
+So these are lower bounds of what the paper's attack does; numbers of the two do not compare. The worst case over the
+losses is that of :mod:`mmrobust.evaluation.statistics.worst_case`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmrobust.attacks.ascent import ascend, require_images, uniform_noise
+from mmrobust.attacks.balls import BALLS, require_sizes
+from mmrobust.attacks.pixel_losses import (
+    PixelLoss,
+    balanced_masked_cross_entropy,
+    cosine_cross_entropy,
+    cross_entropy,
+    jensen_shannon,
+    masked_cross_entropy,
+    segpgd_cross_entropy,
+)
+
+__all__ = ['SEA', 'SEGMENTATION_ATTACKS', 'USUAL_EPS', 'USUAL_STEP', 'AttackedImages', 'attack_segmentation']
+
+SEA = ('sea-js', 'sea-mce', 'sea-mce-bal')
+_LOSSES: dict[str, PixelLoss] = {
+    'pgd': cross_entropy,
+    'segpgd': segpgd_cross_entropy,
+    'cospgd': cosine_cross_entropy,
+    'sea-js': jensen_shannon,
+    'sea-mce': masked_cross_entropy,
+    'sea-mce-bal': balanced_masked_cross_entropy,
+}
+SEGMENTATION_ATTACKS = tuple(_LOSSES)
+USUAL_EPS = {'linf': 8 / 255, 'l2': 64 / 255}
+USUAL_STEP = {'linf': 0.01, 'l2': 0.1}  # of CosPGD; SEA takes a quarter of the radius
+
+
+class AttackedImages(NamedTuple):
+    """Result of an attack on B images.
+
+    Attributes:
+        images: of the shape, type and device of the originals, detached, not rounded to 8 bits.
+        before: ``(B,)`` mean cross-entropy of the labelled pixels of the originals, 0 where nothing is labelled.
+        after: ``(B,)`` the same of ``images``.
+        by_margin: ``(B,)`` bool, images whose loss had no gradient at a step, while pixels were right: there the mean
+            margin of these, the best wrong logit minus the true one, was climbed.
+        blind: ``(B,)`` bool, images with right pixels and without any gradient at every step. They are no evidence of
+            robustness.
+    """
+
+    images: Tensor
+    before: Tensor
+    after: Tensor
+    by_margin: Tensor
+    blind: Tensor
+
+
+def attack_segmentation(
+    logits_of: Callable[[Tensor], Tensor],
+    images: Tensor,
+    labels: Tensor,
+    attack: str = 'segpgd',
+    norm: str = 'linf',
+    eps: float | None = None,
+    step_size: float | None = None,
+    num_steps: int = 20,
+    random_start: bool = True,
+    seeds: Sequence[int] | None = None,
+    ignore_index: int = 255,
+) -> AttackedImages:
+    """Adversarial images, each within ``eps`` of its original, on which a model labels fewer pixels right.
+
+    Pixels without a label are changed as all others are, and count in no loss. Nothing of the model is changed. It
+    works when called under ``torch.no_grad``, ``torch.inference_mode`` and autocast, and runs without autocast.
+
+    Args:
+        logits_of: a differentiable function of images ``(B, C, H, W)`` in [0, 1] that gives logits ``(B, K, h, w)`` in
+            the size of the labels, such as :func:`mmrobust.attacks.segmentor_logits`.
+        images: ``(B, C, H, W)``, float32 or float64, pixels in [0, 1], not normalised. They are not changed.
+        labels: ``(B, h, w)``, int64, classes from 0 to K - 1 or ``ignore_index``, on the device of the images.
+        attack: one of ``SEGMENTATION_ATTACKS``.
+        norm: ``'linf'`` or ``'l2'``.
+        eps: largest change: of a pixel, in [0, 1), or the length of the change of an image. None: 8/255, or 64/255.
+        step_size: length of a step in the same measure. None: 0.01, or 0.1; of SEA ``eps / 4``. While SEA's radius is
+            larger, its steps are too.
+        num_steps: T, at least 1. SEA's larger radii need 4 at least.
+        random_start: start at a random point of the ball instead of at the image.
+        seeds: B integers of which the starts are drawn on the CPU; see :func:`mmrobust.attacks.pgd`.
+        ignore_index: label of pixels that have none.
+
+    Raises:
+        TypeError: images that are not float32 or float64, labels that are not int64.
+        ValueError: a wrong shape or range of an argument, labels that are no class of the logits, logits that do not
+            depend on the images in a differentiable way.
+        FloatingPointError: a gradient that is not finite.
+    """
+    if attack not in _LOSSES:
+        raise ValueError(f'attack must be one of {", ".join(_LOSSES)}, got {attack!r}')
+    require_images(images, labels)
+    if labels.dim() != 3 or len(labels) != len(images):
+        raise ValueError(f'labels must be ({len(images)}, h, w), got {tuple(labels.shape)}')
+    require_sizes(0, 0, num_steps, norm)
+    eps = USUAL_EPS[norm] if eps is None else eps
+    if step_size is None:
+        step_size = eps / 4 if attack in SEA else USUAL_STEP[norm]
+    require_sizes(eps, step_size, num_steps, norm)
+    factors = _radii(num_steps) if attack in SEA else [1.0] * num_steps
+    noise = uniform_noise(images, seeds) if random_start else None
+    with torch.inference_mode(False):
+        labels = labels.clone()
+        labelled = labels != ignore_index
+        classes = labels.masked_fill(~labelled, 0)
+
+    def mean(values: Tensor) -> Tensor:
+        """Mean over the labelled pixels of each image."""
+        return torch.where(labelled, values, 0).flatten(1).sum(1) / labelled.flatten(1).sum(1).clamp(min=1)
+
+    def losses_of(logits: Tensor, classes: Tensor, step: int) -> Tensor:
+        _check_logits(logits, classes)
+        return mean(_LOSSES[attack](logits, classes, labelled, step + 1, num_steps))
+
+    def margins_of(logits: Tensor, classes: Tensor) -> Tensor:
+        true = logits.gather(1, classes[:, None])
+        margins = logits.scatter(1, classes[:, None], -torch.inf).amax(1) - true.squeeze(1)
+        return mean(torch.where(logits.argmax(1) == classes, margins, 0))
+
+    def judge(of: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Images, their number of right pixels ``(B,)``, and their cross-entropy ``(B,)``."""
+        right = ((logits.argmax(1) == classes) & labelled).flatten(1).sum(1)
+        return of, right, mean(cross_entropy(logits, classes, labelled))
+
+    points: list[tuple[Tensor, Tensor, Tensor]] = []  # the best so far, if any
+
+    def watch(step: int, current: Tensor, logits: Tensor, losses: Tensor) -> None:
+        if attack in SEA and factors[step] == 1:
+            points[:] = [_worse(*points, judge(current, logits))]
+
+    with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+        logits = logits_of(images)
+        _check_logits(logits, classes)
+        _, _, before = judge(images, logits)
+        del logits
+        sizes = [(factor * eps, factor * step_size) for factor in factors]
+        found = ascend(logits_of, images, classes, losses_of, margins_of, BALLS[norm], sizes, noise, watch)
+        final, right, after = _worse(*points, judge(found.images, logits_of(found.images)))
+    some = right > 0  # an attack that has nothing left to climb is not blind
+    return AttackedImages(final, before, after, found.by_margin, found.blind & some)
+
+
+def _radii(num_steps: int) -> list[float]:
+    """Radius of each step of SEA over the last one."""
+    part = 3 * num_steps // 10
+    return [2.0] * part + [1.5] * part + [1.0] * (num_steps - 2 * part)
+
+
+def _worse(first: tuple[Tensor, Tensor, Tensor], *others: tuple[Tensor, Tensor, Tensor]) -> tuple:
+    """Of each image the point with the fewest right pixels, the later one of two as good."""
+    for other in others:
+        better = other[1] <= first[1]
+        first = (
+            torch.where(better.view(-1, 1, 1, 1), other[0], first[0]),
+            *(torch.where(better, *pair) for pair in zip(other[1:], first[1:], strict=True)),
+        )
+    return first
+
+
+def _check_logits(logits: Tensor, classes: Tensor) -> None:
+    if logits.dim() != 4 or logits.shape[:1] + logits.shape[2:] != classes.shape or logits.size(1) < 2:
+        raise ValueError(
+            f'logits must be (B, K, h, w) in the size of the labels {tuple(classes.shape)} with K of 2 or more, got '
+            f'{tuple(logits.shape)}'
+        )
+    if not ((classes >= 0) & (classes < logits.size(1))).all():
+        raise ValueError(
+            f'labels must be 0 to {logits.size(1) - 1} as the logits are, or ignore_index, got {classes.min()} to '
+            f'{classes.max()}'
+        )

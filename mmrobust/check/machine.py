@@ -1,0 +1,82 @@
+"""What is installed, and what there is to compute with."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+
+import torch
+
+from mmrobust.compat import STACKS, find_stack, own_file
+from mmrobust.ops import kernels
+from mmrobust.version import __version__
+
+__all__ = ['LITTLE_SHARED_MEMORY', 'rows', 'tested_versions']
+
+LITTLE_SHARED_MEMORY = 2**30  # bytes; a container has 64 MiB by default
+_PACKAGES = ('torch', 'torchvision', 'timm', 'numpy', 'opencv-python', 'opencv-python-headless')
+
+
+def rows() -> Iterator[tuple[str, str]]:
+    """Label and text of each line to print."""
+    yield 'mmrobust', f'{__version__} on Python {platform.python_version()}, {platform.system()} {platform.machine()}'
+    stack = find_stack()
+    line = 'OneDL forks' if stack == 'onedl' else 'official packages'
+    yield 'OpenMMLab', f'{line}: {_versions(STACKS[stack].values())}'
+    yield 'packages', _versions(_PACKAGES)
+    other = [name for name, (here, tested) in _installed(_all_packages(stack)).items() if tested and here != tested]
+    yield 'tested', f'other versions of {", ".join(other)}' if other else 'with exactly these versions'
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            found = torch.cuda.get_device_properties(index)
+            ran = kernels.fit(torch.zeros(1, device=f'cuda:{index}'))
+            used = "Triton's kernels" if ran else 'PyTorch code in place of Triton kernels (pip install triton)'
+            yield (
+                f'cuda:{index}',
+                f'{found.name}, capability {found.major}.{found.minor}, {found.total_memory / 2**30:.0f} GiB; {used}',
+            )
+    else:
+        yield 'device', f'no GPU; {_cores()} CPU cores, {torch.get_num_threads()} threads of PyTorch'
+    said = {name: os.environ.get(name) for name in ('OMP_NUM_THREADS', 'OMP_WAIT_POLICY')}
+    advice = '' if said['OMP_WAIT_POLICY'] else '; on a shared machine set OMP_WAIT_POLICY=PASSIVE'
+    yield 'OpenMP', ', '.join(f'{name}={value or "not set"}' for name, value in said.items()) + advice
+    size = shutil.disk_usage('/dev/shm').total if os.path.isdir('/dev/shm') else None
+    if size is not None:
+        little = size < LITTLE_SHARED_MEMORY
+        advice = ': little for loading processes; docker run --shm-size=8g gives more, num_workers=0 needs none'
+        yield 'shared memory', f'{size / 2**30:.3g} GiB in /dev/shm' + advice * little
+
+
+def tested_versions() -> dict[str, str]:
+    """Package to the version in constraints.txt, with which everything was tested."""
+    path = own_file('constraints.txt')
+    lines = path.read_text(encoding='utf-8').splitlines() if path.is_file() else []
+    return dict(line.split('==') for line in lines if '==' in line and not line.startswith('#'))
+
+
+def _all_packages(stack: str) -> list[str]:
+    return [*STACKS[stack].values(), *_PACKAGES]
+
+
+def _installed(names: list[str]) -> dict[str, tuple[str, str | None]]:
+    """Package to its version here and the tested one, of those that are installed."""
+    tested, found = tested_versions(), {}
+    for name in names:
+        try:
+            here = importlib.metadata.version(name).partition('+')[0]  # +cu130 is the same release
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        found[name] = here, tested.get(name)
+    return found
+
+
+def _versions(names) -> str:
+    return ', '.join(
+        f'{name} {here}' + (f' (tested {tested})' if tested not in (None, here) else '')
+        for name, (here, tested) in _installed(list(names)).items()
+    )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
