@@ -132,8 +132,8 @@ def name_distributions(stack: str) -> None:
 def own_file(name: str) -> Path:
     """A file beside the package: in an installation below ``mmrobust/.mim``, else in the checkout around it."""
     package = Path(__file__).parent
-    installed = package / '.mim'
-    return (installed if installed.is_dir() else package.parent) / name
+    installed = package / '.mim' / name
+    return installed if installed.exists() else package.parent / name
 
 
 def find_own_configs() -> None:

@@ -26,7 +26,7 @@ def test_a_mistake_is_found(tmp_path, forked, monkeypatch):
     work = Work(ROOT, tmp_path, tmp_path, tiny=True, forked=forked)
     run = run_tool(work, 'tools/train.py', ['none.py'], tmp_path / 'logs/a.log', seen.append)
     assert run.exit_code == 2
-    assert run.last_lines.endswith("train.py: error: There is no config file 'none.py'")
+    assert "train.py: error: There is no config file 'none.py': check the path" in run.last_lines
     assert os.getpid() not in seen
     with pytest.raises(RuntimeError, match=r'code 2 instead of 0:\n.*There is no config file'):
         require(run)

@@ -55,7 +55,8 @@ def _filled(part: str) -> str:
 
 
 def _findings(content: dict, runs: Runs, changes: dict[str, Change], adjusted: dict[str, float]) -> list[str]:
-    seeds = len(runs[BASELINE])
+    of_arms = sorted({len(of_seeds) for of_seeds in runs.values()})
+    seeds = ' to '.join(map(str, dict.fromkeys((of_arms[0], of_arms[-1]))))
     base = np.mean([one['mean_corrupted_error'] for one in runs[BASELINE].values()])
     shown = [arm for arm, p in adjusted.items() if p < SIGNIFICANT]
     lower, higher = ([arm for arm in shown if sign * changes[arm].mean > 0] for sign in (-1, 1))
@@ -71,8 +72,8 @@ def _findings(content: dict, runs: Runs, changes: dict[str, Change], adjusted: d
     found = gate(runs)
     overfocuses = 'overfocuses' if found.passed else 'does not overfocus, so the comparison is uninformative'
     return [
-        f'**{_what(content)}, {seeds} seeds, mean corrupted error of the baseline {base:.1f} %: {verdict}, after '
-        f"Holm's correction over {len(changes)} arms.**",
+        f'**{_what(content)}, {seeds} seeds an arm, mean corrupted error of the baseline {base:.1f} %: {verdict}, '
+        f"after Holm's correction over {len(changes)} arms.**",
         f'**Changes in points, with 95 % intervals over seeds before the correction: {listed or "unknown: one seed"}. '
         f'The smallest effect that {100 * POWER:.0f} of 100 such experiments would show, before the correction, is '
         f'{effect}, depending on the arm.**',
