@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import kendalltau, spearmanr
 
 from mmrobust.evaluation.benchmarks.presets import select_cells
 from tests.test_visualization.test_results_page import cityscapes_c
@@ -45,10 +46,10 @@ def write(tmp_path):
 def write_acdc(tmp_path):
     """Writes what a run on ACDC writes."""
 
-    def write_run(folder, conditions=('fog', 'night'), **identity):
+    def write_run(folder, conditions=('fog', 'night'), miou=50.0, **identity):
         identity = dict(num_images=6, split='val', checkpoint_sha256='abc') | identity
         results = {
-            'conditions': {name: {'mIoU': 50.0} for name in conditions},
+            'conditions': {name: {'mIoU': miou} for name in conditions},
             'mean_mIoU': 50.0,
             'pooled_mIoU': 51.75,
             'classes': {'road': {**dict.fromkeys(conditions, 90.0), 'pooled': 91.5}},
@@ -341,7 +342,7 @@ def test_bad_input_is_one_sentence(tool, write, tmp_path, capsys):
         ([tmp_path / 'acdc.json'], 'it lacks pooled_mIoU, conditions, classes'),
         (
             [tmp_path / 'foreign.json'],
-            "of the benchmark 'cifar-c': only cityscapes-c, acdc, domain, imagenet-c, imagenet-variants, adversarial",
+            "of the benchmark 'cifar-c': only cityscapes-c, acdc, domain, minicity-weather, imagenet-c, imagenet-c-",
         ),
         ([tmp_path / 'worst.json'], "worst must be a list of cases with image, cell and mIoU, got 'all'"),
         ([good, good], "two runs on cityscapes-c are called 'one': give them different names"),
@@ -402,3 +403,43 @@ def test_numbers_that_are_none_become_dashes(tool, write, tmp_path, value):
     file.write_text(json.dumps(content))
     tool.main([str(file), '--out', str(tmp_path / 'page.html')])
     assert '&#8211;' in (tmp_path / 'page.html').read_text()
+
+
+def _both(write, write_acdc, number):
+    """Results of some models on Cityscapes-C and ACDC, on which the third and fourth change places."""
+    places = [0, 1, 3, 2, 4][:number]
+    for index, place in enumerate(places):
+        write(f'm{index}/cityscapes-c', draw=index, checkpoint_sha256=str(index))
+        write_acdc(f'm{index}/acdc', miou=40.0 + place, checkpoint_sha256=str(index))
+
+
+def test_synthetic_against_real(tool, write, write_acdc, tmp_path):
+    """Rank correlations as SciPy gives them for the numbers in the files."""
+    _both(write, write_acdc, 5)
+    out = tmp_path / 'page.html'
+    tool.main([*(str(tmp_path / f'm{index}') for index in range(5)), '--out', str(out), '--allow-differences'])
+    page = out.read_text()
+    drawn = [json.loads((tmp_path / f'm{i}/cityscapes-c/results.json').read_text())['results'] for i in range(5)]
+    real = [40, 41, 43, 42, 44]
+    rows = {'mPC': [of['mPC'] for of in drawn], 'fog': [of['corruptions']['fog'] for of in drawn]}
+    rows['fog_3'] = [of['cells']['fog_3']['mIoU'] for of in drawn]
+    section = page[page.index('id="correlations"') :]
+    for measure, name in ((spearmanr, 'Spearman'), (kendalltau, 'Kendall')):
+        for row, numbers in rows.items():
+            by = 'corruption and severity' if row == 'fog_3' else 'corruption'
+            part = section[re.search(rf'{name}[^<]*, by {by}<', section).start() :]
+            found = re.search(rf'<th scope="row">{row}</th><td>([-+]?[\d.]+)', part)
+            assert float(found[1]) == pytest.approx(measure(numbers, real).statistic, abs=0.005)
+    assert 'Of 5 models with results on both Cityscapes-C and ACDC: m0, m1, m2, m3, m4.' in page
+
+
+@pytest.mark.parametrize(
+    ('number', 'said'), [(1, None), (3, 'Too few models for a rank correlation: 3, and it takes 4')]
+)
+def test_too_few_models_for_a_correlation(tool, write, write_acdc, tmp_path, number, said):
+    _both(write, write_acdc, number)
+    out = tmp_path / 'page.html'
+    tool.main([*(str(tmp_path / f'm{index}') for index in range(number)), '--out', str(out)])
+    page = out.read_text()
+    assert (said in page) if said else 'Synthetic against real' not in page
+    assert 'Spearman' not in page

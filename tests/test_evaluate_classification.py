@@ -552,4 +552,5 @@ def test_preprocessing_beside_the_model_is_taken(files, tool, tmp_path):
 def test_benchmark_of_segmentation(files, tool, tmp_path, capsys):
     with pytest.raises(SystemExit):
         tool.main(_arguments(files, tmp_path))
-    assert 'choose from imagenet-c, imagenet-variants, adversarial, imagenet-p' in capsys.readouterr().err
+    names = 'imagenet-c-bar, imagenet-3dcc, tiny-imagenet-c, cifar-10-c, cifar-100-c'
+    assert f'choose from imagenet-c, {names}, imagenet-variants, adversarial, imagenet-p' in capsys.readouterr().err

@@ -720,3 +720,73 @@ def test_full_disk_keeps_finished_cells(files, tool, whole, tmp_path, capsys, mo
     assert kept == {'clean.json', 'gaussian_noise_2.json', 'gaussian_noise_5.json'}
     tool.main(_arguments(files, tmp_path))
     assert _contents(tmp_path) == _contents(whole)
+
+
+def test_drawn_weather_over_minicity(files, tool, tmp_path, capsys):
+    """Fog at severity 3 is that of ACDC's layout: the same counts for the same streets; elsewhere it is refused."""
+    common = [str(files / 'toy.py'), str(files / 'toy.pth'), '--num-workers', '0', '--device', 'cpu']
+    cells = ['--conditions', 'fog', '--severities', '1', '3', '--worst', '1']
+    tool.main([*common, '--benchmark', 'minicity-weather', *cells, '--out', str(tmp_path / 'drawn')])
+    acdc = ['--benchmark', 'acdc', '--data-root', str(files / 'minicity/acdc'), '--conditions', 'fog']
+    tool.main([*common, *acdc, '--out', str(tmp_path / 'acdc')])
+    drawn, real = (
+        json.loads((tmp_path / name).read_text())['images']
+        for name in ('drawn/cells/fog_3.json', 'acdc/cells/fog.json')
+    )
+    assert len(drawn) == 4 and len(real) == 2
+    by_street = {int(Path(name).name.split('_')[1]): of for name, of in drawn.items()}
+    assert [by_street[index] for index in range(2)] == [real[name] for name in sorted(real)]
+    results = json.loads((tmp_path / 'drawn/results.json').read_text())
+    assert set(results['results']['cells']) == {'fog_1', 'fog_3'}
+    assert results['layout']['title'] == 'MiniCity weather' and results['provenance']['minicity'] == 2
+    capsys.readouterr()
+    other = tmp_path / 'other'
+    shutil.copytree(files / 'minicity', other)
+    (other / 'minicity.json').unlink()
+    with pytest.raises(SystemExit):
+        tool.main(
+            [*common, '--benchmark', 'minicity-weather', '--data-root', str(other), '--out', str(tmp_path / 'none')]
+        )
+    assert 'the images must be those of a MiniCity folder' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('region', ['8,4,40,28', 'road'])
+def test_region(files, tool, tmp_path, region):
+    """mIoU inside and outside is that of a plain count over the pixels of each; clean is the whole image."""
+    out = tmp_path / 'out'
+    options = ['--corruptions', 'contrast', '--severities', '5', '--region', region, '--worst', '1']
+    tool.main([*_arguments(files, out, *options)])
+    content = json.loads((out / 'results.json').read_text())
+    assert content['provenance']['region'] == region
+    cells = {name: json.loads((out / f'cells/{name}.json').read_text()) for name in ('clean', 'contrast_5')}
+    for name, of in cells.items():
+        whole, inside = (json.loads(of[part]) for part in ('whole', 'inside'))
+        inside_confusion = np.array(inside['confusion'])
+        outside = np.array(whole['confusion']) - inside_confusion
+        labels = [cv2.imread(str(path), -1) for path in (files / 'minicity/gtFine/val').rglob('*labelTrainIds.png')]
+        masks = [label == 0 for label in labels]
+        if region != 'road':
+            masks = [np.zeros(label.shape, bool) for label in labels]
+            for mask in masks:
+                mask[4:28, 8:40] = True
+        pixels = [label[mask & (label != 255)] for label, mask in zip(labels, masks, strict=True)]
+        counted = np.bincount(np.concatenate(pixels), minlength=19)
+        np.testing.assert_array_equal(inside_confusion.sum(1), counted)
+        for part, confusion in (('inside', inside_confusion), ('outside', outside)):
+            there = np.flatnonzero(confusion.sum(1))
+            union = confusion.sum(0) + confusion.sum(1) - np.diagonal(confusion)
+            plain = np.mean([100 * confusion[k, k] / union[k] for k in there])
+            row = 'clean' if name == 'clean' else 'contrast'
+            assert content['results']['regions'][row][part] == pytest.approx(plain)
+    assert 'Inside and outside of the region' in (out / 'results.html').read_text()
+    assert f'Only the region {region} of each image is corrupted.' in content['layout']['sentences']
+
+
+def test_other_region_is_another_run(files, tool, tmp_path, capsys):
+    options = ['--corruptions', 'contrast', '--severities', '5', '--worst', '0']
+    tool.main([*_arguments(files, tmp_path, *options)])
+    for region, said in (('road', "region 'nothing'|region nothing there"), ('boat', 'region must be x0,y0,x1,y1')):
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            tool.main([*_arguments(files, tmp_path, *options, '--region', region)])
+        assert re.search(said, capsys.readouterr().err)

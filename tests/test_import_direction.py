@@ -75,6 +75,7 @@ ALLOWED = {
         'mmrobust.evaluation.cells',
         'mmrobust.evaluation.comparison',
         'mmrobust.evaluation.report',
+        'mmrobust.evaluation.statistics',
         'mmrobust.evaluation.worst',
         'mmrobust.files',
         'mmrobust.registry',

@@ -84,7 +84,7 @@ def test_card_says_what_is_worst_and_what_is_not_known(card, folders):
         '12 images only: too few for a verdict.',
         'one training run',
         'what the model was trained on is not recorded',
-        'Not run at all: domain, adversarial.',
+        'Not run at all: domain, minicity-weather, adversarial.',
         'it has no clean images',
     ):
         assert said in unknown

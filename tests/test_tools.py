@@ -164,10 +164,13 @@ def test_help_is_short_and_its_examples_parse(name, tmp_path, monkeypatch, capsy
 def test_options_of_an_evaluation_are_grouped_by_benchmark(capsys):
     with pytest.raises(SystemExit):
         load_tool('evaluate_robustness.py').main(['--help'])
+    sets = 'imagenet-c, imagenet-c-bar, imagenet-3dcc, tiny-imagenet-c, cifar-10-c, cifar-100-c'
     groups = dict(re.findall(r'^([\w, -]+):\n((?:  .*\n)+)', capsys.readouterr().out, re.MULTILINE))
     for group, option in (
         ('cityscapes-c', '--preset'),
-        ('cityscapes-c, imagenet-c', '--severities'),
+        (f'cityscapes-c, {sets}', '--corruptions'),
+        (f'cityscapes-c, minicity-weather, {sets}', '--severities'),
+        ('cityscapes-c', '--region'),
         ('cityscapes-c, imagenet-c, adversarial, adversarial-segmentation', '--seed'),
         ('acdc', '--split'),
         ('adversarial, adversarial-segmentation', '--eps'),

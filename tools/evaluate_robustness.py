@@ -9,6 +9,7 @@ python tools/evaluate_robustness.py CONFIG CHECKPOINT --benchmark adversarial   
 
 Classification, any MMPretrain config, timm's models among them:
 python tools/evaluate_robustness.py CONFIG CHECKPOINT --benchmark imagenet-c --data-root data/imagenet-c
+python tools/evaluate_robustness.py CONFIG CHECKPOINT --benchmark imagenet-3dcc --data-root data/imagenet-3dcc
 python tools/evaluate_robustness.py CONFIG CHECKPOINT --benchmark imagenet-variants   # -A, -R, -Sketch, -V2
 python tools/evaluate_robustness.py CONFIG CHECKPOINT --benchmark adversarial         # FGSM, PGD-5
 

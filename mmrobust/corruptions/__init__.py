@@ -5,7 +5,7 @@ generator that is handed in, and nothing else: the same generator state gives th
 """
 
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -95,15 +95,16 @@ def corrupt(image: np.ndarray, name: str, severity: int, rng: np.random.Generato
     return function(np.ascontiguousarray(image), int(severity), rng)
 
 
-def check_corruption(name: str, severity: int, profile: str = 'rgb') -> None:
-    """Refuse what :func:`corrupt` does not know.
+def check_corruption(name: str, severity: int, profile: str = 'rgb', known: Collection[str] | None = None) -> None:
+    """Refuse what :func:`corrupt` does not know, or, of a set with other corruptions, what is not ``known``.
 
     Raises:
         ValueError: unknown name, severity or profile.
         TypeError: a severity that is not an integer.
     """
-    if not isinstance(name, str) or name not in CORRUPTIONS:
-        raise ValueError(f'corruption must be one of {", ".join(CORRUPTIONS)}, got {name!r}')
+    known = CORRUPTIONS if known is None else known  # at the time of the call: a user may have added one
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(f'corruption must be one of {", ".join(known)}, got {name!r}')
     if isinstance(severity, bool) or not isinstance(severity, numbers.Integral):
         raise TypeError(f'severity must be an integer from 1 to 5, got {severity!r}')
     if severity not in SEVERITIES:

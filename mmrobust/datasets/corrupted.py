@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 from mmrobust.registry import DATASETS
 
-__all__ = ['corrupted_dataset', 'position_of_loading', 'refuse_wrapper']
+__all__ = ['corrupted_dataset', 'labels_step', 'position_of_loading', 'refuse_wrapper']
 
 
 @DATASETS.register_module(name='CorruptedDataset')
@@ -19,6 +19,8 @@ def corrupted_dataset(
     seed: int = 0,
     profile: str = 'rgb',
     corrupted_root: str | None = None,
+    region: int | tuple[int, int, int, int] | None = None,
+    load_labels: dict | None = None,
 ) -> Dataset:
     """Build a dataset of MMSegmentation or MMPretrain with its images corrupted.
 
@@ -33,6 +35,8 @@ def corrupted_dataset(
         profile: channel order, see :class:`mmrobust.datasets.transforms.Corrupt`.
         corrupted_root: read the images from this copy, which ``tools/dataset_converters/cityscapes_c.py`` wrote;
             None corrupts them when they are loaded. The pixels are the same.
+        region: corrupt this part only, see :class:`mmrobust.datasets.transforms.CorruptRegion`; None corrupts all.
+        load_labels: step that loads labels for a region that is a class; None takes the pipeline's.
 
     Raises:
         ValueError: the dataset is a wrapper; the pipeline has no ``LoadImageFromFile``; the corruption, severity or
@@ -51,7 +55,14 @@ def corrupted_dataset(
         seed=seed,
         profile=profile,
     )
-    if corrupted_root is None:
+    if region is not None:
+        if corrupted_root is not None:
+            raise ValueError(
+                'a region must be corrupted on the fly, got a copy of whole images: leave out corrupted_root'
+            )
+        labels = load_labels or labels_step(pipeline)
+        pipeline.insert(position + 1, dict(type='mmrobust.CorruptRegion', region=region, load_labels=labels, **how))
+    elif corrupted_root is None:
         pipeline.insert(position + 1, dict(type='mmrobust.Corrupt', **how))
     else:
         pipeline[position].update(type='mmrobust.LoadCorruptedImageFromFile', corrupted_root=corrupted_root, **how)
@@ -82,6 +93,11 @@ def position_of_loading(pipeline: list[dict]) -> int:
     if 'LoadImageFromFile' not in names:
         raise ValueError(f'the pipeline must have LoadImageFromFile, got {names}')
     return names.index('LoadImageFromFile')
+
+
+def labels_step(pipeline: list[dict]) -> dict | None:
+    """The step of a pipeline that loads labels; None if there is none."""
+    return next((step for step in pipeline if _last_part(step['type']) == 'LoadAnnotations'), None)
 
 
 def _last_part(kind: str | type) -> str:

@@ -27,6 +27,7 @@ class ImageFolder(SeededSampling, BaseDataset):
     Args:
         data_root: Folder with one folder per class.
         expected_classes: Number of class folders that must be there; None takes what there is.
+        expected_images: Number of images that must be there; None takes what there is.
         **kwargs: As in ``mmpretrain.BaseDataset``, except for those that say where files lie.
 
     Raises:
@@ -36,9 +37,11 @@ class ImageFolder(SeededSampling, BaseDataset):
         TypeError: An argument says where files lie, such as ``data_prefix``.
     """
 
-    def __init__(self, data_root: str, expected_classes: int | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, data_root: str, expected_classes: int | None = None, expected_images: int | None = None, **kwargs: Any
+    ) -> None:
         refuse_places(type(self).__name__, kwargs)
-        self.expected_classes = expected_classes
+        self.expected_classes, self.expected_images = expected_classes, expected_images
         super().__init__(ann_file='', data_root=str(data_root), **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -55,6 +58,11 @@ class ImageFolder(SeededSampling, BaseDataset):
                 )
             folders = self._ordered(folders)
         files = files_of_classes(self.data_root, folders, IMAGE_SUFFIXES, title, remedy)
+        if len(files) != (self.expected_images or len(files)):
+            raise ValueError(
+                f'The {title} {absolute(self.data_root)} has {len(files)} images, not the expected '
+                f'{self.expected_images}: unpack it again, or set expected_images for a set of your own.'
+            )
         subset = self._metainfo.get('subset') or range(len(folders))
         return [dict(img_path=path, gt_label=int(subset[place])) for path, place in files]
 

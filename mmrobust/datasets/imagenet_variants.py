@@ -1,4 +1,4 @@
-"""ImageNet's validation images and their relatives V2, A, R, Sketch and C, all labelled among the 1000 classes."""
+"""ImageNet's validation images and their relatives V2, A, R, Sketch, C, C-bar and 3DCC, labelled among 1000 classes."""
 
 import os.path as osp
 import warnings
@@ -9,15 +9,16 @@ from mmengine import fileio
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 
-from mmrobust.corruptions import EXTRA, GROUPS, SEVERITIES, check_corruption
+from mmrobust.corruptions import SEVERITIES, check_corruption
 from mmrobust.datasets.cityscapes import absolute, files_below, is_hidden
+from mmrobust.datasets.corruption_sets import CORRUPTION_SETS
 from mmrobust.datasets.imagenet_subsets import SUBSETS, WNIDS, folder_mismatch, subset_indices, subset_wnids
 from mmrobust.registry import DATASETS
 
-__all__ = ['IMAGENET_C_CELLS', 'VARIANTS', 'ImageNetVariant', 'check_imagenet_c', 'files_of_classes', 'refuse_places']
+__all__ = ['IMAGENET_C_CELLS', 'VARIANTS', 'ImageNetVariant', 'check_cells', 'files_of_classes', 'refuse_places']
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
-IMAGENET_C = 'https://zenodo.org/records/2235448'
+OF_CORRUPTIONS = ('imagenet-c', 'imagenet-c-bar', 'imagenet-3dcc')
 
 
 class Variant(NamedTuple):
@@ -65,30 +66,33 @@ VARIANTS = {
     'imagenet-sketch': Variant(
         'ImageNet-Sketch', WNIDS, 50889, 'download and unpack it from https://github.com/HaohanWang/ImageNet-Sketch'
     ),
-    'imagenet-c': Variant('ImageNet-C', WNIDS, 50000, f'download and unpack its archives from {IMAGENET_C}'),
+} | {
+    name: Variant(of.title, WNIDS, of.num_images, f'download and unpack its archives from {of.source}')
+    for name, of in CORRUPTION_SETS.items()
+    if name in OF_CORRUPTIONS
 }
 #: The (corruption, severity) of the benchmark: 15 x 5.
 IMAGENET_C_CELLS = tuple(
-    (corruption, severity) for names in GROUPS.values() for corruption in names for severity in SEVERITIES
+    (corruption, severity) for corruption in CORRUPTION_SETS['imagenet-c'].corruptions for severity in SEVERITIES
 )
 
 
 @DATASETS.register_module()
 class ImageNetVariant(BaseDataset):
-    """ImageNet's validation images, or ImageNet-V2, -A, -R, -Sketch or -C, for MMPretrain.
+    """ImageNet's validation images, or ImageNet-V2, -A, -R, -Sketch, -C, -C-bar or -3DCC, for MMPretrain.
 
     ``gt_label`` is the index among the 1000 classes for all of them. ``metainfo['subset']`` holds the indices of the
     200 classes of ImageNet-A and -R, to which the scores of a model have to be restricted there; None for the others.
 
-    The images of ImageNet-C are 224 x 224 already. Its protocol crops the centre, 224 x 224, and resizes nothing:
-    ``dict(type='CenterCrop', crop_size=224)`` without a resize before it.
+    The images of ImageNet-C, -C-bar and -3DCC are 224 x 224 already. The protocol crops the centre,
+    224 x 224, and resizes nothing: ``dict(type='CenterCrop', crop_size=224)`` without a resize before it.
 
     Args:
-        data_root: Folder with one folder per class; for ImageNet-C the folder with
+        data_root: Folder with one folder per class; for sets of corruptions the folder with
             ``<corruption>/<severity>/<wnid>/*.JPEG``.
         variant: A name of ``VARIANTS``.
-        corruption: For ImageNet-C, one of its 15 or of its 4 extra corruptions.
-        severity: For ImageNet-C, 1 to 5.
+        corruption: Of a set of corruptions, one that it has, the 4 extra ones of ImageNet-C among them.
+        severity: Of a set of corruptions, 1 to 5.
         expected_images: Number of images that must be there; None means the published number. For a smaller set of
             one's own, which has all classes all the same.
         **kwargs: As in ``mmpretrain.BaseDataset``, except for those that say where files lie.
@@ -114,10 +118,12 @@ class ImageNetVariant(BaseDataset):
         refuse_places(type(self).__name__, kwargs)
         if variant not in VARIANTS:
             raise ValueError(f'variant must be one of {", ".join(VARIANTS)}, got {variant!r}')
-        if variant == 'imagenet-c':
-            check_corruption(corruption, severity)
+        if variant in OF_CORRUPTIONS:
+            of = CORRUPTION_SETS[variant]
+            check_corruption(corruption, severity, known=of.corruptions + of.extra)
         elif (corruption, severity) != (None, None):
-            raise ValueError(f'only imagenet-c has a corruption and a severity, got {corruption!r}, {severity!r}')
+            owners = ', '.join(OF_CORRUPTIONS)
+            raise ValueError(f'only {owners} have a corruption and a severity, got {corruption!r}, {severity!r}')
         self.variant, self.corruption, self.severity = variant, corruption, severity
         self.expected_images = VARIANTS[variant].num_images if expected_images is None else expected_images
         subset = subset_indices(variant) if variant in SUBSETS else None
@@ -128,10 +134,10 @@ class ImageNetVariant(BaseDataset):
         """Return one dict per image, sorted by class and name."""
         title, folders, _, remedy = VARIANTS[self.variant]
         folder = self.data_root
-        if self.variant == 'imagenet-c':
-            check_imagenet_c(folder, [(self.corruption, self.severity)])
+        if self.variant in OF_CORRUPTIONS:
+            check_cells(self.variant, folder, [(self.corruption, self.severity)])
             folder = fileio.join_path(folder, self.corruption, str(self.severity))
-            remedy = _unpack_again([self.corruption], self.data_root)
+            remedy = _unpack_again(self.variant, [self.corruption], self.data_root)
         files = files_of_classes(folder, folders, IMAGE_SUFFIXES, title, remedy)
         if len(files) != self.expected_images:
             found = f'{len(files)} images, not the expected {self.expected_images}'
@@ -140,14 +146,15 @@ class ImageNetVariant(BaseDataset):
         return [dict(img_path=path, gt_label=labels[place]) for path, place in files]
 
 
-def check_imagenet_c(data_root: str, cells: Iterable[tuple[str, int]] = IMAGENET_C_CELLS) -> None:
-    """Refuse an ImageNet-C that is not unpacked completely, before hours are spent on the part that is there.
+def check_cells(name: str, data_root: str, cells: Iterable[tuple[str, int]] = IMAGENET_C_CELLS) -> None:
+    """Refuse a set that is not unpacked completely, before hours are spent on the part that is there.
 
     Only the folders of corruptions and severities are looked for; :class:`ImageNetVariant` counts the images of one.
 
     Args:
+        name: Of a set of ``CORRUPTION_SETS`` in folders.
         data_root: Folder with ``<corruption>/<severity>/<wnid>/*.JPEG``.
-        cells: The (corruption, severity) that are needed, the 75 of the benchmark by default.
+        cells: The (corruption, severity) that are needed, the 75 of ImageNet-C by default.
 
     Raises:
         FileNotFoundError: A folder is missing; the sentence says which.
@@ -161,8 +168,10 @@ def check_imagenet_c(data_root: str, cells: Iterable[tuple[str, int]] = IMAGENET
     if lacking:
         shown = ', '.join(f'{corruption}/{severity}' for corruption, severity in lacking[:5])
         shown += f' and {len(lacking) - 5} more' if len(lacking) > 5 else ''
-        remedy = _unpack_again([corruption for corruption, _ in lacking], data_root)
-        raise FileNotFoundError(f'There is no ImageNet-C {shown} in {absolute(data_root)}: {remedy}.')
+        remedy = _unpack_again(name, [corruption for corruption, _ in lacking], data_root)
+        raise FileNotFoundError(
+            f'There is no {CORRUPTION_SETS[name].title} {shown} in {absolute(data_root)}: {remedy}.'
+        )
 
 
 def class_folders(root: str) -> list[str]:
@@ -224,7 +233,5 @@ def _refusal(title: str, folder: str, found: str, remedy: str) -> ValueError:
     return ValueError(f'{title} in {absolute(folder)} has {found}: {remedy}.')
 
 
-def _unpack_again(corruptions: Sequence[str], data_root: str) -> str:
-    group_of = {corruption: group for group, names in GROUPS.items() for corruption in names}
-    archives = dict.fromkeys('extra' if corruption in EXTRA else group_of[corruption] for corruption in corruptions)
-    return f'unpack {", ".join(f"{name}.tar" for name in archives)} of {IMAGENET_C} in {absolute(data_root)}'
+def _unpack_again(name: str, corruptions: Sequence[str], data_root: str) -> str:
+    return f'{CORRUPTION_SETS[name].remedy(corruptions)} in {absolute(data_root)}'

@@ -7,9 +7,11 @@ import numpy as np
 
 from mmrobust.evaluation.cells import ASSUMED, Cell
 from mmrobust.evaluation.report import Column, Number, Report, Table, at
-from mmrobust.evaluation.statistics import corruption_degradation, interval
+from mmrobust.evaluation.statistics import RankCorrelation, corruption_degradation, interval, rank_correlation
 
-__all__ = ['change', 'is_significant', 'protocol_differences', 'ran_the_same', 'ratios']
+__all__ = ['change', 'correlations', 'is_significant', 'protocol_differences', 'ran_the_same', 'ratios']
+
+SYNTHETIC, REAL = 'cityscapes-c', 'acdc'  # corruptions that are drawn, and conditions that are photographed
 
 
 def change(report: Report, base: Report, table: Table, row: str, column: Column) -> Number:
@@ -58,6 +60,52 @@ def ratios(report: Report, base: Report, table: Table) -> dict[str, float]:
         return corruption_degradation(cells, of_base)
     except ZeroDivisionError:
         return {}
+
+
+def correlations(
+    benchmarks: Mapping[str, Mapping[str, Report]],
+) -> tuple[list[str], dict[str, dict[str, RankCorrelation]], dict[str, dict[str, RankCorrelation]]] | None:
+    """Whether Cityscapes-C puts models in the order that ACDC does.
+
+    Args:
+        benchmarks: as in :func:`protocol_differences`.
+
+    Returns:
+        Names of the models that have both; the rank correlation of mPC and each corruption, and of each corruption at
+        each severity, with each condition and with all images pooled. None where fewer than two models have both.
+    """
+    synthetic, real = benchmarks.get(SYNTHETIC, {}), benchmarks.get(REAL, {})
+    names = [name for name in synthetic if name in real]
+    if len(names) < 2:
+        return None
+    conditions = _series([real[name] for name in names], 'conditions')
+    drawn = [_series([synthetic[name] for name in names], role) for role in ('conditions', 'grid')]
+    overall = {'mPC': [synthetic[name].first('mPC').value for name in names]}
+    by_corruption, by_cell = (
+        {row: {condition: _correlation(of, to) for condition, to in conditions.items()} for row, of in rows.items()}
+        for rows in (overall | drawn[0], {name: of for name, of in drawn[1].items() if name != 'clean'})
+    )
+    return names, by_corruption, by_cell
+
+
+def _series(reports: Sequence[Report], role: str) -> dict[str, list[float | None]]:
+    """Row of a table to its first number in each of the reports."""
+    tables = [report.layout.table(role) for report in reports]
+    pairs = [(report, table) for report, table in zip(reports, tables, strict=True) if table is not None]
+    rows = dict.fromkeys(row for report, table in pairs for row in report.rows(table))
+    return {
+        row: [
+            None if table is None else report.number(table, row, table.columns[0]).value
+            for report, table in zip(reports, tables, strict=True)
+        ]
+        for row in rows
+    }
+
+
+def _correlation(first: Sequence[float | None], second: Sequence[float | None]) -> RankCorrelation:
+    """Of the models that have both numbers."""
+    both = [pair for pair in zip(first, second, strict=True) if None not in pair]
+    return rank_correlation([of for of, _ in both], [of for _, of in both])
 
 
 def protocol_differences(benchmarks: Mapping[str, Mapping[str, Report]]) -> list[str]:

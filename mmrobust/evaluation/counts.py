@@ -118,6 +118,41 @@ class Confusion:
         return cls(confusion, images, attacked, confidences)
 
 
+class RegionalConfusion(Confusion):
+    """Pixels of a cell, and those of a region of each image apart.
+
+    Args:
+        confusion, images: those of the whole images.
+        inside: of the pixels inside the region, by the same names.
+    """
+
+    def __init__(self, confusion: np.ndarray, images: dict[str, np.ndarray], inside: Confusion) -> None:
+        super().__init__(confusion, images)
+        self.inside = inside
+
+    @property
+    def outside(self) -> Confusion:
+        """Of all other pixels."""
+        images = {name: counts - self.inside.images[name] for name, counts in self.images.items()}
+        return Confusion(self.confusion - self.inside.confusion, images)
+
+    def to_json(self) -> str:
+        """As in the base class."""
+        return json.dumps({'whole': super().to_json(), 'inside': self.inside.to_json()}, indent=2) + '\n'
+
+    @classmethod
+    def from_json(cls, text: str) -> 'RegionalConfusion':
+        """Inverse of :meth:`to_json`.
+
+        Raises:
+            ValueError: this is not such a text.
+        """
+        whole, inside = (Confusion.from_json(of) for of in _read(text, lambda of: (of['whole'], of['inside'])))
+        if set(whole.images) != set(inside.images) or (inside.confusion > whole.confusion).any():
+            raise ValueError('the counts of the region are not a part of those of its images')
+        return cls(whole.confusion, whole.images, inside)
+
+
 class Predictions:
     """Label and prediction of each image of a cell.
 

@@ -84,8 +84,9 @@ def evaluate(
         model: config file of any MMSegmentation or MMPretrain model, its config, ``timm:NAME`` for a classifier of
             timm by name, or a model in memory: a segmentor of MMSegmentation, a classifier of MMPretrain or a network
             of timm.
-        benchmark: name of a registered benchmark: cityscapes-c, acdc, domain, imagenet-c, imagenet-variants,
-            adversarial, imagenet-p, or one of your own.
+        benchmark: name of a registered benchmark: cityscapes-c, acdc, domain, minicity-weather, imagenet-c,
+            imagenet-c-bar, imagenet-3dcc, tiny-imagenet-c, cifar-10-c, cifar-100-c, imagenet-variants, adversarial,
+            imagenet-p, or one of your own.
         checkpoint: file or address of the weights; None takes what the config names, and for ``timm:NAME`` what timm
             downloads. Not for a model in memory.
         data: folder of the benchmark's images (``data_root``), or the config of the clean test images: a dataset with
@@ -166,7 +167,7 @@ def evaluate(
         _check_classes(evaluated, found)
         folder = Path(out or stack.enter_context(tempfile.TemporaryDirectory()))
         found.begin(folder)
-        store = CellStore(folder, kind.counts_type, _identity(evaluated, found), found.check)
+        store = CellStore(folder, found.counts_type, _identity(evaluated, found), found.check)
         say = (lambda text: None) if quiet else print
         if not _run(evaluated, found, store, cells, say, show=not quiet and rank == 0):
             return None

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from mmrobust.datasets.early_check import check_labels
 from mmrobust.datasets.transforms.corrupt import name_below
+from mmrobust.evaluation.models.classification import is_number, number_of
 
 _BLOCK = 8192  # bytes that are read of a file at its start, in its middle and at its end
 
@@ -40,6 +41,7 @@ class Images:
 
     def __init__(self, dataset: dict, scope: str, max_images: int | None = None) -> None:
         self.dataset = copy.deepcopy(dataset)
+        self.scope = scope
         self.root = self.dataset.get('data_root') or None
         with DefaultScope.overwrite_default_scope(scope):
             built = DATASETS.build(self.dataset)
@@ -60,7 +62,7 @@ class Images:
 
     def name(self, path: str) -> str:
         """An image's path below the data root: the same for a copy of the data elsewhere."""
-        return name_below(self.root, path)
+        return path if is_number(path) else name_below(self.root, path)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -74,26 +76,40 @@ class Images:
 
 
 class LabelledImages(Images):
-    """Images with a class each.
+    """Images with a class each. Those that are in memory, such as MMPretrain's CIFAR10, are named by their number.
 
     Attributes:
         labels: name of each image to its class.
         subset: the outputs that scores are restricted to, or None.
+        in_memory: whether the images have no files.
 
     Raises:
         ValueError: an image has no label; and the errors of the base class.
     """
 
+    def size_of_first(self) -> tuple[int, int]:
+        """Height and width of the first image, as loaded or as the model gets it, whichever is smaller."""
+        with DefaultScope.overwrite_default_scope(self.scope):
+            first = DATASETS.build(copy.deepcopy(self.dataset))[0]
+        sizes = [tuple(first['inputs'].shape[-2:]), tuple(first['data_samples'].get('ori_shape') or (np.inf, np.inf))]
+        return tuple(int(side) for side in min(sizes, key=min))
+
     def _describe(self, built: Dataset, kept: list[int]) -> None:
         self.subset = built.metainfo.get('subset')
         found = [built.get_data_info(index) for index in kept]
+        self.in_memory = any('img_path' not in of for of in found)
+        for number, of in enumerate(found):
+            of.setdefault('img_path', number_of(number))
         bare = [of['img_path'] for of in found if 'gt_label' not in of]
         if bare:
             raise ValueError(
                 f'the images must have labels, but {bare[0]} has none (with_label=False, or no class folder)'
             )
         self.labels = {self.name(of['img_path']): of['gt_label'] for of in found}
-        self._files = [(f'{self.name(of["img_path"])} {of["gt_label"]}', [of['img_path']]) for of in found]
+        self._files = [
+            (f'{self.name(of["img_path"])} {of["gt_label"]}{_digest_of(of.get("img"))}', [of['img_path']])
+            for of in found
+        ]
 
 
 class LabelMapImages(Images):
@@ -149,6 +165,11 @@ def require_names(found: Collection[str], expected: Collection[str]) -> None:
             f'it is of {len(found)} images and the data have {len(expected)}; {other[0]!r} is only in '
             f'{"the file" if other[0] in found else "the data"}'
         )
+
+
+def _digest_of(image: np.ndarray | None) -> str:
+    """Hash of an image in memory behind a space; nothing for a file."""
+    return '' if image is None else f' {hashlib.sha256(np.ascontiguousarray(image)).hexdigest()}'
 
 
 def _samples(image: tuple[str, Sequence[str]]) -> list[str]:

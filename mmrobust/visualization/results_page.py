@@ -11,8 +11,16 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 
 from mmrobust.evaluation.cells import Cell
-from mmrobust.evaluation.comparison import change, is_significant, protocol_differences, ran_the_same, ratios
+from mmrobust.evaluation.comparison import (
+    change,
+    correlations,
+    is_significant,
+    protocol_differences,
+    ran_the_same,
+    ratios,
+)
 from mmrobust.evaluation.report import Column, Curve, Number, Published, Report, Table, at, finite
+from mmrobust.evaluation.statistics import FEWEST_MODELS, RankCorrelation
 from mmrobust.evaluation.worst import media_type
 from mmrobust.registry import BENCHMARKS
 from mmrobust.visualization import page_charts
@@ -63,6 +71,7 @@ def to_html(
         title=title or f'{next(iter(kinds)).capitalize()} robustness',
         differences='; '.join(protocol_differences(benchmarks)),
         sections=sections,
+        correlations=_correlations(correlations(benchmarks)),
         keys=[_key(place, name) for name, place in places.items()],
         reference=reference,
     ).encode('ascii', 'xmlcharrefreplace').decode()  # fmt: skip
@@ -394,6 +403,34 @@ class _Section:
             cell = run.number(self.grid, Cell(row, self.levels[0]).key, self.grid.columns[0])
             return cell if cell.value == number.value else number
         return number
+
+
+def _correlations(found: tuple | None) -> dict | None:
+    """Rank correlations of synthetic with real conditions, for the template."""
+    if found is None:
+        return None
+    names, *tables = found
+    about = f'Of {len(names)} models with results on both Cityscapes-C and ACDC: {", ".join(names)}.'
+    if len(names) < FEWEST_MODELS:
+        few = f'Too few models for a rank correlation: {len(names)}, and it takes {FEWEST_MODELS} at least.'
+        return {'about': [about, few], 'parts': []}
+    said = (
+        'How far a corruption puts these models in the order that a real condition does: 1 is the same order, 0 none, '
+        '-1 the reverse. Below a number is its 95 % interval, bootstrap over models; it is wide for few models, and '
+        'says nothing about models of another kind.'
+    )
+    parts = []
+    for what, rows in zip(('corruption', 'corruption and severity'), tables, strict=True):
+        for kind, title in (('spearman', "Spearman's rho"), ('kendall', "Kendall's tau-b")):
+            shown_rows = [(row, [_coefficient(of, kind) for of in columns.values()]) for row, columns in rows.items()]
+            table = {'head': ['', *next(iter(rows.values()), {})], 'rows': shown_rows}
+            parts.append({'title': f'{title}, by {what}', 'table': table, 'folded': rows is tables[1]})
+    return {'about': [about, said], 'parts': parts}
+
+
+def _coefficient(found: RankCorrelation, kind: str) -> dict:
+    value, (low, high) = getattr(found, kind), getattr(found, f'{kind}_interval')
+    return {'text': plus(value), 'under': '' if low is None else f'{plus(low)} to {plus(high)}'}
 
 
 def _key(place: int, name: str) -> dict:

@@ -12,7 +12,7 @@ from mmengine.registry import DATASETS
 from mmrobust.corruptions import CORRUPTIONS
 from mmrobust.datasets import ImageNetVariant
 from mmrobust.datasets.imagenet_subsets import WNIDS, subset_indices, subset_wnids
-from mmrobust.datasets.imagenet_variants import IMAGENET_C_CELLS, VARIANTS, check_imagenet_c
+from mmrobust.datasets.imagenet_variants import IMAGENET_C_CELLS, OF_CORRUPTIONS, VARIANTS, check_cells
 
 NUMBERS = tuple(map(str, range(1000)))
 
@@ -117,6 +117,8 @@ def test_published_numbers_of_images(tmp_path, fill):
         'imagenet-r': 30000,
         'imagenet-sketch': 50889,
         'imagenet-c': 50000,
+        'imagenet-c-bar': 50000,
+        'imagenet-3dcc': 50000,
     }
     fill(tmp_path / 'data', subset_wnids('imagenet-a'))
     sentence = (
@@ -127,7 +129,7 @@ def test_published_numbers_of_images(tmp_path, fill):
         ImageNetVariant(tmp_path / 'data', 'imagenet-a')
 
 
-@pytest.mark.parametrize('variant', [name for name in VARIANTS if name != 'imagenet-c'])
+@pytest.mark.parametrize('variant', [name for name in VARIANTS if name not in OF_CORRUPTIONS])
 def test_no_folder_says_where_to_get_it(tmp_path, monkeypatch, variant):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError) as info:
@@ -192,25 +194,33 @@ def test_all_of_imagenet_c_is_checked_at_once(tmp_path):
     assert len(set(IMAGENET_C_CELLS)) == 75 and {name for name, _ in IMAGENET_C_CELLS} == set(list(CORRUPTIONS)[:15])
     for corruption, severity in IMAGENET_C_CELLS:
         (tmp_path / corruption / str(severity)).mkdir(parents=True)
-    check_imagenet_c(tmp_path)
+    check_cells('imagenet-c', tmp_path)
     (tmp_path / 'pixelate/5').rmdir()
     with pytest.raises(
         FileNotFoundError, match=rf'^There is no ImageNet-C pixelate/5 in {tmp_path}: unpack digital.tar'
     ):
-        check_imagenet_c(tmp_path)
+        check_cells('imagenet-c', tmp_path)
     shutil.rmtree(tmp_path / 'snow')
     sentence = r'snow/1, snow/2, snow/3, snow/4, snow/5 and 1 more in .*: unpack weather.tar, digital.tar of'
     with pytest.raises(FileNotFoundError, match=sentence):
-        check_imagenet_c(tmp_path)
-    check_imagenet_c(tmp_path, [('fog', 1)])
+        check_cells('imagenet-c', tmp_path)
+    check_cells('imagenet-c', tmp_path, [('fog', 1)])
 
 
 @pytest.mark.parametrize(
     ('arguments', 'kind', 'sentence'),
     [
         (dict(variant='imagenet-o'), ValueError, "one of imagenet, imagenet-v2, .*, got 'imagenet-o'"),
-        (dict(variant='imagenet-a', corruption='fog'), ValueError, 'only imagenet-c has a corruption'),
-        (dict(variant='imagenet', severity=1), ValueError, 'only imagenet-c has a corruption'),
+        (
+            dict(variant='imagenet-a', corruption='fog'),
+            ValueError,
+            'only imagenet-c, imagenet-c-bar, imagenet-3dcc have a corruption',
+        ),
+        (
+            dict(variant='imagenet', severity=1),
+            ValueError,
+            'only imagenet-c, imagenet-c-bar, imagenet-3dcc have a corruption',
+        ),
         (dict(variant='imagenet-c'), ValueError, 'corruption must be one of .*, got None'),
         (dict(variant='imagenet-c', corruption='fog', severity=6), ValueError, '1 to 5, got 6'),
         (dict(variant='imagenet-c', corruption='fog'), TypeError, '1 to 5, got None'),

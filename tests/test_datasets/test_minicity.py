@@ -6,12 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
+from mmrobust.datasets import DrawWeather
 from mmrobust.datasets.minicity import (
     CLASSES,
     CONDITIONS,
     IGNORE,
     LABEL_IDS,
     SPLITS,
+    STRENGTHS,
     MiniCityParams,
     draw_scene,
     label_map,
@@ -248,3 +250,43 @@ def test_overview_shows_six_images_per_street():
     height, *others = overview(size=(64, 32), indices=(0, 1)).shape
     assert others == [6 * 64, 3]  # clear, label and four conditions
     assert 0 < height - 2 * 32 < 32  # and heads
+
+
+@pytest.mark.parametrize('condition', CONDITIONS)
+def test_severities_of_weather(condition):
+    """3 is what the data set is written with; the further from it, the other the image; night gets darker."""
+    street, canvas = scene(0, size=(64, 32))
+    usual = render(canvas, street, condition)
+    found = {level: render(canvas, street, condition, level).astype(float) for level in STRENGTHS}
+    np.testing.assert_array_equal(found[3], usual)
+    assert STRENGTHS[3] == 1 and list(STRENGTHS.values()) == sorted(STRENGTHS.values())
+    gap = {level: abs(of - usual).mean() for level, of in found.items()}
+    assert gap[1] > gap[2] > gap[3] == 0 < gap[4] < gap[5]
+    if condition in ('night', 'fog'):
+        means = [of.mean() for of in found.values()]
+        assert means == sorted(means, reverse=condition == 'night')
+    with pytest.raises(ValueError, match='severity must be 1 to 5, got 6'):
+        render(canvas, street, condition, 6)
+
+
+def test_drawn_again_from_the_files(dataset):
+    """An image of ACDC's layout is severity 3 of the same street; the clear one is the file itself."""
+    (image,) = sorted((dataset / 'leftImg8bit/val').glob('*/*_000000_*.png'))
+    loaded = dict(img_path=str(image), img=read(image), gt_seg_map='as it was')
+    for condition, severity in (('clear', 1), ('fog', 3)):
+        drawn = DrawWeather(condition, severity, str(dataset))(dict(loaded))
+        other = image if condition == 'clear' else next((dataset / 'acdc/rgb_anon/fog/val').glob('*/*.png'))
+        np.testing.assert_array_equal(drawn['img'], read(other))
+        assert drawn['gt_seg_map'] == 'as it was'
+
+
+def test_weather_only_over_minicity(dataset, tmp_path):
+    with pytest.raises(ValueError, match=r'must be those of a MiniCity folder, got .* without minicity\.json'):
+        DrawWeather('fog', 1, str(tmp_path))
+    (tmp_path / 'minicity.json').write_text(json.dumps(SMALL.as_json() | {'version': 1}))
+    with pytest.raises(ValueError, match='must be a MiniCity of version 2, got 1: write it again'):
+        DrawWeather('fog', 1, str(tmp_path))
+    with pytest.raises(ValueError, match='condition must be clear, fog, night, rain, snow, got'):
+        DrawWeather('hail', 1, str(dataset))
+    with pytest.raises(ValueError, match='must be <split>/<city>/<city>_<street>_'):
+        DrawWeather('fog', 1, str(dataset))(dict(img_path='a/b/c.png', img=np.zeros((1, 1, 3), np.uint8)))

@@ -196,7 +196,8 @@ def test_options_are_those_of_the_benchmarks(tool, elsewhere, capsys):
         tool.main([str(elsewhere), '--help'])
     shown = capsys.readouterr().out
     assert '--turns TURNS' in shown and 'how often (default: 1)' in shown and 'upside-down:' in shown
-    assert 'cityscapes-c, imagenet-c:' in shown and shown.count('--seed') == 1
+    sets = 'imagenet-c, imagenet-c-bar, imagenet-3dcc, tiny-imagenet-c, cifar-10-c, cifar-100-c'
+    assert f'cityscapes-c, {sets}:' in shown and shown.count('--seed') == 1
 
 
 def test_a_notebook_gets_numbers(files):  # noqa: F811

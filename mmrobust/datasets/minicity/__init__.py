@@ -6,8 +6,8 @@ from .layout import SPLITS, lay_out
 from .preview import overview
 from .scene import draw_scene
 from .street import Street
-from .weather import CONDITIONS, label_map, render
-from .writer import MiniCityParams, write_minicity
+from .weather import CONDITIONS, STRENGTHS, label_map, render
+from .writer import VERSION, MiniCityParams, read_params, street_of, write_minicity
 
 __all__ = [
     'CLASSES',
@@ -16,6 +16,8 @@ __all__ = [
     'LABEL_IDS',
     'PALETTE',
     'SPLITS',
+    'STRENGTHS',
+    'VERSION',
     'Canvas',
     'MiniCityParams',
     'Street',
@@ -23,7 +25,9 @@ __all__ = [
     'label_map',
     'lay_out',
     'overview',
+    'read_params',
     'render',
+    'street_of',
     'to_color',
     'to_label_ids',
     'write_minicity',

@@ -14,6 +14,9 @@ from .noise import patch, sample, tile, wrap
 from .street import Street
 
 CONDITIONS = ('fog', 'night', 'rain', 'snow')  # the four of ACDC; 'clear' is the reference
+# By severity, what the density of fog, the darkness of a night, and the amount of rain and snow are multiplied by.
+STRENGTHS = {1: 0.3, 2: 0.6, 3: 1.0, 4: 1.6, 5: 2.5}
+USUAL = 3  # the severity that the data set is written with
 
 _LINEAR = ((np.arange(256, dtype=np.float32) / 255) ** 2.2).astype(np.float32)
 # Light each kind of lamp sends to the camera, linear RGB: none, warm window, cool window, head light, tail light,
@@ -27,25 +30,29 @@ _SUN = np.array([1.95, 1.72, 1.4], np.float32)
 _SKYLIGHT = np.array([0.34, 0.4, 0.5], np.float32)
 
 
-def render(canvas: Canvas, street: Street, condition: str = 'clear') -> np.ndarray:
+def render(canvas: Canvas, street: Street, condition: str = 'clear', severity: int = USUAL) -> np.ndarray:
     """The image of a drawn street.
 
     Args:
         canvas: the drawn scene.
         street: its plan.
         condition: 'clear' or one of ``CONDITIONS``.
+        severity: 1 (slight) to 5 of a condition; 'clear' has none. What is random about a condition is drawn as at
+            every other severity.
 
     Returns:
         (height, width, 3) uint8 RGB, ``SUPERSAMPLING`` times smaller than the canvas.
 
     Raises:
-        ValueError: for an unknown condition.
+        ValueError: for an unknown condition or severity.
     """
     draw = {'clear': _clear, 'fog': _fog, 'night': _night, 'rain': _rain, 'snow': _snow}.get(condition)
     if draw is None:
         raise ValueError(f"condition must be 'clear' or one of {CONDITIONS}, got {condition!r}")
+    if severity not in STRENGTHS:
+        raise ValueError(f'severity must be 1 to 5, got {severity!r}')
     number = ('clear', *CONDITIONS).index(condition)
-    return draw(_View(canvas, street, np.random.default_rng([street.seed, 6, number])))
+    return draw(_View(canvas, street, np.random.default_rng([street.seed, 6, number])), STRENGTHS[severity])
 
 
 def label_map(canvas: Canvas) -> np.ndarray:
@@ -119,7 +126,7 @@ def _haze(image: np.ndarray, depth: np.ndarray, density: np.ndarray | float, air
     return image * through + airlight * (1 - through)
 
 
-def _clear(view: _View) -> np.ndarray:
+def _clear(view: _View, _: float) -> np.ndarray:
     image = view.small(view.lit(_SUN, _SKYLIGHT) + view.lamps(_BY_DAY))
     solid = view.label != TRAIN_ID['sky']
     hazy = _haze(image, np.minimum(view.depth, 500), 0.0012, np.array([0.6, 0.66, 0.72], np.float32))
@@ -144,14 +151,14 @@ def _unlit_sky(view: _View, linear: np.ndarray) -> np.ndarray:
     return view.small(linear)
 
 
-def _fog(view: _View) -> np.ndarray:
+def _fog(view: _View, strength: float) -> np.ndarray:
     rng = view.rng
     air = rng.uniform(0.5, 0.68) * np.array([0.98, 1.0, 1.01], np.float32)
     grey = np.full(3, 0.78, np.float32)
     image = _unlit_sky(view, view.lit(0.06 * _SUN, grey) + view.lamps(_BY_DAY * 3))
     image = _with_sky(view, image, np.broadcast_to(air, image.shape))
     density = 3 / rng.uniform(55, 150) * (1 + 0.12 * view.noise(0.35))
-    image = _haze(image, view.depth, np.maximum(density, 0.005), air)
+    image = _haze(image, view.depth, np.maximum(density, 0.005) * strength, air)
     return _encode(_expose(image, 0.85) + rng.normal(0, 0.004, image.shape).astype(np.float32))
 
 
@@ -164,7 +171,7 @@ def _world(view: _View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return (columns - camera.centre) * z / camera.focal, camera.eye + (camera.horizon - rows) * z / camera.focal, z
 
 
-def _night(view: _View) -> np.ndarray:
+def _night(view: _View, strength: float) -> np.ndarray:
     rng, street = view.rng, view.street
     x, y, z = _world(view)
     up = view.small(view.canvas.light[..., 2]).astype(np.float32) / 255
@@ -193,7 +200,7 @@ def _night(view: _View) -> np.ndarray:
     image = _with_sky(view, image, dome)
     glow = view.small(emitted)
     image = _bloom(image + 0.8 * glow, glow, view.size[0], 0.9)
-    gain = rng.uniform(0.55, 1.05)
+    gain = rng.uniform(0.55, 1.05) / strength
     image = _expose(gain * image, 0.6)
     electrons = np.maximum(image, 0) * 900 + 6
     image = image + rng.normal(0, 1, image.shape).astype(np.float32) * np.sqrt(electrons) / 900
@@ -218,12 +225,12 @@ def _mirrored(view: _View, image: np.ndarray) -> np.ndarray:
     return seen[..., :3] / np.maximum(seen[..., 3:], 0.05)
 
 
-def _rain(view: _View) -> np.ndarray:
+def _rain(view: _View, strength: float) -> np.ndarray:
     rng = view.rng
     wet = view.albedo.copy()
     ground = np.isin(view.canvas.label, (0, 1, 9))
     wet[ground] *= 0.52
-    dim = rng.uniform(0.3, 0.48)
+    dim = rng.uniform(0.3, 0.48) * strength**-0.4  # heavier rain, darker clouds
     linear = view.lit(0.02 * _SUN, dim * np.array([0.95, 1.0, 1.06], np.float32), wet)
     image = _unlit_sky(
         view, linear + view.lamps(np.maximum(_BY_DAY * 3, [0, 0.3, 0.3, 0.5, 0.6, 0.5, 0, 0.8, 0.8, 0.8]))
@@ -237,17 +244,17 @@ def _rain(view: _View) -> np.ndarray:
     asphalt = (view.label == TRAIN_ID['road']) | (view.label == TRAIN_ID['sidewalk'])
     share = cv2.GaussianBlur((asphalt * puddle * grazing).astype(np.float32), (0, 0), 0.7)[..., None]
     image = image * (1 - share * 0.75) + _mirrored(view, image) * share
-    image = _haze(image, np.minimum(view.depth, 300), 0.008, sky.mean((0, 1)))
-    image = _streaks(image, rng, dim)
-    image = _droplets(image, rng)
+    image = _haze(image, np.minimum(view.depth, 300), 0.008 * strength, sky.mean((0, 1)))
+    image = _streaks(image, rng, dim, strength)
+    image = _droplets(image, rng, strength)
     return _encode(_expose(image, 0.85) + rng.normal(0, 0.004, image.shape).astype(np.float32))
 
 
-def _streaks(image: np.ndarray, rng: np.random.Generator, brightness: float) -> np.ndarray:
+def _streaks(image: np.ndarray, rng: np.random.Generator, brightness: float, strength: float) -> np.ndarray:
     height, width = image.shape[:2]
     drops = np.zeros((height, width), np.float32)
     slant = rng.uniform(-0.2, 0.2)
-    for _ in range(int(width * height / 420)):
+    for _ in range(int(width * height / 420 * strength)):
         x, y = rng.uniform(0, width), rng.uniform(-0.1 * height, height)
         length = height * rng.uniform(0.02, 0.075)
         start, stop = (round(x), round(y)), (round(x + slant * length), round(y + length))
@@ -256,13 +263,13 @@ def _streaks(image: np.ndarray, rng: np.random.Generator, brightness: float) -> 
     return image + drops * (0.5 * brightness + 0.1)
 
 
-def _droplets(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _droplets(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
     """Drops on the lens: each shows a blurred, upside-down piece of the scene."""
     height, width = image.shape[:2]
     blurred = cv2.GaussianBlur(image, (0, 0), width / 80)[::-1]
     mask = np.zeros((height, width), np.float32)
     rim = np.zeros_like(mask)
-    for _ in range(rng.integers(4, 16)):
+    for _ in range(round(rng.integers(4, 16) * strength)):
         middle = (int(rng.integers(width)), int(rng.integers(height)))
         radius = max(1, round(width * rng.uniform(0.004, 0.014)))
         cv2.ellipse(mask, middle, (radius, round(radius * rng.uniform(1, 1.5))), 0, 0, 360, 0.85, -1)
@@ -271,7 +278,7 @@ def _droplets(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return image * (1 - mask) + blurred * mask + cv2.GaussianBlur(rim, (0, 0), 0.7)[..., None]
 
 
-def _snow(view: _View) -> np.ndarray:
+def _snow(view: _View, strength: float) -> np.ndarray:
     rng, canvas = view.rng, view.canvas
     big = canvas.camera
     up = canvas.light[..., 2].astype(np.float32) / 255
@@ -283,8 +290,8 @@ def _snow(view: _View) -> np.ndarray:
     road = canvas.label == TRAIN_ID['road']
     within = wrap(u, view.street.lane) / view.street.lane
     tracks = np.exp(-(((within - 0.25) / 0.12) ** 2)) + np.exp(-(((within - 0.75) / 0.12) ** 2))
-    slush = np.clip(rng.uniform(0.35, 0.9) - 0.75 * tracks + 0.16 * rough, 0.05, 0.95)
-    cover = np.where(road, slush, cover)[..., None]
+    slush = np.clip(rng.uniform(0.35, 0.9) * strength - 0.75 * tracks + 0.16 * rough, 0.05, 0.95)
+    cover = np.where(road, slush, cover * min(strength, 1.0))[..., None]
     white = np.array([0.86, 0.89, 0.93], np.float32) * (1 + 0.03 * rough[..., None])
     albedo = view.albedo * (1 - cover) + white * cover
     dim = rng.uniform(0.66, 0.84)
@@ -292,16 +299,16 @@ def _snow(view: _View) -> np.ndarray:
     image = _unlit_sky(view, linear + view.lamps(_BY_DAY * 2))
     sky = _overcast_sky(view, dim * 0.8, 0.06)
     image = _with_sky(view, image, sky)
-    image = _haze(image, np.minimum(view.depth, 300), rng.uniform(0.006, 0.014), sky.mean((0, 1)))
-    return _encode(_expose(_flakes(image, rng), 0.85))
+    image = _haze(image, np.minimum(view.depth, 300), rng.uniform(0.006, 0.014) * strength, sky.mean((0, 1)))
+    return _encode(_expose(_flakes(image, rng, strength), 0.85))
 
 
-def _flakes(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _flakes(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
     height, width = image.shape[:2]
     wind = rng.uniform(-0.6, 0.6)
     for radius, count, blur in ((0.0016, 500, 0.5), (0.003, 110, 0.8), (0.007, 14, 2.0)):
         layer = np.zeros((height, width), np.float32)
-        for _ in range(int(count * rng.uniform(0.5, 1.3))):
+        for _ in range(int(count * rng.uniform(0.5, 1.3) * strength)):
             x, y = int(rng.integers(width)), int(rng.integers(height))
             size = max(0.5, radius * width)
             stop = (round(x + wind * size), round(y + size))

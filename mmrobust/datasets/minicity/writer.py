@@ -24,6 +24,7 @@ from mmrobust.processes import end_with_parent
 from .labels import to_color, to_label_ids
 from .layout import SPLITS, lay_out
 from .scene import draw_scene
+from .street import Street
 from .weather import CONDITIONS, label_map, render
 
 VERSION = 2  # raise it whenever the same parameters give other files
@@ -110,13 +111,9 @@ def write_minicity(
 def _is_there(root: Path, params: MiniCityParams, overwrite: bool) -> bool:
     if is_empty(root):
         return False
-    file = root / PARAMETER_FILE
-    if not file.is_file():
+    if not (root / PARAMETER_FILE).is_file():
         raise ValueError(f'{root} must be a MiniCity folder, an empty one or a new one; it has no {PARAMETER_FILE}')
-    try:
-        found = dict(json.loads(file.read_text()))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f'{file} is damaged ({error}): remove the folder {root}') from error
+    found = _read(root / PARAMETER_FILE)
     if found == params.as_json():
         return True
     if not overwrite:
@@ -124,6 +121,45 @@ def _is_there(root: Path, params: MiniCityParams, overwrite: bool) -> bool:
                      if found.get(key) != value]  # fmt: skip
         raise ValueError(f'{root} holds another MiniCity, with {", ".join(differing)}: pass --overwrite to replace it')
     return False
+
+
+def _read(file: Path) -> dict:
+    try:
+        return dict(json.loads(file.read_text()))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f'{file} is damaged ({error}): remove the folder {file.parent}') from error
+
+
+def read_params(root: str | Path) -> MiniCityParams:
+    """Parameters of a MiniCity that this version can draw again.
+
+    Raises:
+        ValueError: ``root`` holds something else, or a MiniCity of another version.
+    """
+    file = Path(root, PARAMETER_FILE)
+    if not file.is_file():
+        raise ValueError(f'the images must be those of a MiniCity folder, got {root} without {PARAMETER_FILE}')
+    found = _read(file)
+    version = found.pop('version', None)
+    if version != VERSION or set(found) != set(MiniCityParams.__dataclass_fields__):
+        raise ValueError(
+            f'{root} must be a MiniCity of version {VERSION}, got {version}: write it again with '
+            'tools/dataset_converters/minicity.py --overwrite'
+        )
+    return MiniCityParams(**found | {'size': tuple(found['size'])})
+
+
+def street_of(params: MiniCityParams, image: str | Path) -> Street:
+    """The street that an image in Cityscapes' layout shows.
+
+    Raises:
+        ValueError: the file is not named like one of MiniCity.
+    """
+    path = Path(image)
+    split, number = path.parent.parent.name, path.name.split('_')[1:2]
+    if split not in SPLITS or not number or not number[0].isdigit():
+        raise ValueError(f'the image must be <split>/<city>/<city>_<street>_..., got {path}')
+    return lay_out(params.seed, split, int(number[0]))
 
 
 def _write_street(root: Path, params: MiniCityParams, split: str, index: int) -> None:

@@ -6,7 +6,15 @@ from mmrobust.evaluation.benchmarks.base import Benchmark, benchmark_types
 from mmrobust.evaluation.benchmarks.cityscapes_c import CityscapesC
 from mmrobust.evaluation.benchmarks.acdc import ACDC
 from mmrobust.evaluation.benchmarks.domain import DomainShift
+from mmrobust.evaluation.benchmarks.minicity_weather import MiniCityWeather
 from mmrobust.evaluation.benchmarks.imagenet_c import ImageNetC
+from mmrobust.evaluation.benchmarks.corruption_sets import (
+    CIFAR10C,
+    CIFAR100C,
+    ImageNet3DCC,
+    ImageNetCBar,
+    TinyImageNetC,
+)
 from mmrobust.evaluation.benchmarks.imagenet_variants import ImageNetVariants
 from mmrobust.evaluation.benchmarks.adversarial import Adversarial
 from mmrobust.evaluation.benchmarks.adversarial_segmentation import AdversarialSegmentation
@@ -16,13 +24,19 @@ from mmrobust.evaluation.benchmarks.imagenet_p import ImageNetP
 
 __all__ = [
     'ACDC',
+    'CIFAR10C',
+    'CIFAR100C',
     'Adversarial',
     'AdversarialSegmentation',
     'Benchmark',
     'CityscapesC',
     'DomainShift',
+    'ImageNet3DCC',
     'ImageNetC',
+    'ImageNetCBar',
     'ImageNetP',
     'ImageNetVariants',
+    'MiniCityWeather',
+    'TinyImageNetC',
     'benchmark_types',
 ]

@@ -3,13 +3,15 @@
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from mmengine.config import Config
 
+from mmrobust.datasets.corrupted import labels_step
 from mmrobust.datasets.corrupted_copy import check_pixels
 from mmrobust.datasets.transforms import Corrupt
+from mmrobust.datasets.transforms.corrupt_region import region_of
 from mmrobust.evaluation.benchmarks.base import protocol_title
 from mmrobust.evaluation.benchmarks.presets import PRESETS, preset_groups, preset_of, select_cells
 from mmrobust.evaluation.benchmarks.segmentation_base import (
@@ -25,7 +27,7 @@ from mmrobust.evaluation.benchmarks.segmentation_calibration import (
     calibration_table,
 )
 from mmrobust.evaluation.cells import CLEAN, Cell
-from mmrobust.evaluation.counts import Confusion
+from mmrobust.evaluation.counts import Confusion, RegionalConfusion
 from mmrobust.evaluation.images import LabelMapImages
 from mmrobust.evaluation.report import Column, Layout, Published, Table
 from mmrobust.evaluation.statistics import (
@@ -58,6 +60,8 @@ class CityscapesC(SegmentationBenchmark):
         seed: of the random corruptions.
         profile: channel order of the corruptions, see :class:`mmrobust.datasets.transforms.Corrupt`.
         corrupted_root: read the corrupted images from this copy; None corrupts them on the way to the model.
+        region: corrupt this part of each image only, and count inside and outside apart: ``'x0,y0,x1,y1'`` in pixels
+            of the images on the disk, or the name of a class (cf. arXiv 2504.01632); None corrupts the whole image.
         data_root: folder of the clean images; None takes the config's.
         max_images: take this many images, spread evenly; None takes all.
         calibration: also count the pixels by confidence.
@@ -68,17 +72,22 @@ class CityscapesC(SegmentationBenchmark):
     """
 
     name = 'cityscapes-c'
+    title: ClassVar[str] = 'Cityscapes-C'
+    own: ClassVar[str] = 'Cityscapes val'
     numbers = ('clean_mIoU', 'mPC', 'retention')
     sections = ('corruptions', 'cells')
     options = {
         'preset': dict(choices=PRESETS, help='which cells (default: kamann)'),
-        'corruptions': dict(nargs='+', metavar='NAME', help="names of corruptions (default: the preset's, or the 15)"),
+        'corruptions': dict(
+            nargs='+', metavar='NAME', help='names of corruptions (default: those of the preset or set)'
+        ),
         'severities': dict(nargs='+', type=int, metavar='1-5', help="default: the preset's, or all 5"),
         'seed': dict(type=int, help='of the random corruptions, and of PGD (default: 0)'),
         'profile': dict(choices=['rgb', 'bgr'], help="bgr: the released code's order (default: rgb)"),
         'corrupted_root': dict(
             help='read a copy that tools/dataset_converters/cityscapes_c.py wrote (default: on the fly)'
         ),
+        'region': dict(metavar='CLASS|x0,y0,x1,y1', help='corrupt this part only (default: the whole image)'),
         'calibration': OPTION,
     }
 
@@ -91,6 +100,7 @@ class CityscapesC(SegmentationBenchmark):
         seed: int = 0,
         profile: str = 'rgb',
         corrupted_root: str | None = None,
+        region: str | None = None,
         data_root: str | None = None,
         max_images: int | None = None,
         calibration: bool = False,
@@ -106,12 +116,23 @@ class CityscapesC(SegmentationBenchmark):
         self.corrupted_root = corrupted_root
         self.calibration = calibration
         self._images = LabelMapImages(dataset, config.get('default_scope') or 'mmseg', max_images)
+        self.region_name = region
+        if region is not None:
+            self.region = region_of(region, self.class_names)
+            self.counts_type = RegionalConfusion
+            if corrupted_root is not None:
+                raise ValueError('region must be corrupted on the fly, got a copy of whole images by corrupted_root')
+            if calibration:
+                raise ValueError(
+                    f'region must be None with calibration, which counts whole images, got {region!r}: leave one out'
+                )
 
     @property
     def identity(self) -> dict[str, Any]:
         """Settings of the benchmark that determine the numbers."""
         num_images = self._images.size
         found = {'benchmark': self.name, 'seed': self.seed, 'profile': self.profile, 'num_images': num_images}
+        found |= {} if self.region_name is None else {'region': self.region_name}
         return found | ({'calibration': True} if self.calibration else {})
 
     @property
@@ -137,6 +158,9 @@ class CityscapesC(SegmentationBenchmark):
             seed=self.seed,
             profile=self.profile,
             corrupted_root=self.corrupted_root,
+            region=self.region,
+            # of all steps: where an image is only shown, the pipeline ends with its loading
+            load_labels=labels_step(self._images.dataset['pipeline']),
         )
 
     def require(self, cells: Sequence[Cell]) -> None:
@@ -158,7 +182,8 @@ class CityscapesC(SegmentationBenchmark):
 
     def summarize(self, counts: Mapping[Cell, Confusion]) -> dict[str, Any]:
         """Numbers of all finished cells, for JSON."""
-        return summarize(counts, self.groups, self.class_names)
+        found = summarize(counts, self.groups, self.class_names)
+        return found if self.region is None else found | {'regions': _by_region(counts)}
 
     @classmethod
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
@@ -214,6 +239,11 @@ class CityscapesC(SegmentationBenchmark):
             ),
             *([calibration_table('corruption')] if 'calibration' in results else []),
         )
+        region = provenance.get('region')
+        if region is not None:
+            columns = (Column('inside', 'mIoU inside'), Column('outside', 'mIoU outside'))
+            said = 'Mean over severities, of the pixels inside and outside of the region, each over its own labels.'
+            tables += (Table('regions', 'corruption', columns, 'Inside and outside of the region', said),)
         about = (
             f'mIoU in percent. mPC is the mean over the {count} corruptions that were run, '
             f'{single[:-1].lower() or "each the mean over its severities"}; retention is mPC over clean. '
@@ -221,7 +251,7 @@ class CityscapesC(SegmentationBenchmark):
             f'Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over images.'
         )
         published = None
-        if is_table_iv(results):
+        if is_table_iv(results) and region is None:
             models = paper_models('IV', 'cityscapes-c/', {'mean': 'cityscapes-c'})
             published = Published(
                 'paper, Table IV',
@@ -231,16 +261,18 @@ class CityscapesC(SegmentationBenchmark):
                 ('mPC', 'mean'),
                 {model: {name: str(value) for name, value in rows.items()} for model, rows in models.items()},
             )
-        protocol = ('num_images', 'seed', 'profile')
+        protocol = ('num_images', 'seed', 'profile', 'region')
+        sentences = () if region is None else (f'Only the region {region} of each image is corrupted.',)
         return Layout(
             cls.name,
-            protocol_title('Cityscapes-C', 'Cityscapes val', provenance),
+            protocol_title(cls.title, cls.own, provenance),
             'segmentation',
             about,
             tables,
             main='mPC',
             clean='clean_mIoU',
             protocol=protocol,
+            sentences=sentences,
             published=published,
             curves=CALIBRATION_CURVES if 'calibration' in results else (),
         )
@@ -251,6 +283,8 @@ class CityscapesC(SegmentationBenchmark):
         if provenance['num_images'] != CITYSCAPES_IMAGES:
             return {}, [f'left out: {provenance["num_images"]} images, not all {CITYSCAPES_IMAGES}']
         values = {'cityscapes': results['clean_mIoU']}
+        if provenance.get('region') is not None:
+            return values, ['corruptions left out: only a region of each image is corrupted']
         if not is_table_iv(results):
             return values, ['corruptions left out: the cells are not those of --preset kamann']
         values['cityscapes-c'] = results['mPC']
@@ -322,6 +356,23 @@ def summarize(
         **calibration_results(parts, labelled),
         'bootstrap': bootstrap.record(**draws, corruptions=sampled),
     }
+
+
+def _by_region(counts: Mapping[Cell, RegionalConfusion]) -> dict[str, dict[str, float]]:
+    """mIoU in percent inside and outside of the region: of clean images, mPC, and of each corruption.
+
+    Classes are those that the labels have there, the same for all cells.
+    """
+    rows: dict[str, dict[str, float]] = {}
+    for part in ('inside', 'outside'):
+        found = {cell: getattr(of, part).confusion for cell, of in counts.items()}
+        labelled = found[CLEAN].any(axis=1)
+        miou = {cell: mean_iou(of, labelled) for cell, of in found.items()}
+        by_corruption = mean_over_severities({cell: value for cell, value in miou.items() if cell != CLEAN})
+        shown = {'clean': miou[CLEAN], 'mPC': mean_over_corruptions(by_corruption), **by_corruption}
+        for name, value in shown.items():
+            rows.setdefault(name, {})[part] = float(value)
+    return rows
 
 
 def _nanmean(ious: np.ndarray, labelled: np.ndarray) -> np.ndarray:

@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from mmengine.config import Config
 from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 
-from mmrobust.corruptions import EXTRA, GROUPS, SEVERITIES
+from mmrobust.corruptions import CORRUPTIONS, SEVERITIES
+from mmrobust.datasets.corruption_sets import CORRUPTION_SETS, CorruptionSet
 from mmrobust.datasets.imagenet_subsets import WNIDS
-from mmrobust.datasets.imagenet_variants import check_imagenet_c
+from mmrobust.datasets.imagenet_variants import check_cells
 from mmrobust.evaluation.benchmarks.base import protocol_title
 from mmrobust.evaluation.benchmarks.classification_base import (
     IMAGENET_IMAGES,
@@ -27,8 +28,8 @@ from mmrobust.evaluation.report import Column, Layout, Published, Table, at, fin
 from mmrobust.evaluation.statistics import (
     INTERVAL_LEVEL,
     Bootstrap,
+    benchmark_mean,
     corruption_errors,
-    mean_corruption_error,
     mean_over_severities,
     relative_corruption_errors,
 )
@@ -39,7 +40,7 @@ from mmrobust.registry import BENCHMARKS
 __all__ = ['ImageNetC', 'summarize']
 
 CROP = dict(type='CenterCrop', crop_size=224)
-FIFTEEN = [name for names in GROUPS.values() for name in names]
+SMALL = 64  # pixels, the side of Tiny-ImageNet's images
 OFFICIAL, ON_THE_FLY = 'official', 'on the fly'
 SOURCES = {
     OFFICIAL: 'The corrupted images are the official JPEGs.',
@@ -74,6 +75,7 @@ class ImageNetC(ClassificationBenchmark):
     """
 
     name = 'imagenet-c'
+    set: ClassVar[CorruptionSet] = CORRUPTION_SETS['imagenet-c']
     numbers = ('clean_error', 'mean_error', 'mCE', 'relative_mCE', 'normalised_by')
     sections = ('corruptions', 'cells')
     options = {
@@ -83,7 +85,7 @@ class ImageNetC(ClassificationBenchmark):
         'seed': dict(type=int, help='of the random corruptions (default: 0)'),
         'reference': dict(metavar='RESULTS.json', help='network that CE is relative to (default: AlexNet)'),
         'expected_images': dict(
-            type=int, help='images per folder (default: 50000, and the published numbers of variants)'
+            type=int, help='images per folder (default: the published number, of ImageNet-C 50000)'
         ),
     }
 
@@ -99,16 +101,20 @@ class ImageNetC(ClassificationBenchmark):
         max_images: int | None = None,
         expected_images: int | None = None,
     ) -> None:
-        self.cells = [
-            CLEAN,
-            *select_cells('michaelis', corruptions or FIFTEEN + (list(EXTRA) if extras else []), severities),
-        ]
+        taken = corruptions or self.set.corruptions + (self.set.extra if extras else ())
+        known = CORRUPTIONS if data_root is None else self.set.corruptions + self.set.extra
+        self.cells = [CLEAN, *select_cells('michaelis', taken, severities, known)]
         self.seed = seed
         self.corrupted_root = data_root
         self.scope = config.get('default_scope') or 'mmpretrain'
         self.max_images = max_images
         self.expected_images = expected_images
         self._clean = LabelledImages(config.test_dataloader.dataset, self.scope, max_images)
+        if data_root is None and self._clean.in_memory:
+            raise ValueError(
+                'the images must be files to be corrupted on the fly, got a data set that holds them in memory: take '
+                'an image folder, or the published images with --benchmark cifar-10-c or cifar-100-c'
+            )
         self.data_root = data_root or self._clean.root
         self.reference = None if reference is None else self._read_reference(reference)
 
@@ -122,13 +128,19 @@ class ImageNetC(ClassificationBenchmark):
     def protocol(self) -> dict[str, Any]:
         """Further provenance."""
         cells = [cell.key for cell in self.cells if cell != CLEAN]
-        return {'data_root': self.corrupted_root, 'normalised_by': self._normalised_by(), 'cells': cells}
+        shown = {'data_root': self.corrupted_root, 'normalised_by': self._normalised_by(), 'cells': cells}
+        return shown if self.corrupted_root is not None else shown | {'image_size': self._clean.size_of_first()}
 
     def label_set(self, cell: Cell) -> tuple[Sequence[str], Sequence[int] | None]:
         """Those of the data, without looking at the disk."""
         if cell == CLEAN or self.corrupted_root is None:
             return self._clean.class_names, self._clean.subset
-        return IMAGENET_CATEGORIES, None
+        return self.published_classes, None
+
+    @property
+    def published_classes(self) -> Sequence[str]:
+        """Names of the classes of the official images, in the order of their labels."""
+        return IMAGENET_CATEGORIES
 
     @property
     def data_set(self) -> str:
@@ -137,13 +149,21 @@ class ImageNetC(ClassificationBenchmark):
 
     @property
     def images_sha256(self) -> dict[str, str]:
-        """Of the clean images; of each folder of the official ones that is there, of one class: there are 4 million."""
+        """Of the clean images; of the official ones of each cell that are there, of one class: there are 4 million."""
         found = {CLEAN.key: self._clean.fingerprint}
-        for cell in select_cells('michaelis', [*FIFTEEN, *EXTRA]) if self.corrupted_root is not None else ():
-            folder = Path(self.corrupted_root, cell.name, str(cell.severity), WNIDS[0])
-            if folder.is_dir():
-                found[cell.key] = fingerprint((path.name, [str(path)]) for path in sorted(folder.iterdir()))
+        every = self.set.corruptions + self.set.extra
+        for cell in select_cells('michaelis', every, None, every) if self.corrupted_root is not None else ():
+            files = self.some_files(cell)
+            if files:
+                found[cell.key] = fingerprint((path.name, [str(path)]) for path in files)
         return found
+
+    def some_files(self, cell: Cell) -> list[Path]:
+        """Files of a cell of the official images that stand for all of them; none if they are not there."""
+        folder = Path(self.corrupted_root, cell.name, str(cell.severity))
+        names = sorted(folder.glob('[!.]*')) if folder.is_dir() else ()
+        first = next((path for path in names if path.is_dir()), None)
+        return [] if first is None else sorted(first.iterdir())
 
     def check(self, cell: Cell, counts: Predictions) -> None:
         """As in the base class; official images are only counted, because listing them takes long."""
@@ -152,23 +172,32 @@ class ImageNetC(ClassificationBenchmark):
             return
         if len(counts.images) != self._clean.size:
             raise ValueError(f'it is of {len(counts.images)} images, and the clean ones are {self._clean.size}')
-        require_classes(counts, range(len(WNIDS)))
+        require_classes(counts, range(len(self.published_classes)))
 
     def images(self, cell: Cell) -> LabelledImages:
         """The images of a cell: for corruptions on the fly, the clean ones."""
         if cell == CLEAN or self.corrupted_root is None:
             return self._clean
+        images = LabelledImages(self.official(cell), self.scope, self.max_images)
+        if images.size != self._clean.size:
+            raise ValueError(
+                f'the test images of the config must be those that {self.set.title} was made of, got '
+                f'{self._clean.size} clean ones and {images.size} of {cell.key}: take the whole test split'
+            )
+        return images
+
+    def official(self, cell: Cell) -> dict:
+        """Config of the official images of a cell, with the pipeline that they go through."""
         pipeline = list(self._clean.dataset['pipeline'])
-        dataset = dict(
+        return dict(
             type='mmrobust.ImageNetVariant',
-            variant='imagenet-c',
+            variant=self.name,
             data_root=self.corrupted_root,
             corruption=cell.name,
             severity=cell.severity,
             expected_images=self.expected_images,
             pipeline=[pipeline[0], CROP, pipeline[-1]],
         )
-        return LabelledImages(dataset, self.scope, self.max_images)
 
     def corrupted(self, cell: Cell, dataset: dict) -> dict:
         """A config of a cell's images, with the corruption after the crop if it is made on the fly."""
@@ -190,7 +219,7 @@ class ImageNetC(ClassificationBenchmark):
             FileNotFoundError: a folder of the official images is missing; the sentence says which.
         """
         if self.corrupted_root is not None:
-            check_imagenet_c(self.corrupted_root, [cell for cell in cells if cell != CLEAN])
+            check_cells(self.name, self.corrupted_root, [cell for cell in cells if cell != CLEAN])
 
     def size(self, cell: Cell) -> int:
         """Number of images of a cell, without looking at the disk."""
@@ -198,7 +227,7 @@ class ImageNetC(ClassificationBenchmark):
 
     def summarize(self, counts: Mapping[Cell, Predictions]) -> dict[str, Any]:
         """Numbers of all finished cells, for JSON."""
-        results = summarize(counts, self._normalised_by(), self.reference)
+        results = summarize(counts, self._normalised_by(), self.reference, self.set.corruptions)
         if self.reference is not None:  # its config may be that of other weights too
             results['reference_sha256'] = self.reference['provenance'].get('checkpoint_sha256')
         return results
@@ -242,24 +271,26 @@ class ImageNetC(ClassificationBenchmark):
                 markdown=False,
             ),
         )
-        count = sum(name not in EXTRA for name in corruptions)
+        every = len(cls.set.corruptions)
+        count = sum(name in cls.set.corruptions for name in corruptions)
         ce = (
-            f'CE is the error over that of {by}, both summed over severities; mCE is its mean over the 15 corruptions. '
+            f'CE is the error over that of {by}, both summed over severities; mCE is its mean over the {every} '
+            'corruptions. '
         )
         about = (
-            f'Top-1 error in percent; the mean error is over {count} of the 15 corruptions, each the mean over its '
-            f'severities. {ce if by else ""}'
+            f'Top-1 error in percent; the mean error is over {count} of the {every} corruptions, each the mean over '
+            f'its severities. {ce if by else ""}'
             f'Intervals: {INTERVAL_LEVEL:.0%}, Wilson for an error, bootstrap over images for means.'
         )
         sentences = (
-            SOURCES.get(source, 'It is not recorded whether the corrupted images are the official JPEGs.'),
-            f'CE is relative to {by}.' if by else _why_no_network(provenance),
-            *_why_no_number(results),
+            *cls.about_images(provenance),
+            f'CE is relative to {by}.' if by else cls.why_no_network(provenance),
+            *_why_no_number(results, every),
         )
         protocol = ('corrupted', 'normalised_by', 'reference_sha256', 'num_images', 'seed')
         return Layout(
             cls.name,
-            protocol_title('ImageNet-C', 'ImageNet', provenance),
+            protocol_title(cls.set.title, 'ImageNet', provenance),
             'classification',
             about,
             tables,
@@ -268,6 +299,31 @@ class ImageNetC(ClassificationBenchmark):
             protocol=protocol,
             sentences=sentences,
             published=_published() if by == 'AlexNet' and source == OFFICIAL and _is_whole(results) else None,
+        )
+
+    @classmethod
+    def about_images(cls, provenance: Mapping) -> list[str]:
+        """Where the corrupted images come from, and whether they are too small for the constants of ImageNet-C."""
+        said = 'It is not recorded whether the corrupted images are the official JPEGs.'
+        said = [SOURCES.get(provenance.get('corrupted'), said)]
+        size = at(provenance, 'protocol', 'image_size')
+        known = isinstance(size, list | tuple) and len(size) == 2 and None not in map(finite, size)
+        if known and min(size) <= SMALL:
+            said.append(
+                f'These images are {size[1]} x {size[0]}: corrupted with the constants of ImageNet-C, which are for '
+                '224 x 224, they are neither CIFAR-10-C, CIFAR-100-C nor Tiny-ImageNet-C, which have constants of '
+                'their own; the benchmarks of these names read the published images.'
+            )
+        return said
+
+    @classmethod
+    def why_no_network(cls, provenance: Mapping) -> str:
+        """Why there is no CE."""
+        count = finite(provenance.get('num_images'))
+        these = 'others' if count is None else f'{count:,.0f} others' if count >= IMAGENET_IMAGES else f'{count:,.0f}'
+        return (
+            f"There is no CE: AlexNet's published errors are of all {IMAGENET_IMAGES:,} validation images of ImageNet, "
+            f'and these are {these}; --reference takes the results.json of a network of your own on the same images.'
         )
 
     @classmethod
@@ -296,13 +352,13 @@ class ImageNetC(ClassificationBenchmark):
 
     def _read_reference(self, path: str) -> dict:
         if not Path(path).is_file():
-            raise FileNotFoundError(f'There is no reference {path!r}: it is the results.json of a run of imagenet-c.')
+            raise FileNotFoundError(f'There is no reference {path!r}: it is the results.json of a run of {self.name}.')
         try:
             content = read_json(path)
             found = content['provenance']
             content['results']['cells'], content['results']['clean_error'], found['config']
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f'{path} is not the results.json of a run of imagenet-c: {error!r}') from error
+            raise ValueError(f'{path} is not the results.json of a run of {self.name}: {error!r}') from error
         if 'images_sha256' not in found:
             raise ValueError(f'the reference {path} does not say which images it is of: run it again with this version')
         own = {**self.identity, 'images_sha256': self.images_sha256}
@@ -312,31 +368,24 @@ class ImageNetC(ClassificationBenchmark):
         return content
 
 
-def _why_no_network(provenance: Mapping) -> str:
-    count = finite(provenance.get('num_images'))
-    these = 'others' if count is None else f'{count:,.0f} others' if count >= IMAGENET_IMAGES else f'{count:,.0f}'
-    return (
-        f"There is no CE: AlexNet's published errors are of all {IMAGENET_IMAGES:,} validation images of ImageNet, "
-        f'and these are {these}; --reference takes the results.json of a network of your own on the same images.'
-    )
-
-
-def _why_no_number(results: Mapping) -> list[str]:
+def _why_no_number(results: Mapping, number: int) -> list[str]:
     """Explains a dash in the headline."""
     reasons = []
     if results['mCE'] is None:
         reasons.append(
             'there is no mCE without a network that CE is relative to'
             if results['normalised_by'] is None
-            else 'there is no mCE, because not all 15 corruptions were run at all 5 severities'
+            else f'there is no mCE, because not all {number} corruptions were run at all 5 severities'
         )
     if results['mean_error'] is None:
-        reasons.append('there is no mean error, because none of the 15 corruptions was run')
+        reasons.append(f'there is no mean error, because none of the {number} corruptions was run')
     return [f'A dash: {reason}.' for reason in reasons]
 
 
 def _is_whole(results: Mapping) -> bool:
-    return set(results['cells']) >= {f'{name}_{severity}' for name in FIFTEEN for severity in SEVERITIES}
+    return set(results['cells']) >= {
+        f'{name}_{severity}' for name in ImageNetC.set.corruptions for severity in SEVERITIES
+    }
 
 
 def _published() -> Published:
@@ -355,7 +404,10 @@ def _published() -> Published:
 
 
 def summarize(
-    counts: Mapping[Cell, Predictions], normalised_by: str | None, reference: dict | None = None
+    counts: Mapping[Cell, Predictions],
+    normalised_by: str | None,
+    reference: dict | None = None,
+    corruptions: Sequence[str] = ImageNetC.set.corruptions,
 ) -> dict[str, Any]:
     """All numbers of a finished run, in percent and unrounded.
 
@@ -363,11 +415,12 @@ def summarize(
         counts: of each cell, the clean one first.
         normalised_by: name of the network that CE is relative to; None gives no CE.
         reference: content of its ``results.json``; None means AlexNet.
+        corruptions: those that count; others are in no mean.
 
     Returns:
         A dict for JSON: ``clean_error``; ``mean_error`` over the corruptions of the benchmark, each the mean over its
-        severities; ``mCE`` and ``relative_mCE`` where all 15 x 5 cells were run and there is a network to divide by;
-        error, CE and relative CE of each corruption, None where the reference makes no errors to divide by;
+        severities; ``mCE`` and ``relative_mCE`` where all of them were run at 5 severities and there is a network to
+        divide by; error, CE and relative CE of each corruption, None where the reference makes no errors to divide by;
         bootstrap intervals over images, and the samples.
     """
     clean, corrupted = counts[CLEAN], {cell: of for cell, of in counts.items() if cell != CLEAN}
@@ -377,7 +430,7 @@ def summarize(
     clean_samples, *drawn = error_samples(draws, [clean, *corrupted.values()])
     samples = dict(zip(cells, drawn, strict=True))
     by_corruption, sampled = mean_over_severities(errors), mean_over_severities(samples)
-    benchmark = [name for name in by_corruption if name not in EXTRA]
+    benchmark = [name for name in by_corruption if name in corruptions]
     levels = {name: {cell.severity for cell in cells if cell.name == name} for name in by_corruption}
     whole = [name for name, found in levels.items() if len(found) == 5]  # CE is defined over all severities
     ce, relative, ce_samples, relative_samples = {}, {}, {}, {}
@@ -405,10 +458,10 @@ def summarize(
         summary['mean_error'] = float(np.mean([by_corruption[name] for name in benchmark]))
         summary['mean_error_interval'] = draws.interval(bootstrap['mean_error'])
     for key, values, of_values in (('mCE', ce, ce_samples), ('relative_mCE', relative, relative_samples)):
-        of_benchmark = {name: value for name, value in values.items() if name not in EXTRA}
-        if len(of_benchmark) == 15:
-            summary[key] = float(mean_corruption_error(of_benchmark))
-            bootstrap[key] = mean_corruption_error({name: of_values[name] for name in of_benchmark})
+        of_benchmark = {name: value for name, value in values.items() if name in corruptions}
+        if len(of_benchmark) == len(corruptions):
+            summary[key] = float(benchmark_mean(of_benchmark, corruptions))
+            bootstrap[key] = benchmark_mean({name: of_values[name] for name in of_benchmark}, corruptions)
             summary[f'{key}_interval'] = draws.interval(bootstrap[key])
     return summary | {
         'corruptions': {
@@ -416,7 +469,7 @@ def summarize(
                 'error': float(value),
                 'CE': _number(ce.get(name)),
                 'relative_CE': _number(relative.get(name)),
-                'extra': name in EXTRA,
+                'extra': name not in corruptions,
             }
             for name, value in by_corruption.items()
         },

@@ -5,7 +5,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmrobust.datasets.imagenet_variants import VARIANTS
+from mmrobust.datasets.imagenet_variants import OF_CORRUPTIONS, VARIANTS
 from mmrobust.evaluation.benchmarks.classification_base import ErrorTable, error_layout, too_few
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.images import LabelledImages
@@ -14,7 +14,7 @@ from mmrobust.registry import BENCHMARKS
 
 __all__ = ['RELATIVES', 'ImageNetVariants']
 
-RELATIVES = tuple(variant for variant in VARIANTS if variant not in ('imagenet', 'imagenet-c'))
+RELATIVES = tuple(variant for variant in VARIANTS if variant not in ('imagenet', *OF_CORRUPTIONS))
 
 
 @BENCHMARKS.register_module(name='imagenet-variants')

@@ -1,6 +1,6 @@
 """Presets of corruptions and severities; several benchmarks are called Cityscapes-C."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from mmrobust.corruptions import CORRUPTIONS, EXTRA, GROUPS, SEVERITIES
 from mmrobust.evaluation.cells import Cell
@@ -60,19 +60,22 @@ def preset_of(cells: Iterable[Cell]) -> str:
 
 
 def select_cells(
-    preset: str, corruptions: Sequence[str] | None = None, severities: Sequence[int] | None = None
+    preset: str,
+    corruptions: Sequence[str] | None = None,
+    severities: Sequence[int] | None = None,
+    known: Collection[str] = CORRUPTIONS,
 ) -> list[Cell]:
     """The cells of a preset; with corruptions or severities named, those instead of the preset's.
 
-    A named corruption that the preset does not have is run at all severities.
+    A named corruption that the preset does not have is run at all severities. It must be ``known``.
 
     Raises:
         ValueError: a preset, corruption or severity is unknown.
     """
     cells = preset_cells(preset)
     for corruption in corruptions or ():
-        if corruption not in CORRUPTIONS:
-            raise ValueError(f'corruption must be one of {", ".join(CORRUPTIONS)}, got {corruption!r}')
+        if corruption not in known:
+            raise ValueError(f'corruption must be one of {", ".join(known)}, got {corruption!r}')
     for severity in severities or ():
         if severity not in SEVERITIES:
             raise ValueError(f'severity must be 1 to 5, got {severity}')

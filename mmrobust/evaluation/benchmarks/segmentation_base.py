@@ -10,9 +10,10 @@ from torch import Tensor
 
 from mmrobust.datasets.corrupted import position_of_loading
 from mmrobust.datasets.titles import data_title
+from mmrobust.datasets.transforms.corrupt_region import Region, region_mask
 from mmrobust.evaluation.benchmarks.base import Benchmark
 from mmrobust.evaluation.cells import CLEAN, Cell
-from mmrobust.evaluation.counts import Confidences, Confusion
+from mmrobust.evaluation.counts import Confidences, Confusion, RegionalConfusion
 from mmrobust.evaluation.images import LabelMapImages, fingerprints, require_names
 from mmrobust.evaluation.models.evaluated_model import Attack
 from mmrobust.evaluation.models.segmentation import SegmentationModel
@@ -26,6 +27,7 @@ class SegmentationBenchmark(Benchmark):
 
     Attributes:
         predictions: folder for one PNG of classes per image, under the image's own file name; None writes none.
+        region: part of each image whose pixels are counted apart; None counts no part apart.
         calibration: also count the pixels by confidence.
     """
 
@@ -33,6 +35,7 @@ class SegmentationBenchmark(Benchmark):
     model_type = SegmentationModel
     counts_type = Confusion
     predictions: Path | None = None
+    region: Region | None = None
     calibration: bool = False
 
     def images(self, cell: Cell) -> LabelMapImages:
@@ -100,11 +103,14 @@ class SegmentationBenchmark(Benchmark):
         """
         images = self.images(cell)
         num_classes = len(images.class_names)
-        matrices, by_confidence, areas = {}, {}, 0
+        matrices, inside, by_confidence, areas = {}, {}, {}, 0
         predictions = model.predict(self.corrupted(cell, images.dataset), self.attack(cell), self.calibration)
         for path, classes, label, levels in predictions:
             judged = np.full(classes.shape, images.ignore_index) if label is None else label
             matrices[images.name(path)] = confusion_matrix(judged, classes, num_classes, images.ignore_index)
+            if self.region is not None:
+                part = np.where(region_mask(self.region, judged.shape, judged, path), judged, images.ignore_index)
+                inside[images.name(path)] = confusion_matrix(part, classes, num_classes, images.ignore_index)
             if levels is not None:
                 counts = confidence_counts(levels, judged, classes, num_classes, images.ignore_index)
                 by_confidence[images.name(path)] = counts[0]
@@ -120,7 +126,12 @@ class SegmentationBenchmark(Benchmark):
                 f'no pixel is labelled in the {len(matrices)} images of {cell.key} in {images.root}: every label is '
                 f'{images.ignore_index}, which belongs to no class, or there is none'
             )
-        return found
+        if self.region is None:
+            return found
+        regional = RegionalConfusion(found.confusion, found.images, Confusion.of_matrices(inside))
+        if regional.inside.score is None or regional.outside.score is None:
+            raise ValueError(f'both inside and outside of the region {self.region} must be labelled pixels, got none')
+        return regional
 
     def is_finished(self, cell: Cell) -> bool:
         """Whether its predictions are there, if they are wanted."""

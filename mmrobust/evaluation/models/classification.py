@@ -1,5 +1,6 @@
 """A classifier of MMPretrain or timm under evaluation, and its predictions."""
 
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ class Scores(NamedTuple):
     """Prediction of a classifier for one image.
 
     Attributes:
-        path: the image's file.
+        path: the image's file, or its number if it has none.
         label: true class.
         scores: ``(K,)`` float, the higher the likelier.
     """
@@ -26,6 +27,16 @@ class Scores(NamedTuple):
     scores: np.ndarray
 
 
+def number_of(place: int) -> str:
+    """What stands for the path of an image that has no file: its place in the test set."""
+    return f'#{place:06d}'
+
+
+def is_number(path: str) -> bool:
+    """Whether a path is such a number."""
+    return path.startswith('#')
+
+
 class ClassificationModel(EvaluatedModel):
     """A classifier with its weights; arguments and errors are those of the base class."""
 
@@ -33,7 +44,11 @@ class ClassificationModel(EvaluatedModel):
 
     def predict(self, dataset: dict, attack: Attack | None = None) -> Iterator[Scores]:
         """Score every image of a dataset config, in its order, after an attack on its pixels if there is one."""
+        places = itertools.count()
         for batch in self.loader(dataset):
+            for sample in batch['data_samples']:
+                if 'img_path' not in sample:
+                    sample.set_metainfo(dict(img_path=number_of(next(places))))
             if attack is not None:
                 batch['inputs'] = list(self._attacked(batch, attack))
             with self.predicting():

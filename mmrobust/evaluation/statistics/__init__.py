@@ -14,6 +14,7 @@ from mmrobust.evaluation.statistics.corruption_error import (
     ALEXNET_CLEAN_ERROR,
     ALEXNET_ERRORS,
     ALEXNET_EXTRA_ERRORS,
+    benchmark_mean,
     corruption_errors,
     mean_corruption_error,
     raw_corruption_errors,
@@ -40,6 +41,7 @@ from mmrobust.evaluation.statistics.perturbation_stability import (
     top5,
     top5_distance,
 )
+from mmrobust.evaluation.statistics.rank_correlation import FEWEST_MODELS, RankCorrelation, rank_correlation
 from mmrobust.evaluation.statistics.worst_case import worst_by_accuracy, worst_by_iou
 
 __all__ = [
@@ -48,10 +50,13 @@ __all__ = [
     'ALEXNET_EXTRA_ERRORS',
     'ALEXNET_FLIP_PROBABILITIES',
     'BINS',
+    'FEWEST_MODELS',
     'INTERVAL_LEVEL',
     'LEVELS',
     'STEPS',
     'Bootstrap',
+    'RankCorrelation',
+    'benchmark_mean',
     'class_iou',
     'confidence_counts',
     'confusion_matrix',
@@ -69,6 +74,7 @@ __all__ = [
     'mean_iou_of_areas',
     'mean_over_corruptions',
     'mean_over_severities',
+    'rank_correlation',
     'rate_interval',
     'raw_corruption_errors',
     'relative_corruption_errors',
