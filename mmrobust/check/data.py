@@ -8,7 +8,8 @@ from typing import Any
 
 from mmengine.registry import DATASETS, DefaultScope
 
-from mmrobust.datasets.imagenet_variants import VARIANTS, check_imagenet_c
+from mmrobust.datasets.corruption_sets import CORRUPTION_SETS
+from mmrobust.datasets.imagenet_variants import OF_CORRUPTIONS, VARIANTS, check_cells
 
 __all__ = ['DataError', 'rows']
 
@@ -58,9 +59,10 @@ def _known(root: Path) -> Iterator[tuple[str, list[tuple[str, Any, Any]]]]:
         [('train ', train, _IMAGENET_TRAIN), ('val ', _variant(root / 'imagenet' / 'val', 'imagenet'), 50000)],
     )
     for name, variant in VARIANTS.items():
-        if name not in ('imagenet', 'imagenet-c'):
+        if name not in ('imagenet', *OF_CORRUPTIONS):
             yield name, [('', _variant(root / name, name), variant.num_images)]
-    yield 'imagenet-c', [('cells ', root / 'imagenet-c', 75)]
+    for name in OF_CORRUPTIONS:
+        yield name, [('cells ', root / name, 5 * len(CORRUPTION_SETS[name].corruptions))]
     folder = dict(type='mmrobust.ImageFolder', expected_classes=10)
     yield (
         'digits',
@@ -82,14 +84,19 @@ def _drawn(path: Path) -> dict[str, Any]:
 
 
 def _counted(config: Any) -> int:
-    """Images of a data set; of ImageNet-C, which is large, its cells.
+    """Images of a data set; of ImageNet-C and its like, which are large, the cells.
 
     Raises:
         ValueError, FileNotFoundError: those of the data set.
     """
     if isinstance(config, Path):
-        check_imagenet_c(str(config))
-        return 75
+        cells = [
+            (corruption, severity)
+            for corruption in CORRUPTION_SETS[config.name].corruptions
+            for severity in range(1, 6)
+        ]
+        check_cells(config.name, str(config), cells)
+        return len(cells)
     with DefaultScope.overwrite_default_scope('mmseg'), warnings.catch_warnings():
         warnings.simplefilter('ignore')
         return len(DATASETS.build(dict(config, pipeline=[])))

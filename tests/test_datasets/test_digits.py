@@ -133,10 +133,16 @@ def train(tmp_path, root, name, epochs, *options) -> list[tuple[float, ...]]:
     config, run = tmp_path / f'{name}_{epochs}.py', tmp_path / name
     config.write_text(TINY.format(config=REPO / 'configs/fan_tap_adl_digits.py', root=root, epochs=epochs))
     before = len(logged(run))  # two runs of one second write into one file
+    _forget_runs()  # of other tests
     load_tool('train.py').main([str(config), '--work-dir', str(run), *options])
-    for kind in (DefaultScope, MessageHub, MMLogger, Visualizer):  # MMEngine keeps them: one process, one run
-        kind._instance_dict.clear()
+    _forget_runs()
     return logged(run)[before:]
+
+
+def _forget_runs() -> None:
+    """MMEngine keeps these by name: one process, one run."""
+    for kind in (DefaultScope, MessageHub, MMLogger, Visualizer):
+        kind._instance_dict.clear()
 
 
 def logged(run) -> list[tuple[float, ...]]:
