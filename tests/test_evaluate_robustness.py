@@ -57,14 +57,19 @@ CELLS = ['--corruptions', 'gaussian_noise', 'contrast', '--severities', '2', '5'
 def files(tmp_path_factory):
     """A config, a checkpoint of it, and the data that it names."""
     folder = tmp_path_factory.mktemp('robustness')
-    write_minicity(folder / 'minicity', MiniCityParams(num_train=2, num_val=4, num_acdc=2, size=(64, 32)))
+    write_toy(folder, num_val=4, num_acdc=2)
+    return folder
+
+
+def write_toy(folder, **params):
+    """``minicity``, ``toy.py`` for it, and ``toy.pth``."""
+    write_minicity(folder / 'minicity', MiniCityParams(num_train=2, size=(64, 32), **params))
     config = folder / 'toy.py'
     config.write_text(CONFIG.replace('DATA', str(folder / 'minicity')))
     torch.manual_seed(0)
     model = MODELS.build(Config.fromfile(config).model | dict(_scope_='mmseg'))
     torch.nn.init.normal_(model.decode_head.conv_seg.weight)
     torch.save({'state_dict': model.state_dict()}, folder / 'toy.pth')
-    return folder
 
 
 def _arguments(files, out, *options):

@@ -62,7 +62,7 @@ def _known(root: Path) -> Iterator[tuple[str, list[tuple[str, Any, Any]]]]:
         if name not in ('imagenet', *OF_CORRUPTIONS):
             yield name, [('', _variant(root / name, name), variant.num_images)]
     for name in OF_CORRUPTIONS:
-        yield name, [('cells ', root / name, 5 * len(CORRUPTION_SETS[name].corruptions))]
+        yield name, [('cells ', root / name, len(CORRUPTION_SETS[name].cells))]
     folder = dict(type='mmrobust.ImageFolder', expected_classes=10)
     yield (
         'digits',
@@ -90,11 +90,7 @@ def _counted(config: Any) -> int:
         ValueError, FileNotFoundError: those of the data set.
     """
     if isinstance(config, Path):
-        cells = [
-            (corruption, severity)
-            for corruption in CORRUPTION_SETS[config.name].corruptions
-            for severity in range(1, 6)
-        ]
+        cells = CORRUPTION_SETS[config.name].cells
         check_cells(config.name, str(config), cells)
         return len(cells)
     with DefaultScope.overwrite_default_scope('mmseg'), warnings.catch_warnings():

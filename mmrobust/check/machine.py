@@ -1,4 +1,4 @@
-"""What is installed, and what there is to compute with."""
+"""The versions that are installed, and the device."""
 
 import importlib.metadata
 import os

@@ -1,4 +1,4 @@
-"""What a file of weights is, and what takes it."""
+"""Says whose weights a file holds, of which network, and which config or tool takes them."""
 
 import os
 import re

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from mmrobust.corruptions import EXTRA, GROUPS
+from mmrobust.corruptions import EXTRA, GROUPS, SEVERITIES
 
 __all__ = ['CORRUPTION_SETS', 'CorruptionSet']
 
@@ -30,6 +30,11 @@ class CorruptionSet(NamedTuple):
     num_images: int
     source: str
     archive: str
+
+    @property
+    def cells(self) -> tuple[tuple[str, int], ...]:
+        """The (corruption, severity) that count."""
+        return tuple((corruption, severity) for corruption in self.corruptions for severity in SEVERITIES)
 
     def remedy(self, corruptions: Iterable[str]) -> str:
         """Which archives to unpack for these corruptions."""

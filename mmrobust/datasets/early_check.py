@@ -1,4 +1,4 @@
-"""What a run would stumble over in the data hours later is looked for before it starts."""
+"""Reads the labels of a data set before a run starts, so that a wrong one is found now and not hours later."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -9,7 +9,7 @@ from mmengine import fileio
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 
-from mmrobust.corruptions import SEVERITIES, check_corruption
+from mmrobust.corruptions import check_corruption
 from mmrobust.datasets.cityscapes import absolute, files_below, is_hidden
 from mmrobust.datasets.corruption_sets import CORRUPTION_SETS
 from mmrobust.datasets.imagenet_subsets import SUBSETS, WNIDS, folder_mismatch, subset_indices, subset_wnids
@@ -72,9 +72,7 @@ VARIANTS = {
     if name in OF_CORRUPTIONS
 }
 #: The (corruption, severity) of the benchmark: 15 x 5.
-IMAGENET_C_CELLS = tuple(
-    (corruption, severity) for corruption in CORRUPTION_SETS['imagenet-c'].corruptions for severity in SEVERITIES
-)
+IMAGENET_C_CELLS = CORRUPTION_SETS['imagenet-c'].cells
 
 
 @DATASETS.register_module()

@@ -1,4 +1,4 @@
-"""What data are called in a report: those of a test, and those that a model was trained on."""
+"""Names of data in a report: those of a test, and those that a model was trained on."""
 
 import ast
 import os

@@ -4,7 +4,6 @@ import numpy as np
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
@@ -15,6 +14,7 @@ from mmrobust.analysis import (
     preprocess,
     require_observable,
 )
+from mmrobust.engine.trained_model import evaluating, trained_model
 from mmrobust.ops import attention_diversification, kept_rows
 from mmrobust.randomness import seeded
 from mmrobust.registry import HOOKS
@@ -74,7 +74,7 @@ class AttentionLogHook(Hook):
         self.tau = tau
 
     def before_train(self, runner: Runner) -> None:
-        require_observable(_model(runner))
+        require_observable(trained_model(runner))
 
     def after_train_iter(
         self,
@@ -86,15 +86,10 @@ class AttentionLogHook(Hook):
         step = runner.iter + 1
         if step % self.interval or not is_main_process():
             return
-        model = _model(runner)
+        model = trained_model(runner)
         draws = self.image_interval is not None and step % self.image_interval == 0
-        was_training = model.training
-        model.eval()
-        try:
-            with seeded(step):  # images may be mixed at random; the generators of the run stay as they are
-                layers, images = self._look(model, data_batch, draws)
-        finally:
-            model.train(was_training)
+        with evaluating(model), seeded(step):  # images may be mixed at random; the run's generators stay as they are
+            layers, images = self._look(model, data_batch, draws)
         scalars = {
             f'attention/{name}/layer_{index}': value
             for index, layer in enumerate(layers, start=1)
@@ -132,10 +127,6 @@ class AttentionLogHook(Hook):
         ]
         drawn = [(maps, num_tokens) for *_, maps, num_tokens in layers if maps is not None]
         return scalars, _draw(drawn) if drawn else None
-
-
-def _model(runner: Runner) -> nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def _mean_weights(tap_weights: Tensor | None) -> dict[str, float]:

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from mmengine.device import get_device
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmrobust.acceleration import compile_in_training, networks
+from mmrobust.engine.trained_model import trained_model
 from mmrobust.registry import HOOKS
 
 __all__ = ['CompileHook', 'explained_compile_errors']
@@ -69,7 +69,7 @@ class CompileHook(Hook):
                 f'{runner.optim_wrapper._accumulative_counts}: each run of a graph overwrites the gradients of the '
                 'last; leave it out, --compile accumulates.'
             )
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = trained_model(runner)
         parts = networks(model, self.parts or PARTS)
         missing = [name for name in self.parts or PARTS if name not in parts]
         if not parts or (missing and self.parts):

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from mmrobust.engine.trained_model import evaluating, trained_model
 from mmrobust.ops import KeptRows
 from mmrobust.randomness import seeded
 from mmrobust.registry import HOOKS
@@ -61,17 +61,12 @@ class DiversificationLogHook(Hook):
         step, quarter = runner.iter + 1, math.ceil(runner.max_iters / 4)
         if (step % self.interval and step != quarter) or not is_main_process():
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = trained_model(runner)
         loss_attn = getattr(model, 'loss_attn', None)
         if not hasattr(loss_attn, 'kept_rows'):
             return
-        was_training = model.training
-        model.eval()
-        try:
-            with seeded(step), runner.optim_wrapper.optim_context(model):
-                rows, ratio = self._look(model, data_batch, getattr(runner.optim_wrapper, 'loss_scaler', None))
-        finally:
-            model.train(was_training)
+        with evaluating(model), seeded(step), runner.optim_wrapper.optim_context(model):
+            rows, ratio = self._look(model, data_batch, getattr(runner.optim_wrapper, 'loss_scaler', None))
         self.was_active |= rows.active.item() > 0
         found = dict(adl_active=rows.active.item(), adl_single=rows.single.item(), adl_gradient=ratio)
         for name, value in found.items():

@@ -5,9 +5,9 @@ import math
 import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner, find_latest_checkpoint
 
+from mmrobust.engine.trained_model import trained_model
 from mmrobust.registry import HOOKS
 
 __all__ = ['StopOnNonFiniteLossHook']
@@ -47,7 +47,7 @@ class StopOnNonFiniteLossHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Refuse a checkpoint that resuming could only continue with NaN: a finite loss may have infinite gradients."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = trained_model(runner)
         parameters = dict(model.named_parameters())  # a buffer may hold -inf, such as a mask
         broken = [
             name

@@ -10,19 +10,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 from mmengine.config import Config
-from mmseg.registry import MODELS
 
 import mmrobust
 from mmrobust.datasets.domains import CLASSES, choose_domains
-from mmrobust.datasets.minicity import MiniCityParams, write_minicity
 from mmrobust.evaluation.benchmarks.domain import DomainShift, summarize
 from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.renderers import to_csv, to_markdown
 from mmrobust.evaluation.report import Report
 from mmrobust.visualization.results_page import to_html
-from tests.test_evaluate_robustness import CONFIG
+from tests.test_evaluate_robustness import write_toy
 
 TOOL = 'evaluate_robustness.py'
 
@@ -108,13 +105,7 @@ def test_tables(summary):
 def files(tmp_path_factory):
     """A model, its clean images, and a folder with three data sets: images of two sizes, and two conditions."""
     folder = tmp_path_factory.mktemp('domain')
-    write_minicity(folder / 'minicity', MiniCityParams(num_train=2, num_val=3, num_acdc=1, size=(64, 32)))
-    config = folder / 'toy.py'
-    config.write_text(CONFIG.replace('DATA', str(folder / 'minicity')))
-    torch.manual_seed(0)
-    model = MODELS.build(Config.fromfile(config).model | dict(_scope_='mmseg'))
-    torch.nn.init.normal_(model.decode_head.conv_seg.weight)
-    torch.save({'state_dict': model.state_dict()}, folder / 'toy.pth')
+    write_toy(folder, num_val=3, num_acdc=1)
     rng = np.random.default_rng(0)
 
     def write(image, label, ids, size=(32, 64)):
