@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch import _dynamo as dynamo
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
 __all__ = ['compile_forward', 'compile_in_training', 'computes_in_bfloat16', 'low_precision', 'networks']
+
+_VARIANTS = 64  # of a method, until torch.compile gives up and runs it as it is
 
 
 def computes_in_bfloat16(device: str | torch.device) -> bool:
@@ -54,37 +57,47 @@ def compile_forward(model: nn.Module) -> None:
         part.forward = _Replacement(part.forward, _compiled_if_possible(part.forward, type(part).__name__))
 
 
-def compile_in_training(module: nn.Module, **options: Any) -> None:
+def compile_in_training(module: nn.Module, whole: bool = False, **options: Any) -> None:
     """Compile ``module.forward`` in place, for calls in training mode.
+
+    A module with ``methods_to_compile()``, which gives pairs of a module and the name of a method, gets these compiled
+    in place of its ``forward``: blocks that are alike are compiled once, and not once each.
 
     The module stays what it was: of the same class, keys and signature, and its copies are not compiled.
 
     Args:
-        module: whose ``forward`` is replaced; nothing happens where this was done before.
+        module: nothing happens where this was done before.
+        whole: compile ``forward`` in any case: blocks are fused with each other, and compiling takes several times as
+            long.
         **options: of ``torch.compile``.
     """
-    if isinstance(module.forward, _Replacement):
-        return
-    eager, compiled = module.forward, torch.compile(module.forward, **options)
+    methods = [(module, 'forward')]
+    if not whole and hasattr(module, 'methods_to_compile'):
+        methods = module.methods_to_compile()
+        # blocks that differ in a number, such as their drop path rate, are compiled one by one after all
+        dynamo.config.recompile_limit = max(dynamo.config.recompile_limit, _VARIANTS)
+    for owner, name in methods:
+        eager = getattr(owner, name)
+        if not isinstance(eager, _Replacement):
+            setattr(owner, name, _Replacement(eager, _in_training(eager, torch.compile(eager, **options))))
 
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        return (compiled if eager.__self__.training else eager)(*args, **kwargs)
 
-    module.forward = _Replacement(eager, forward)
+def _in_training(eager: Callable[..., Any], compiled: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *args, **kwargs: (compiled if eager.__self__.training else eager)(*args, **kwargs)
 
 
 class _Replacement:
-    """Stands in for a bound ``forward``; copied or pickled, it becomes the plain method again."""
+    """Stands in for a bound method; copied or pickled, it becomes the plain method again."""
 
-    def __init__(self, forward: Callable[..., Any], run: Callable[..., Any]) -> None:
-        functools.update_wrapper(self, forward)
-        self._forward, self._run = forward, run
+    def __init__(self, method: Callable[..., Any], run: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, method)
+        self._method, self._run = method, run
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._run(*args, **kwargs)
 
     def __reduce__(self) -> tuple:
-        return self._forward.__reduce__()
+        return self._method.__reduce__()
 
 
 def _compiled_if_possible(eager: Callable[..., Any], name: str) -> Callable[..., Any]:

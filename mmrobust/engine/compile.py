@@ -82,7 +82,7 @@ class CompileHook(Hook):
             # its splitting of graphs, so that gradients are sent early, cannot split what is recomputed
             torch._dynamo.config.optimize_ddp = False
         for module in itertools.chain(*parts.values()):
-            compile_in_training(module, **self.options)
+            compile_in_training(module, whole=self.cuda_graphs, **self.options)
         self.names = ', '.join(parts)
         runner.logger.info(f'The first iteration compiles {self.names}, which takes from seconds to minutes.')
         if get_device() == 'cpu':

@@ -218,11 +218,13 @@ def test_compiles(compiled, num_tokens, dim, dtype, mode, per_head):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize(
+@pytest.mark.parametrize(  # all forms in all dtypes: `gpu_check.py --parts equality`
     ('dtype', 'tolerance', 'mode', 'per_head'),
-    [(torch.bfloat16, 2e-2, mode, per_head) for mode in ADL_MODES for per_head in (False, True)]
-    + [(torch.float16, 2e-2, 'pairwise', False), (torch.float32, 1e-4, 'paper', False)]
-    + [(torch.float32, 1e-4, 'official', True)],
+    [
+        (torch.bfloat16, 2e-2, 'paper', False),
+        (torch.float16, 2e-2, 'pairwise', False),
+        (torch.float32, 1e-4, 'official', True),
+    ],
 )
 def test_on_gpu(dtype, tolerance, mode, per_head):
     query, key = (tensor.cuda().to(dtype) for tensor in _view(2, 8, 300, 300, 56))

@@ -56,8 +56,8 @@ GROUPS = (
         Part('tests', gpu_tests, share=100, needs=10),
     ),
     (Part('ops', ops, share=17, needs=10),),
-    (Part('compiled', compiled_steps, share=80, needs=30, processes=2),),
-    (Part('minicity', minicity, share=160, needs=30),),
+    (Part('compiled', compiled_steps, share=65, needs=30, processes=2),),
+    (Part('minicity', minicity, share=175, needs=30),),
     (Part('evaluation', evaluation_speed, share=40, needs=15),),
     (Part('steps', eager_steps, share=18, needs=10),),
 )

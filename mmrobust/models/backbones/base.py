@@ -76,6 +76,10 @@ class AttentionBackbone(BaseModule):
             return recompute(block, x, hw_shape, observe=observe, norms=block, **others)
         return block(x, hw_shape, observe=observe, **others)
 
+    def methods_to_compile(self) -> list[tuple[nn.Module, str]]:
+        """What ``torch.compile`` takes one by one, in training: a block's code serves all blocks that are like it."""
+        return [(self.patch_embed, 'forward'), (self, 'run_block')]
+
     def init_weights(self) -> None:
         """Initialise, or load the pretrained weights that ``init_cfg`` names."""
         if not self.init_cfg or self.init_cfg.get('type') != 'Pretrained':

@@ -246,6 +246,9 @@ class FAN(AttentionBackbone):
             maps.append(to_map(x, hw_shape))
         return tuple(maps[index] for index in self.out_indices)
 
+    def methods_to_compile(self) -> list[tuple[nn.Module, str]]:
+        return super().methods_to_compile() + [(block, 'forward') for block in self.cls_attn_blocks]
+
     def stages_to_freeze(self) -> list[nn.Module]:
         frozen: list[nn.Module] = [self.patch_embed, self.pos_embed, *self.blocks[: self.frozen_stages]]
         if self.downsample is not None and self.frozen_stages > self.downsample_before:

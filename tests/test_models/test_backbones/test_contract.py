@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import mse_loss
 
+from mmrobust.acceleration import compile_in_training
 from mmrobust.models import FAN, RVT, AttentionDiversificationLoss, DeiT, Swin, TimmViT
 from mmrobust.models.backbones import deit, fan, rvt, swin
 
@@ -244,15 +245,16 @@ def test_bfloat16_autocast_is_finite(name):
     'name', [name if name == 'fan-hybrid-tap' else pytest.param(name, marks=pytest.mark.slow) for name in BACKBONES]
 )
 @pytest.mark.parametrize('with_cp', [False, True])
-def test_compiles_without_graph_break(name, with_cp):
+@pytest.mark.parametrize('whole', [True, False], ids=['whole', 'block by block'])
+def test_compiles_without_graph_break(name, with_cp, whole):
     # float64: what rounding differs is amplified by sharp attention, block by block
     backbone = _build(name, with_cp=with_cp).double()
     adl = AttentionDiversificationLoss(tau=1.0)
     images = _images().double()
     eager = _step(backbone, images, True)
     torch._dynamo.reset()
-    compiled = torch.compile(backbone, fullgraph=True, backend='aot_eager')
-    outs, terms = compiled(images, adl.layer_term)
+    compile_in_training(backbone, whole, fullgraph=True, backend='aot_eager')
+    outs, terms = backbone(images, adl.layer_term)
     torch.manual_seed(2)
     loss = adl(terms) + sum(mse_loss(out, torch.randn_like(out)) for out in outs)
     backbone.zero_grad()
@@ -260,6 +262,17 @@ def test_compiles_without_graph_break(name, with_cp):
     torch.testing.assert_close(loss.detach(), eager[0])
     for key, parameter in backbone.named_parameters():
         torch.testing.assert_close(parameter.grad, eager[1][key], rtol=1e-6, atol=1e-8, msg=key)
+
+
+def test_blocks_that_are_alike_are_compiled_once():
+    backbone = FAN(TINY_HYBRID | dict(depth=4), dict(num_branches=2))
+    adl = AttentionDiversificationLoss(tau=1.0)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    compile_in_training(backbone, backend='eager')
+    for _ in range(2):
+        backbone(_images(), adl.layer_term)
+    assert torch._dynamo.utils.counters['stats']['unique_graphs'] == 3  # the stem, a block, a class-attention block
 
 
 @pytest.mark.slow

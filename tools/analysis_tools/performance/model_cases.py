@@ -55,7 +55,7 @@ class PreparedStep:
         self._batch = self.model.data_preprocessor(dict(inputs=list(images), data_samples=list(labels)), True)
 
     def compile(self, **options: Any) -> None:
-        """Compile backbone and head, as ``tools/train.py --compile`` does; options are those of ``torch.compile``."""
+        """Compile backbone and head, as ``tools/train.py --compile`` does; options of ``compile_in_training``."""
         for part in (self.model.backbone, self.model.decode_head):
             compile_in_training(part, **options)
 
