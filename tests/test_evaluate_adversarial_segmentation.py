@@ -215,7 +215,7 @@ def test_l2_in_python_with_a_model_in_memory(attacked, tmp_path):
     assert report.layout.main == 'cells/pgd_l2_64of255_2steps/mIoU' and report.provenance['num_images'] == 2
     row = report.results['cells']['pgd_l2_64of255_2steps']
     assert row['loss_after'] > row['loss_before']
-    same = mmrobust.evaluate(config, 'adversarial-segmentation', checkpoint=str(attacked / 'attacked.pth'), **options)
+    same = mmrobust.evaluate(config, 'adversarial', checkpoint=str(attacked / 'attacked.pth'), **options)
     assert same.results == report.results
 
 
@@ -247,7 +247,7 @@ def _steps_of_pixels(segmentor, samples):
         (['--num-steps', '3', '0'], 'num_steps must be 1 or more, got 0'),
         (['--norm', 'l2', '--eps', '-1'], 'eps must be 0 or more, the length of a change of the whole image, got -1'),
         (['--amp'], 'amp is not for the benchmark adversarial'),
-        (['--preset', 'kamann'], 'preset is for the benchmark cityscapes-c, not adversarial-segmentation'),
+        (['--preset', 'kamann'], 'preset is for the benchmark cityscapes-c, not adversarial'),
         (['--max-images', '0'], 'max_images must be 1 or more, got 0'),
     ],
 )

@@ -193,7 +193,7 @@ def test_sizes_of_an_attack_may_be_fractions(tool, files, capsys):
         (['--eps', '1/255', '2/255'], 'eps must be one number for a classifier, got [0.00'),
         (['--num-steps', '5', '10'], 'num_steps must be one number for a classifier, got [5, 10]'),
         (['--attacks', 'segpgd'], "attacks must be some of fgsm, pgd, got 'segpgd'"),
-        (['--norm', 'l2'], 'norm is for the benchmark adversarial-segmentation, not adversarial'),
+        (['--norm', 'l2'], 'norm is for models of mmseg under adversarial: leave norm out'),
     ):
         assert said in _stopped(tool, capsys, [*start, *options])
 

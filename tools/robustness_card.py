@@ -24,7 +24,7 @@ from markupsafe import Markup
 
 from mmrobust.corruptions import CORRUPTIONS
 from mmrobust.datasets.acdc import CONDITIONS
-from mmrobust.evaluation.benchmarks import benchmark_types
+from mmrobust.evaluation.benchmarks.base import SCOPES, benchmark_types
 from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.renderers import shown_interval
 from mmrobust.evaluation.report import RESULTS, Column, Number, Report, Table
@@ -33,7 +33,6 @@ from mmrobust.files import write_whole
 from mmrobust.visualization.verdict import facts, listed, measure, rows_by_harm, shown, signed, verdict, warning
 
 WORST = 3  # conditions in the table
-SCOPES = {'segmentation': 'mmseg', 'classification': 'mmpretrain'}
 _PAGE = Template(
     """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -173,9 +172,8 @@ def unknown(reports: Sequence[Report]) -> Iterator[str]:
             yield f'{title}: a number with a dash has no interval.'
         yield f'{title}: {warning({report.name: report})}'
     kind = reports[0].layout.kind
-    names = {name: of for name, of in benchmark_types().items() if of.model_type.scope == SCOPES.get(kind)}
     run = {report.layout.benchmark for report in reports}
-    left = [of.also or name for name, of in names.items() if name not in run]
+    left = [name for name in benchmark_types(SCOPES.get(kind, '')) if name not in run]
     if left:
         yield f'Not run at all: {", ".join(left)}.'
     yield 'The intervals are over the test images; other cities, cameras and seasons are not in them.'

@@ -32,12 +32,17 @@ class Images:
         dataset: the config, to be built or edited further.
         size: number of images.
         class_names: K names.
+        subset: the outputs that scores are restricted to, or None.
+        palette: K colours, RGB, 0 to 255; empty if the classes have none.
         fingerprint: see :func:`fingerprint`; of the images that are taken, with their labels.
 
     Raises:
         ValueError: ``max_images`` is below 1, or the dataset's own errors.
         FileNotFoundError: there are no data.
     """
+
+    subset: Sequence[int] | None = None
+    palette: Sequence[Sequence[int]] = ()
 
     def __init__(self, dataset: dict, scope: str, max_images: int | None = None) -> None:
         self.dataset = copy.deepcopy(dataset)
@@ -80,7 +85,6 @@ class LabelledImages(Images):
 
     Attributes:
         labels: name of each image to its class.
-        subset: the outputs that scores are restricted to, or None.
         in_memory: whether the images have no files.
 
     Raises:
@@ -117,7 +121,6 @@ class LabelMapImages(Images):
 
     Attributes:
         names: paths of the images below the data root, with ``/``.
-        palette: K colours, RGB, 0 to 255.
         ignore_index: label that belongs to no class.
     """
 

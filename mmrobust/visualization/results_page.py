@@ -62,7 +62,8 @@ def to_html(
     if not kinds:
         raise ValueError('a page needs one run at least, got none')
     if len(kinds) > 1:
-        raise ValueError(f'a page is of segmentation or of classification, not of both, got {" and ".join(benchmarks)}')
+        both = ' and '.join(f'{kind} on {name}' for kind, name in kinds.items())
+        raise ValueError(f'a page is of segmentation or of classification, not of both, got {both}')
     places = {name: place for place, name in enumerate(reports)}
     if reference is not None and reference not in places:
         raise ValueError(f'the reference must be one of {", ".join(places)}, got {reference!r}')

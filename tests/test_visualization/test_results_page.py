@@ -585,7 +585,7 @@ def test_names_that_utf8_cannot_hold():
         (
             {'A': [acdc(), imagenet_c()]},
             None,
-            'not of both, got acdc and imagenet-c',
+            'not of both, got segmentation on acdc and classification on imagenet-c',
         ),
     ],
 )

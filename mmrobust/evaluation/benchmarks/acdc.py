@@ -93,15 +93,14 @@ class ACDC(SegmentationBenchmark):
         self.split = split
         self.submission = submission
         self.calibration = calibration
-        self._images = {
+        self.image_sets = {
             cell: LabelMapImages(dataset | dict(conditions=part), scope, max_images) for cell, part in parts.items()
         }
-        self.cells = list(self._images)
+        self.cells = list(self.image_sets)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Settings of the benchmark that determine the numbers."""
-        num_images = sum(images.size for images in self._images.values())
+        num_images = sum(images.size for images in self.image_sets.values())
         found = {'benchmark': self.name, 'split': self.split, 'num_images': num_images}
         return found | ({'calibration': True} if self.calibration else {})
 
@@ -109,10 +108,6 @@ class ACDC(SegmentationBenchmark):
     def scored(self) -> bool:
         """The test split has no labels."""
         return self.split != 'test'
-
-    def images(self, cell: Cell) -> LabelMapImages:
-        """The images of a condition."""
-        return self._images[cell]
 
     def begin(self, out: Path) -> None:
         """Have predictions written if they are for the server."""
@@ -129,12 +124,10 @@ class ACDC(SegmentationBenchmark):
         return write_submission({name: self.predictions / name for name in names}, self.submission, SERVERS['acdc'])
 
     def summarize(self, counts: Mapping[Cell, Confusion]) -> dict[str, Any]:
-        """Numbers of all finished conditions, for JSON."""
         return summarize(counts, self.class_names)
 
     @classmethod
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
-        """How they are shown."""
         names = list(results['conditions'])
         absent = any(None in row.values() for row in rows_of(results.get('classes')))
         miou = Column('mIoU', 'mIoU', interval='column', csv=('mIoU', 'mIoU_low', 'mIoU_high'))

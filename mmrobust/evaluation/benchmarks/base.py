@@ -1,14 +1,20 @@
 """Base class of a benchmark. A registered one appears on the command line, in the page and in comparisons."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from mmrobust.datasets.titles import data_title
 from mmrobust.evaluation.cells import Cell
+from mmrobust.evaluation.images import Images, fingerprints
+from mmrobust.evaluation.models.evaluated_model import Attack
 from mmrobust.evaluation.report import Layout, at
 from mmrobust.registry import BENCHMARKS
 
-__all__ = ['Benchmark', 'Counts', 'benchmark_types']
+__all__ = ['SCOPES', 'Benchmark', 'Counts', 'benchmark_types']
+
+SCOPES = {'segmentation': 'mmseg', 'classification': 'mmpretrain'}  # of the models, by the kind of a report
 
 
 class Counts(Protocol):
@@ -33,7 +39,6 @@ class Benchmark:
 
     Attributes:
         name: as on the command line.
-        also: another benchmark's name, under which this one runs for the models that it is for; empty for none.
         measure: what ``Counts.score`` is, in a word.
         unit: what progress counts.
         model_type: what runs it, see :mod:`mmrobust.evaluation.models`.
@@ -43,15 +48,12 @@ class Benchmark:
             ``argparse.ArgumentParser.add_argument`` is given. ``data_root`` and ``max_images`` need no entry.
         numbers: headline keys that the results of every run have, if only as None.
         sections: sections that the results of every run have.
+        of_segmentors: the benchmark that runs under the same name for models of MMSegmentation, if this one does not.
         cells: what is to be run, in this order.
-        class_names: names of the K classes.
-        palette: K colours, RGB from 0 to 255; empty if the classes have none.
-        data_root: folder of the images, for the record.
-        data_set: what readers call the images; None where the benchmark says it.
+        image_sets: images of each cell as they lie on the disk; cells may share them.
     """
 
     name: ClassVar[str]
-    also: ClassVar[str] = ''
     measure: ClassVar[str]
     unit: ClassVar[str] = 'image'
     model_type: ClassVar[type]
@@ -61,21 +63,16 @@ class Benchmark:
     numbers: ClassVar[tuple[str, ...]] = ()
     sections: ClassVar[tuple[str, ...]] = ()
 
+    of_segmentors: ClassVar['type[Benchmark] | None'] = None
+
     cells: list[Cell]
-    class_names: Sequence[str] = ()
-    palette: Sequence[Sequence[int]] = ()
-    data_root: str | None = None
-    data_set: str | None = None
+    image_sets: Mapping[Cell, Images]
 
     # what a subclass must have
 
     @property
     def identity(self) -> dict[str, Any]:
         """Settings besides the model that determine the numbers, ``benchmark`` among them; for JSON."""
-        raise NotImplementedError
-
-    def size(self, cell: Cell) -> int:
-        """Number of images of a cell."""
         raise NotImplementedError
 
     def run(self, model: Any, cell: Cell, on_image: Callable[[], None] = lambda: None) -> Counts:
@@ -97,6 +94,42 @@ class Benchmark:
 
     # what it may have
 
+    def images(self, cell: Cell) -> Images:
+        """The images of a cell as they lie on the disk."""
+        return self.image_sets[cell]
+
+    def size(self, cell: Cell) -> int:
+        """Number of images of a cell."""
+        return self.images(cell).size
+
+    def corrupted(self, cell: Cell, dataset: dict) -> dict:
+        """A config of such images, turned into one of what the model sees."""
+        return dataset
+
+    def attack(self, cell: Cell) -> Attack | None:
+        """Attack on the pixels, see ``predict`` of the model; None for none."""
+        return None
+
+    @functools.cached_property
+    def class_names(self) -> Sequence[str]:
+        """Names of the K classes."""
+        return self.images(self.cells[0]).class_names
+
+    @functools.cached_property
+    def palette(self) -> Sequence[Sequence[int]]:
+        """K colours, RGB from 0 to 255; empty if the classes have none."""
+        return self.images(self.cells[0]).palette
+
+    @functools.cached_property
+    def data_root(self) -> str | None:
+        """Folder of the images, for the record."""
+        return self.images(self.cells[0]).root
+
+    @functools.cached_property
+    def data_set(self) -> str | None:
+        """What readers call the images; None where the benchmark says it."""
+        return data_title(self.images(self.cells[0]).dataset)
+
     @property
     def protocol(self) -> dict[str, Any]:
         """Further provenance, for JSON."""
@@ -112,12 +145,13 @@ class Benchmark:
 
         The model is checked against them. No names stand for data whose labels do not matter.
         """
-        return self.class_names, None
+        images = self.images(cell)
+        return images.class_names, images.subset
 
     @property
     def images_sha256(self) -> dict[str, str]:
         """Hashes of all images, see :func:`mmrobust.evaluation.images.fingerprint`, by the first cell that has them."""
-        return {}
+        return fingerprints({cell.key: self.images(cell) for cell in self.cells})
 
     def score(self, counts: Any) -> float | None:
         """One number in percent to watch while a benchmark runs, as the results define it; None if there is none."""
@@ -187,7 +221,10 @@ def protocol_title(title: str, own: str, provenance: Mapping[str, Any]) -> str:
     return title if not isinstance(data, str) or data.startswith(own) else f'{title} protocol on {data}'
 
 
-def benchmark_types() -> dict[str, type[Benchmark]]:
-    """All registered benchmarks by name."""
+def benchmark_types(scope: str | None = None) -> dict[str, type[Benchmark]]:
+    """All registered benchmarks by name, or those for models of a scope such as ``'mmseg'``."""
     BENCHMARKS.import_from_location()
-    return dict(BENCHMARKS.module_dict)
+    types = dict(BENCHMARKS.module_dict)
+    if scope == 'mmseg':
+        types = {name: of.of_segmentors or of for name, of in types.items()}
+    return {name: of for name, of in types.items() if scope in (None, of.model_type.scope)}

@@ -115,7 +115,8 @@ class CityscapesC(SegmentationBenchmark):
         self.profile = profile
         self.corrupted_root = corrupted_root
         self.calibration = calibration
-        self._images = LabelMapImages(dataset, config.get('default_scope') or 'mmseg', max_images)
+        images = LabelMapImages(dataset, config.get('default_scope') or 'mmseg', max_images)
+        self.image_sets = dict.fromkeys(self.cells, images)
         self.region_name = region
         if region is not None:
             self.region = region_of(region, self.class_names)
@@ -129,25 +130,17 @@ class CityscapesC(SegmentationBenchmark):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Settings of the benchmark that determine the numbers."""
-        num_images = self._images.size
-        found = {'benchmark': self.name, 'seed': self.seed, 'profile': self.profile, 'num_images': num_images}
+        found = {'benchmark': self.name, 'seed': self.seed, 'profile': self.profile, 'num_images': self.size(CLEAN)}
         found |= {} if self.region_name is None else {'region': self.region_name}
         return found | ({'calibration': True} if self.calibration else {})
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """Further provenance."""
         source = self.corrupted_root or 'on the fly'
         cells = [cell.key for cell in self.cells if cell != CLEAN]
         return {'preset': self.preset, 'corrupted': source, 'cells': cells}
 
-    def images(self, cell: Cell) -> LabelMapImages:
-        """The clean images of a cell."""
-        return self._images
-
     def corrupted(self, cell: Cell, dataset: dict) -> dict:
-        """A config of clean images as one of a cell's images."""
         if cell == CLEAN:
             return dataset
         return dict(
@@ -160,7 +153,7 @@ class CityscapesC(SegmentationBenchmark):
             corrupted_root=self.corrupted_root,
             region=self.region,
             # of all steps: where an image is only shown, the pipeline ends with its loading
-            load_labels=labels_step(self._images.dataset['pipeline']),
+            load_labels=labels_step(self.images(CLEAN).dataset['pipeline']),
         )
 
     def require(self, cells: Sequence[Cell]) -> None:
@@ -171,7 +164,7 @@ class CityscapesC(SegmentationBenchmark):
         """
         if self.corrupted_root is not None:
             how = dict(data_root=self.data_root, seed=self.seed, profile=self.profile)
-            paths = [str(Path(self.data_root or '', name)) for name in self._images.names]
+            paths = [str(Path(self.data_root or '', name)) for name in self.images(CLEAN).names]
             corrupts = [Corrupt(cell.name, cell.severity, **how) for cell in cells if cell != CLEAN]
             check_pixels(self.corrupted_root, [(corrupt, path) for corrupt in corrupts for path in paths])
 
@@ -181,7 +174,6 @@ class CityscapesC(SegmentationBenchmark):
         return mean_iou(counts.confusion, labelled) if labelled.any() else None
 
     def summarize(self, counts: Mapping[Cell, Confusion]) -> dict[str, Any]:
-        """Numbers of all finished cells, for JSON."""
         found = summarize(counts, self.groups, self.class_names)
         return found if self.region is None else found | {'regions': _by_region(counts)}
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mmengine.config import Config
 from mmpretrain.datasets.categories import CIFAR10_CATEGORIES, CIFAR100_CATEGORIES
 
 from mmrobust.datasets.cifar_c import CIFARC
@@ -18,50 +17,19 @@ __all__ = ['CIFAR10C', 'CIFAR100C', 'ImageNet3DCC', 'ImageNetCBar', 'TinyImageNe
 
 
 class PublishedSet(ImageNetC):
-    """A published set, read as it is; CE is relative to a network of one's own, for no errors of one were published.
+    """A published set, read as it is: ``data_root`` is its folder, and there is no seed.
 
-    Args:
-        config: its ``test_dataloader`` names the clean data and the pipeline.
-        data_root: folder of the published images.
-        corruptions: some of those of the set; None takes all that count.
-        severities: some of 1 to 5; None takes all.
-        extras: take the extra corruptions too, where the set has any; they are in no mean.
-        reference: ``results.json`` of the network that CE is relative to, on the same images; None gives no CE.
-        max_images: take this many images, spread evenly; None takes all.
-        expected_images: how many images each cell must have; None means the published number.
-
-    Raises:
-        ValueError: a value is not allowed, the reference is of another protocol, or class folders are wrong.
-        FileNotFoundError: there are no data, or no reference.
+    No errors of a network were published, so CE is relative to a ``reference`` of one's own.
     """
 
+    on_the_fly = False
     options: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         name: how for name, how in ImageNetC.options.items() if name != 'seed'
     }
     data_set = None  # the set says it
 
-    def __init__(
-        self,
-        config: Config,
-        data_root: str | None = None,
-        corruptions: Sequence[str] | None = None,
-        severities: Sequence[int] | None = None,
-        extras: bool = False,
-        reference: str | None = None,
-        max_images: int | None = None,
-        expected_images: int | None = None,
-    ) -> None:
-        if data_root is None:
-            raise ValueError(
-                f'--data-root must be the folder of {self.set.title}, got none: '
-                f'{self.set.remedy(corruptions or self.set.corruptions)}'
-            )
-        common = dict(reference=reference, max_images=max_images, expected_images=expected_images)
-        super().__init__(config, data_root, corruptions, severities, extras, **common)
-
     @property
     def identity(self) -> dict[str, Any]:
-        """Settings of the benchmark that determine the numbers."""
         return {key: value for key, value in super().identity.items() if key != 'seed'}
 
     @classmethod

@@ -77,10 +77,11 @@ class DomainShift(SegmentationBenchmark):
         scope = config.get('default_scope') or 'mmseg'
         own = config.test_dataloader.dataset
         self.domains = choose_domains(datasets)
-        self._root = data_root
-        self._images = {CLEAN: LabelMapImages(own, scope, max_images)} if clean else {}
-        if clean and self._images[CLEAN].class_names != CLASSES:
-            found = ', '.join(self._images[CLEAN].class_names[:4])
+        self.data_root = data_root
+        self.data_set = ' + '.join(f'{domain.title} {domain.split}'.strip() for domain in self.domains)
+        self.image_sets = {CLEAN: LabelMapImages(own, scope, max_images)} if clean else {}
+        if clean and self.image_sets[CLEAN].class_names != CLASSES:
+            found = ', '.join(self.image_sets[CLEAN].class_names[:4])
             raise ValueError(
                 f"clean must be images with the 19 classes of Cityscapes, but the config's have {found}, ..."
             )
@@ -93,8 +94,8 @@ class DomainShift(SegmentationBenchmark):
                     condition=condition,
                     pipeline=own.pipeline,
                 )
-                self._images[Cell(name)] = LabelMapImages(dataset, scope, max_images)
-        self.cells = list(self._images)
+                self.image_sets[Cell(name)] = LabelMapImages(dataset, scope, max_images)
+        self.cells = list(self.image_sets)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -103,38 +104,17 @@ class DomainShift(SegmentationBenchmark):
         num_images = {cell.key: self.size(cell) for cell in self.cells}
         return {'benchmark': self.name, 'ids': ids, 'num_images': num_images}
 
-    @property
-    def data_root(self) -> str:
-        """Folder with a folder for each data set."""
-        return self._root
-
-    @property
-    def data_set(self) -> str:
-        """Names and splits of the images."""
-        return ' + '.join(f'{domain.title} {domain.split}'.strip() for domain in self.domains)
-
-    @property
-    def class_names(self) -> Sequence[str]:
-        """Those of Cityscapes."""
-        return CLASSES
-
-    def images(self, cell: Cell) -> LabelMapImages:
-        """The images of a data set or condition."""
-        return self._images[cell]
-
     def score(self, counts: Confusion) -> float | None:
         """mIoU over the classes of the labels, as in the results."""
         labelled = counts.confusion.any(axis=1)
         return mean_iou(counts.confusion, labelled) if labelled.any() else None
 
     def summarize(self, counts: Mapping[Cell, Confusion]) -> dict[str, Any]:
-        """Numbers of all finished cells, for JSON."""
         title = {'clean_data': data_title(self.images(CLEAN).dataset)} if CLEAN in counts else {}
         return title | summarize({cell.key: of for cell, of in counts.items()}, self.domains)
 
     @classmethod
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
-        """How they are shown."""
         names, clean = list(results['datasets']), 'clean_mIoU' in results
         absent = any(None in row.values() for row in rows_of(results.get('classes')))
         columns = (

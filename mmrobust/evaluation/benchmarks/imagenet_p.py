@@ -53,6 +53,7 @@ class ImageNetP(Benchmark):
     unit = 'video'
     model_type = ClassificationModel
     counts_type = Flips
+    class_names, palette, data_set = (), (), None
     numbers = ('mFR',)
     sections = ('perturbations',)
     options = {
@@ -81,7 +82,6 @@ class ImageNetP(Benchmark):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Settings of the benchmark that determine the numbers."""
         sizes = {cell.key: self.size(cell) for cell in self.cells}
         return {'benchmark': self.name, 'difficulty': self.difficulty, 'num_images': sizes}
 
@@ -91,15 +91,12 @@ class ImageNetP(Benchmark):
 
     @property
     def images_sha256(self) -> dict[str, str]:
-        """As in the base class."""
         return {cell.key: fingerprint((name, [path]) for name, path in self._paths(cell)) for cell in self.cells}
 
     def check(self, cell: Cell, counts: Flips) -> None:
-        """As in the base class."""
         require_names(counts.videos, [name for name, _ in self._paths(cell)])
 
     def size(self, cell: Cell) -> int:
-        """Number of videos of a cell."""
         return len(self._videos[cell])
 
     def run(self, model: ClassificationModel, cell: Cell, on_image: Callable[[], None] = lambda: None) -> Flips:
@@ -132,12 +129,10 @@ class ImageNetP(Benchmark):
         return name_below(str(self.data_root), path)
 
     def summarize(self, counts: Mapping[Cell, Flips]) -> dict[str, Any]:
-        """Numbers of all finished perturbations, for JSON."""
         return summarize(counts, self.difficulty)
 
     @classmethod
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
-        """How they are shown."""
         columns = (
             Column('flip_probability', 'FP', 'lower', interval='column', csv=('flip_probability', 'low', 'high')),
             Column('FR', 'FR', 'lower', csv=('FR',)),

@@ -52,7 +52,7 @@ class ImageNetVariants(ErrorTable):
         scope = config.get('default_scope') or 'mmpretrain'
         clean = config.test_dataloader.dataset
         self.data_root = data_root
-        self._images = {CLEAN: LabelledImages(clean, scope, max_images)}
+        self.image_sets = {CLEAN: LabelledImages(clean, scope, max_images)}
         for variant in variants:
             if variant not in RELATIVES:
                 raise ValueError(f'variants must be some of {", ".join(RELATIVES)}, got {variant!r}')
@@ -63,21 +63,15 @@ class ImageNetVariants(ErrorTable):
                 expected_images=expected_images,
                 pipeline=clean.pipeline,
             )
-            self._images[Cell(variant)] = LabelledImages(dataset, scope, max_images)
-        self.cells = list(self._images)
+            self.image_sets[Cell(variant)] = LabelledImages(dataset, scope, max_images)
+        self.cells = list(self.image_sets)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Settings of the benchmark that determine the numbers."""
         return {'benchmark': self.name, 'num_images': {cell.key: self.size(cell) for cell in self.cells}}
-
-    def images(self, cell: Cell) -> LabelledImages:
-        """The images of a variant."""
-        return self._images[cell]
 
     @classmethod
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
-        """How they are shown."""
         names = [name for name in results['cells'] if name != 'clean']
         few = [title for name, title in (('imagenet-a', 'ImageNet-A'), ('imagenet-r', 'ImageNet-R')) if name in names]
         among = (f'On {" and ".join(few)} the prediction is among the 200 classes of its labels.',) if few else ()

@@ -9,13 +9,11 @@ import numpy as np
 from torch import Tensor
 
 from mmrobust.datasets.corrupted import position_of_loading
-from mmrobust.datasets.titles import data_title
 from mmrobust.datasets.transforms.corrupt_region import Region, region_mask
 from mmrobust.evaluation.benchmarks.base import Benchmark
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Confidences, Confusion, RegionalConfusion
-from mmrobust.evaluation.images import LabelMapImages, fingerprints, require_names
-from mmrobust.evaluation.models.evaluated_model import Attack
+from mmrobust.evaluation.images import require_names
 from mmrobust.evaluation.models.segmentation import SegmentationModel
 from mmrobust.evaluation.statistics import Bootstrap, confidence_counts, confusion_matrix
 from mmrobust.evaluation.worst import find_worst, those_of, write_panels
@@ -38,49 +36,7 @@ class SegmentationBenchmark(Benchmark):
     region: Region | None = None
     calibration: bool = False
 
-    def images(self, cell: Cell) -> LabelMapImages:
-        """The images of a cell as they lie on the disk."""
-        raise NotImplementedError
-
-    def corrupted(self, cell: Cell, dataset: dict) -> dict:
-        """A config of such images, turned into one of what the model sees."""
-        return dataset
-
-    def attack(self, cell: Cell) -> Attack | None:
-        """Attack on the pixels, see ``SegmentationModel.predict``; None for none."""
-        return None
-
-    @property
-    def class_names(self) -> Sequence[str]:
-        """Those of the data set."""
-        return self.images(self.cells[0]).class_names
-
-    @property
-    def palette(self) -> Sequence[Sequence[int]]:
-        """That of the data set."""
-        return self.images(self.cells[0]).palette
-
-    @property
-    def data_root(self) -> str | None:
-        """Folder of the images as they lie on the disk."""
-        return self.images(self.cells[0]).root
-
-    @property
-    def data_set(self) -> str:
-        """Name and split of the images."""
-        return data_title(self.images(self.cells[0]).dataset)
-
-    def label_set(self, cell: Cell) -> tuple[Sequence[str], Sequence[int] | None]:
-        """Those of the data."""
-        return self.images(cell).class_names, None
-
-    @property
-    def images_sha256(self) -> dict[str, str]:
-        """As in the base class."""
-        return fingerprints({cell.key: self.images(cell) for cell in self.cells})
-
     def check(self, cell: Cell, counts: Confusion) -> None:
-        """As in the base class."""
         images = self.images(cell)
         if len(counts.confusion) != len(images.class_names):
             raise ValueError(f'it has {len(counts.confusion)} classes, and the data {len(images.class_names)}')
@@ -89,10 +45,6 @@ class SegmentationBenchmark(Benchmark):
             raise ValueError(
                 f'it must have pixels by confidence if --calibration is given only, got {not self.calibration}'
             )
-
-    def size(self, cell: Cell) -> int:
-        """Number of images of a cell."""
-        return self.images(cell).size
 
     def run(self, model: SegmentationModel, cell: Cell, on_image: Callable[[], None] = lambda: None) -> Confusion:
         """Predict all images of a cell and count; an image without a label counts nothing.
