@@ -26,6 +26,7 @@ from mmrobust.corruptions import CORRUPTIONS
 from mmrobust.datasets.acdc import CONDITIONS
 from mmrobust.evaluation.benchmarks.base import SCOPES, benchmark_types
 from mmrobust.evaluation.cells import Cell
+from mmrobust.evaluation.comparison import paired
 from mmrobust.evaluation.renderers import shown_interval
 from mmrobust.evaluation.report import RESULTS, Column, Number, Report, Table
 from mmrobust.evaluation.statistics import interval
@@ -95,13 +96,7 @@ def from_clean(report: Report, table: Table, row: str, column: Column) -> Number
     value, base = report.number(table, row, column).value, report.number(report.headline, '', clean).value
     if not report.layout.clean or value is None or base is None:
         return Number()
-    (images, units, samples), (same, _, of_clean) = (
-        report.draws(*of) for of in ((table, row, column), (report.headline, '', clean))
-    )
-    paired = images is not None and images == same and len(samples) == len(of_clean) > 0
-    if not paired or None in samples + of_clean:
-        return Number(value - base)
-    return Number(value - base, *interval(np.subtract(samples, of_clean), units))
+    return paired(value, report.draws(table, row, column), base, report.draws(report.headline, '', clean))
 
 
 def places(report: Report) -> Iterator[tuple[str, Table, str, Column]]:

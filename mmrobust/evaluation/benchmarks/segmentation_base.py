@@ -80,7 +80,7 @@ class SegmentationBenchmark(Benchmark):
             )
         if self.region is None:
             return found
-        regional = RegionalConfusion(found.confusion, found.images, Confusion.of_matrices(inside))
+        regional = RegionalConfusion(found.confusion, found.images, inside=Confusion.of_matrices(inside))
         if regional.inside.score is None or regional.outside.score is None:
             raise ValueError(f'both inside and outside of the region {self.region} must be labelled pixels, got none')
         return regional
