@@ -12,10 +12,11 @@ from mmrobust.datasets.acdc import CONDITIONS, conditions_known
 from mmrobust.datasets.unlabelled import without_labels
 from mmrobust.evaluation.benchmarks.base import protocol_title
 from mmrobust.evaluation.benchmarks.segmentation_base import (
+    MIOU,
     SegmentationBenchmark,
     area_samples,
     by_class,
-    rows_of,
+    class_table,
 )
 from mmrobust.evaluation.benchmarks.segmentation_calibration import (
     CALIBRATION_CURVES,
@@ -109,6 +110,10 @@ class ACDC(SegmentationBenchmark):
         """The test split has no labels."""
         return self.split != 'test'
 
+    def score(self, counts: Confusion) -> float | None:
+        """mIoU over the classes of labels or predictions, as in the results."""
+        return counts.score
+
     def begin(self, out: Path) -> None:
         """Have predictions written if they are for the server."""
         if self.submission is None and not self.scored:
@@ -129,8 +134,6 @@ class ACDC(SegmentationBenchmark):
     @classmethod
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
         names = list(results['conditions'])
-        absent = any(None in row.values() for row in rows_of(results.get('classes')))
-        miou = Column('mIoU', 'mIoU', interval='column', csv=('mIoU', 'mIoU_low', 'mIoU_high'))
         headline = (
             *(Column(f'conditions/{name}/mIoU', name) for name in names),
             Column('mean_mIoU', 'mean'),
@@ -141,20 +144,17 @@ class ACDC(SegmentationBenchmark):
             Table(
                 'conditions',
                 'condition',
-                (miou,),
+                (MIOU,),
                 'By condition',
                 role='conditions',
                 after=((POOLED, 'pooled_mIoU'),),
                 csv_row=('condition',),
             ),
-            Table(
-                'classes',
-                'class',
-                tuple(Column(name, name) for name in (*names, POOLED)),
-                'By class',
-                'IoU. 0 may also be a class that is predicted and in no label.'
-                + ' A dash: the class is in neither the labels nor the predictions of these images.' * absent,
-                'classes',
+            class_table(
+                results,
+                {name: name for name in (*names, POOLED)},
+                'IoU. 0 may also be a class that is predicted and in no label.',
+                'in neither the labels nor the predictions of these images',
             ),
             *([calibration_table('condition')] if 'calibration' in results else []),
         )

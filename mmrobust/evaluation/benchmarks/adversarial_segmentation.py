@@ -10,7 +10,7 @@ from torch import Tensor
 from mmrobust.attacks import SEA, SEGMENTATION_ATTACKS, attack_segmentation
 from mmrobust.attacks.balls import require_sizes
 from mmrobust.attacks.segmentation import USUAL_EPS, USUAL_STEP
-from mmrobust.evaluation.benchmarks.segmentation_base import SegmentationBenchmark
+from mmrobust.evaluation.benchmarks.segmentation_base import MIOU, SegmentationBenchmark
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Attacked, Confusion
 from mmrobust.evaluation.images import LabelMapImages
@@ -173,7 +173,7 @@ class AdversarialSegmentation(SegmentationBenchmark):
             for key in ('mIoU', 'aAcc')
         )
         columns = (
-            Column('mIoU', 'mIoU', interval='column', csv=('mIoU', 'mIoU_low', 'mIoU_high')),
+            MIOU,
             Column('aAcc', 'aAcc', interval='column', csv=('aAcc', 'aAcc_low', 'aAcc_high')),
             Column('loss_before', 'loss before', 'lower', decimals=3, csv=('loss_before',)),
             Column('loss_after', 'loss after', 'lower', decimals=3, csv=('loss_after',)),

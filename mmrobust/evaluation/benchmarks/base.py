@@ -9,7 +9,7 @@ from mmrobust.datasets.titles import data_title
 from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.images import Images, fingerprints
 from mmrobust.evaluation.models.evaluated_model import Attack
-from mmrobust.evaluation.report import Layout, at
+from mmrobust.evaluation.report import Column, Layout, Table, at
 from mmrobust.registry import BENCHMARKS
 
 __all__ = ['SCOPES', 'Benchmark', 'Counts', 'benchmark_types']
@@ -219,6 +219,21 @@ def protocol_title(title: str, own: str, provenance: Mapping[str, Any]) -> str:
     """
     data = at(provenance, 'protocol', 'data_set')
     return title if not isinstance(data, str) or data.startswith(own) else f'{title} protocol on {data}'
+
+
+def severity_grid(key: str, clean: str, better: str = 'higher') -> Table:
+    """Table of each corruption at each severity, below the number ``clean`` of the headline; it is in CSV only."""
+    column = Column(key, key, better, csv=(key, f'{key}_low', f'{key}_high'))
+    return Table(
+        'cells',
+        'corruption',
+        (column,),
+        'By corruption and severity',
+        role='grid',
+        before=(('clean', clean),),
+        csv_row=('corruption', 'severity'),
+        markdown=False,
+    )
 
 
 def benchmark_types(scope: str | None = None) -> dict[str, type[Benchmark]]:

@@ -12,13 +12,13 @@ from mmrobust.datasets.corrupted import labels_step
 from mmrobust.datasets.corrupted_copy import check_pixels
 from mmrobust.datasets.transforms import Corrupt
 from mmrobust.datasets.transforms.corrupt_region import region_of
-from mmrobust.evaluation.benchmarks.base import protocol_title
+from mmrobust.evaluation.benchmarks.base import protocol_title, severity_grid
 from mmrobust.evaluation.benchmarks.presets import PRESETS, preset_groups, preset_of, select_cells
 from mmrobust.evaluation.benchmarks.segmentation_base import (
     SegmentationBenchmark,
     area_samples,
     by_class,
-    rows_of,
+    class_table,
 )
 from mmrobust.evaluation.benchmarks.segmentation_calibration import (
     CALIBRATION_CURVES,
@@ -168,11 +168,6 @@ class CityscapesC(SegmentationBenchmark):
             corrupts = [Corrupt(cell.name, cell.severity, **how) for cell in cells if cell != CLEAN]
             check_pixels(self.corrupted_root, [(corrupt, path) for corrupt in corrupts for path in paths])
 
-    def score(self, counts: Confusion) -> float | None:
-        """mIoU over the classes of the labels, as in the results."""
-        labelled = counts.confusion.any(axis=1)
-        return mean_iou(counts.confusion, labelled) if labelled.any() else None
-
     def summarize(self, counts: Mapping[Cell, Confusion]) -> dict[str, Any]:
         found = summarize(counts, self.groups, self.class_names)
         return found if self.region is None else found | {'regions': _by_region(counts)}
@@ -180,25 +175,15 @@ class CityscapesC(SegmentationBenchmark):
     @classmethod
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
         """How they are shown; below them the paper's Table IV, labelled as published, where its cells were run."""
-        miou = Column('mIoU', 'mIoU')
-        count, levels = (
-            len(results['corruptions']),
-            sorted({cell.severity for cell in map(Cell.of_key, results['cells'])}),
-        )
+        miou, count = Column('mIoU', 'mIoU'), len(results['corruptions'])
+        levels = sorted({cell.severity for cell in map(Cell.of_key, results['cells'])})
         single = f'At severity {levels[0]}.' if len(levels) == 1 else ''
         ungrouped = results.get('ungrouped')
         none = f'; {", ".join(map(str, ungrouped))} in none' if isinstance(ungrouped, list) and ungrouped else ''
-        unlabelled = any(None in row.values() for row in rows_of(results.get('classes')))
+        shown = {'clean_mIoU': 'clean', 'mPC': 'mPC', 'retention': 'retention'}
+        headline = tuple(Column(key, title, interval='inline') for key, title in shown.items())
         tables = (
-            Table(
-                '',
-                'run',
-                (
-                    Column('clean_mIoU', 'clean', interval='inline'),
-                    Column('mPC', 'mPC', interval='inline'),
-                    Column('retention', 'retention', interval='inline'),
-                ),
-            ),
+            Table('', 'run', headline),
             Table('groups', 'group', (miou,), 'By group', f'Mean over the corruptions of a kind that were run{none}.'),
             Table(
                 'corruptions',
@@ -209,25 +194,13 @@ class CityscapesC(SegmentationBenchmark):
                 'conditions',
                 ratio='CD',
             ),
-            Table(
-                'cells',
-                'corruption',
-                (Column('mIoU', 'mIoU', csv=('mIoU', 'mIoU_low', 'mIoU_high')),),
-                'By corruption and severity',
-                role='grid',
-                before=(('clean', 'clean_mIoU'),),
-                csv_row=('corruption', 'severity'),
-                markdown=False,
-            ),
+            severity_grid('mIoU', 'clean_mIoU'),
             Table('severities', 'severity', (miou,), 'By severity', 'Mean of the cells of a severity.', 'severities'),
-            Table(
-                'classes',
-                'class',
-                (Column('clean', 'clean IoU'), Column('corrupted', 'mean corrupted IoU')),
-                'By class',
-                f'IoU on clean images, and its mean over the {len(results["cells"])} corrupted cells.'
-                + ' A dash: the class is not in the labels.' * unlabelled,
-                'classes',
+            class_table(
+                results,
+                {'clean': 'clean IoU', 'corrupted': 'mean corrupted IoU'},
+                f'IoU on clean images, and its mean over the {len(results["cells"])} corrupted cells.',
+                'not in the labels',
             ),
             *([calibration_table('corruption')] if 'calibration' in results else []),
         )
@@ -332,7 +305,7 @@ def summarize(
         'clean_mIoU_interval': interval(clean_samples),
         'mPC': mpc,
         'mPC_interval': interval(mpc_samples),
-        'retention': retention(mpc, clean_miou) if clean_miou else None,  # of nothing nothing can be left
+        'retention': retention(mpc, clean_miou),
         'retention_interval': interval(draws['retention']),
         'groups': {group: float(np.mean(values)) for group, values in shown_groups.items() if values},
         'ungrouped': [name for name in by_corruption if all(name not in names for names in groups.values())],

@@ -11,7 +11,13 @@ from mmengine.config import Config
 
 from mmrobust.datasets.domains import CLASSES, Domain, cell_names, choose_domains, shipped_domains
 from mmrobust.datasets.titles import data_title
-from mmrobust.evaluation.benchmarks.segmentation_base import SegmentationBenchmark, area_samples, by_class, rows_of
+from mmrobust.evaluation.benchmarks.segmentation_base import (
+    MIOU,
+    SegmentationBenchmark,
+    area_samples,
+    by_class,
+    class_table,
+)
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.images import LabelMapImages
@@ -104,11 +110,6 @@ class DomainShift(SegmentationBenchmark):
         num_images = {cell.key: self.size(cell) for cell in self.cells}
         return {'benchmark': self.name, 'ids': ids, 'num_images': num_images}
 
-    def score(self, counts: Confusion) -> float | None:
-        """mIoU over the classes of the labels, as in the results."""
-        labelled = counts.confusion.any(axis=1)
-        return mean_iou(counts.confusion, labelled) if labelled.any() else None
-
     def summarize(self, counts: Mapping[Cell, Confusion]) -> dict[str, Any]:
         title = {'clean_data': data_title(self.images(CLEAN).dataset)} if CLEAN in counts else {}
         return title | summarize({cell.key: of for cell, of in counts.items()}, self.domains)
@@ -116,9 +117,8 @@ class DomainShift(SegmentationBenchmark):
     @classmethod
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
         names, clean = list(results['datasets']), 'clean_mIoU' in results
-        absent = any(None in row.values() for row in rows_of(results.get('classes')))
         columns = (
-            Column('mIoU', 'mIoU', interval='column', csv=('mIoU', 'mIoU_low', 'mIoU_high')),
+            MIOU,
             *([Column('retention', 'retention', csv=('retention',))] if clean else []),
             Column('num_classes', 'classes', better='', decimals=0, csv=('num_classes',)),
             Column('num_images', 'images', better='', decimals=0, csv=('num_images',)),
@@ -144,13 +144,11 @@ class DomainShift(SegmentationBenchmark):
                 csv_row=() if conditions else ('data set',),
             ),
             *([Table('cells', 'condition', columns, 'By condition', csv_row=('condition',))] if conditions else []),
-            Table(
-                'classes',
-                'class',
-                tuple(Column(name, name) for name in ((*(['clean'] if clean else []), *names))),
-                'By class',
-                'IoU.' + ' A dash: the class is in no label of these images, and in no mean.' * absent,
-                'classes',
+            class_table(
+                results,
+                {name: name for name in (*(['clean'] if clean else []), *names)},
+                'IoU.',
+                'in no label of these images, and in no mean',
             ),
         )
         about = (
@@ -234,8 +232,8 @@ def _row(counts: Confusion, domain: Domain, clean: Confusion | None) -> dict[str
     }
     if clean is not None:
         shared = labelled & clean.confusion.any(axis=1)
-        of_clean = mean_iou(clean.confusion, shared) if shared.any() else 0
-        row['retention'] = retention(mean_iou(counts.confusion, shared), of_clean) if of_clean else None
+        both = shared.any()
+        row['retention'] = retention(*(mean_iou(of.confusion, shared) for of in (counts, clean))) if both else None
     return row
 
 

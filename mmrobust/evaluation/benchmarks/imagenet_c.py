@@ -12,7 +12,7 @@ from mmrobust.corruptions import CORRUPTIONS
 from mmrobust.datasets.corruption_sets import CORRUPTION_SETS, CorruptionSet
 from mmrobust.datasets.imagenet_subsets import WNIDS
 from mmrobust.datasets.imagenet_variants import check_cells
-from mmrobust.evaluation.benchmarks.base import protocol_title
+from mmrobust.evaluation.benchmarks.base import protocol_title, severity_grid
 from mmrobust.evaluation.benchmarks.classification_base import (
     IMAGENET_IMAGES,
     ClassificationBenchmark,
@@ -264,16 +264,7 @@ class ImageNetC(ClassificationBenchmark):
                 'conditions',
                 apart=tuple(name for name in corruptions if at(corruptions, name, 'extra')),
             ),
-            Table(
-                'cells',
-                'corruption',
-                (Column('error', 'error', 'lower', csv=('error', 'error_low', 'error_high')),),
-                'By corruption and severity',
-                role='grid',
-                before=(('clean', 'clean_error'),),
-                csv_row=('corruption', 'severity'),
-                markdown=False,
-            ),
+            severity_grid('error', 'clean_error', 'lower'),
         )
         every = len(cls.set.corruptions)
         count = sum(name in cls.set.corruptions for name in corruptions)

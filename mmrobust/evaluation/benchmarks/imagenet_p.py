@@ -17,9 +17,9 @@ from mmrobust.evaluation.report import Column, Layout, Table, at, finite
 from mmrobust.evaluation.statistics import (
     INTERVAL_LEVEL,
     Bootstrap,
+    benchmark_mean,
     flip_probability,
     flip_rates,
-    mean_flip_rate,
     top5,
     top5_distance,
 )
@@ -210,8 +210,8 @@ def summarize(counts: Mapping[Cell, Flips], difficulty: int) -> dict[str, Any]:
         for name, rate in rates.items():
             rows[name]['FR'] = float(rate)
         if all(name in rates for name in PERTURBATIONS):
-            summary['mFR'] = float(mean_flip_rate({name: rates[name] for name in PERTURBATIONS}))
-            drawn = mean_flip_rate({name: drawn_rates[name] for name in PERTURBATIONS})
+            rates, drawn = ({name: of[name] for name in PERTURBATIONS} for of in (rates, drawn_rates))
+            summary['mFR'], drawn = float(benchmark_mean(rates, PERTURBATIONS)), benchmark_mean(drawn, PERTURBATIONS)
             draws = Bootstrap([video for name in PERTURBATIONS for video in results[name].videos], _video_of)
             summary['mFR_interval'] = draws.interval(drawn)
             summary['bootstrap'] = draws.record(mFR=drawn)

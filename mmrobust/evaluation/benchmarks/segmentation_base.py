@@ -15,7 +15,8 @@ from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Confidences, Confusion, RegionalConfusion
 from mmrobust.evaluation.images import require_names
 from mmrobust.evaluation.models.segmentation import SegmentationModel
-from mmrobust.evaluation.statistics import Bootstrap, confidence_counts, confusion_matrix
+from mmrobust.evaluation.report import Column, Table
+from mmrobust.evaluation.statistics import Bootstrap, confidence_counts, confusion_matrix, mean_iou
 from mmrobust.evaluation.worst import find_worst, those_of, write_panels
 from mmrobust.files import write_whole
 
@@ -35,6 +36,11 @@ class SegmentationBenchmark(Benchmark):
     predictions: Path | None = None
     region: Region | None = None
     calibration: bool = False
+
+    def score(self, counts: Confusion) -> float | None:
+        """mIoU over the classes of the labels."""
+        labelled = counts.confusion.any(axis=1)
+        return mean_iou(counts.confusion, labelled) if labelled.any() else None
 
     def check(self, cell: Cell, counts: Confusion) -> None:
         images = self.images(cell)
@@ -141,9 +147,25 @@ def area_samples(draws: Bootstrap, counts: Sequence[Confusion]) -> np.ndarray:
     return draws.sums(np.stack([[of.images[name] for of in counts] for name in draws.names]))
 
 
-def rows_of(table: Any) -> list[Mapping]:
-    """Rows of a table of the results that hold their columns by name; none of what is something else."""
-    return [row for row in table.values() if isinstance(row, Mapping)] if isinstance(table, Mapping) else []
+#: mIoU with its interval, in a column of its own and in CSV.
+MIOU = Column('mIoU', 'mIoU', interval='column', csv=('mIoU', 'mIoU_low', 'mIoU_high'))
+
+
+def class_table(results: Mapping, columns: Mapping[str, str], about: str, dash: str) -> Table:
+    """The table of :func:`by_class`.
+
+    Args:
+        results: of a run, the IoU of each class among them.
+        columns: key of a column to its title.
+        about: what the numbers are.
+        dash: what it says of a class if there is no number, where any lacks one.
+    """
+    rows = results.get('classes')
+    dashes = any(
+        None in row.values() for row in (rows.values() if isinstance(rows, Mapping) else ()) if isinstance(row, Mapping)
+    )
+    shown = tuple(Column(key, title) for key, title in columns.items())
+    return Table('classes', 'class', shown, 'By class', about + f' A dash: the class is {dash}.' * dashes, 'classes')
 
 
 def number(value: float) -> float | None:

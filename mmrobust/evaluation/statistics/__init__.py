@@ -18,7 +18,6 @@ from mmrobust.evaluation.statistics.corruption_error import (
     ALEXNET_EXTRA_ERRORS,
     benchmark_mean,
     corruption_errors,
-    mean_corruption_error,
     raw_corruption_errors,
     relative_corruption_errors,
 )
@@ -39,7 +38,6 @@ from mmrobust.evaluation.statistics.perturbation_stability import (
     ALEXNET_FLIP_PROBABILITIES,
     flip_probability,
     flip_rates,
-    mean_flip_rate,
     top5,
     top5_distance,
 )

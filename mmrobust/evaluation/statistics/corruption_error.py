@@ -106,23 +106,15 @@ def relative_corruption_errors(
     return _divide(raw_corruption_errors(errors), _reference_errors(reference), clean, of_reference)
 
 
-def mean_corruption_error(by_corruption: Mapping[str, Any]) -> Any:
-    """Mean over the 15 corruptions of the benchmark, each of which counts once.
+def benchmark_mean(values: Mapping[str, Any], names: Sequence[str]) -> Any:
+    """Mean over the corruptions or perturbations of a benchmark, each of which counts once.
 
-    It is mCE of :func:`corruption_errors`, relative mCE of :func:`relative_corruption_errors`, and the mean error of
-    :func:`raw_corruption_errors`, which many call mCE too.
+    It is mCE of :func:`corruption_errors`, relative mCE of :func:`relative_corruption_errors`, the mean error of
+    :func:`raw_corruption_errors`, which many call mCE too, and mFR of ``flip_rates``.
 
     Args:
-        by_corruption: percent of each of the 15 corruptions, numbers or arrays.
-
-    Raises:
-        ValueError: a corruption is missing, or one is not of the benchmark, such as the 4 extra ones.
-    """
-    return benchmark_mean(by_corruption, BENCHMARK)
-
-
-def benchmark_mean(values: Mapping[str, Any], names: Sequence[str]) -> Any:
-    """Mean of the values of ``names``, numbers or arrays; there must be no others.
+        values: percent of each, numbers or arrays.
+        names: those of the benchmark, such as :data:`BENCHMARK`.
 
     Raises:
         ValueError: a name is missing, or there is another one.

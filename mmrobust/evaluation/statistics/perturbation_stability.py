@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from mmrobust.evaluation.statistics.corruption_error import benchmark_mean
-
 #: AlexNet's flip probability, 0 to 1, at difficulty 1; from mce/eval_robustness.py of clovaai/assembled-cnn.
 ALEXNET_FLIP_PROBABILITIES = {
     'gaussian_noise': 0.23653,
@@ -151,12 +149,3 @@ def flip_rates(
         # divided first: a network that equals its reference has exactly 100
         rates[perturbation] = 100 * (np.asarray(value) / reference[perturbation])
     return rates
-
-
-def mean_flip_rate(rates: Mapping[str, Any]) -> Any:
-    """mFR, or mT5D, in percent: the mean of :func:`flip_rates` over the 10 perturbations of the benchmark.
-
-    Raises:
-        ValueError: a perturbation is missing, or one is not of the benchmark, such as the 4 for validation.
-    """
-    return benchmark_mean(rates, PERTURBATIONS)
