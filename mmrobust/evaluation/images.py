@@ -6,8 +6,10 @@ import hashlib
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
 
 import numpy as np
+from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 from torch.utils.data import Dataset
 
@@ -41,6 +43,7 @@ class Images:
         FileNotFoundError: there are no data.
     """
 
+    default_scope: ClassVar[str]
     subset: Sequence[int] | None = None
     palette: Sequence[Sequence[int]] = ()
 
@@ -64,6 +67,16 @@ class Images:
             raise ValueError(f'the data set {type(built).__name__} must name its classes, in metainfo or classes')
         self.class_names = tuple(built.metainfo['classes'])
         self._describe(built, kept)
+
+    @classmethod
+    def of_config(
+        cls, config: Config, max_images: int | None, dataset: dict | None = None, data_root: str | None = None
+    ) -> 'Images':
+        """Those of a config's ``test_dataloader``, or of another dataset in its place, or in another folder."""
+        dataset = dict(config.test_dataloader.dataset if dataset is None else dataset)
+        if data_root is not None:
+            dataset['data_root'] = data_root
+        return cls(dataset, config.get('default_scope') or cls.default_scope, max_images)
 
     def name(self, path: str) -> str:
         """An image's path below the data root: the same for a copy of the data elsewhere."""
@@ -90,6 +103,8 @@ class LabelledImages(Images):
     Raises:
         ValueError: an image has no label; and the errors of the base class.
     """
+
+    default_scope = 'mmpretrain'
 
     def size_of_first(self) -> tuple[int, int]:
         """Height and width of the first image, as loaded or as the model gets it, whichever is smaller."""
@@ -123,6 +138,8 @@ class LabelMapImages(Images):
         names: paths of the images below the data root, with ``/``.
         ignore_index: label that belongs to no class.
     """
+
+    default_scope = 'mmseg'
 
     def _describe(self, built: Dataset, kept: list[int]) -> None:
         found = [built.get_data_info(index) for index in kept]

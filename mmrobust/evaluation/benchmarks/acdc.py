@@ -83,7 +83,6 @@ class ACDC(SegmentationBenchmark):
     ) -> None:
         if calibration and split == 'test':
             raise ValueError('calibration needs labels, and split test has none: take val, or leave calibration out')
-        scope = config.get('default_scope') or 'mmseg'
         pipeline = copy.deepcopy(config.test_dataloader.dataset.pipeline)
         if split == 'test':
             pipeline = without_labels(pipeline)
@@ -95,7 +94,8 @@ class ACDC(SegmentationBenchmark):
         self.submission = submission
         self.calibration = calibration
         self.image_sets = {
-            cell: LabelMapImages(dataset | dict(conditions=part), scope, max_images) for cell, part in parts.items()
+            cell: LabelMapImages.of_config(config, max_images, dataset | dict(conditions=part))
+            for cell, part in parts.items()
         }
         self.cells = list(self.image_sets)
 

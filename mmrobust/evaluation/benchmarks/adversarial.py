@@ -10,6 +10,7 @@ from torch import Tensor
 from mmrobust.attacks import fgsm, pgd
 from mmrobust.attacks.balls import BALLS, require_sizes
 from mmrobust.evaluation.benchmarks.adversarial_segmentation import AdversarialSegmentation, blind_warning
+from mmrobust.evaluation.benchmarks.base import require_some
 from mmrobust.evaluation.benchmarks.classification_base import IMAGENET_IMAGES, ErrorTable, error_layout, too_few
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Predictions
@@ -107,17 +108,14 @@ class Adversarial(ErrorTable):
         seed: int = 0,
         max_images: int | None = None,
     ) -> None:
-        for attack in attacks:
-            if attack not in ATTACKS:
-                raise ValueError(f'attacks must be some of {", ".join(ATTACKS)}, got {attack!r}')
+        require_some('attacks', attacks, ATTACKS)
         for name, value in (('eps', eps), ('num_steps', num_steps)):
             if not isinstance(value, int | float):
                 raise ValueError(f'{name} must be one number for a classifier, got {value}: run each by itself')
         require_sizes(eps, step_size, num_steps)
         self.cells = [CLEAN, *map(Cell, attacks)]
         self.eps, self.step_size, self.num_steps, self.seed = eps, step_size, num_steps, seed
-        scope = config.get('default_scope') or 'mmpretrain'
-        self.image_sets = dict.fromkeys(self.cells, LabelledImages(config.test_dataloader.dataset, scope, max_images))
+        self.image_sets = dict.fromkeys(self.cells, LabelledImages.of_config(config, max_images))
 
     @property
     def identity(self) -> dict[str, Any]:

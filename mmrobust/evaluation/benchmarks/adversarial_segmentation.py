@@ -10,6 +10,7 @@ from torch import Tensor
 from mmrobust.attacks import SEA, SEGMENTATION_ATTACKS, attack_segmentation
 from mmrobust.attacks.balls import require_sizes
 from mmrobust.attacks.segmentation import USUAL_EPS, USUAL_STEP
+from mmrobust.evaluation.benchmarks.base import require_some
 from mmrobust.evaluation.benchmarks.segmentation_base import MIOU, SegmentationBenchmark
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Attacked, Confusion
@@ -84,9 +85,7 @@ class AdversarialSegmentation(SegmentationBenchmark):
         data_root: str | None = None,
         max_images: int | None = None,
     ) -> None:
-        for attack in attacks:
-            if attack not in ATTACKS:
-                raise ValueError(f'attacks on a segmentor must be some of {", ".join(ATTACKS)}, got {attack!r}')
+        require_some('attacks on a segmentor', attacks, ATTACKS)
         require_sizes(0, 0, 1, norm)
         radii, numbers = several(USUAL_EPS[norm] if eps is None else eps), several(num_steps)
         if not attacks or not radii or not numbers:
@@ -105,11 +104,7 @@ class AdversarialSegmentation(SegmentationBenchmark):
         self.cells = [CLEAN, *self._settings]
         self.step_size, self.norm, self.seed = step_size, norm, seed
         self._attacked: dict[str, Attacked] = {}
-        dataset = dict(config.test_dataloader.dataset)
-        if data_root is not None:
-            dataset['data_root'] = data_root
-        images = LabelMapImages(dataset, config.get('default_scope') or 'mmseg', max_images)
-        self.image_sets = dict.fromkeys(self.cells, images)
+        self.image_sets = dict.fromkeys(self.cells, LabelMapImages.of_config(config, max_images, data_root=data_root))
 
     @property
     def identity(self) -> dict[str, Any]:

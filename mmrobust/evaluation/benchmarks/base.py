@@ -209,6 +209,13 @@ class Benchmark:
         return {}, []
 
 
+def require_some(what: str, values: Sequence[str], allowed: Sequence[str]) -> None:
+    """Raise ValueError if a value is not allowed."""
+    for value in values:
+        if value not in allowed:
+            raise ValueError(f'{what} must be some of {", ".join(allowed)}, got {value!r}')
+
+
 def protocol_title(title: str, own: str, provenance: Mapping[str, Any]) -> str:
     """Title of a benchmark: its own on its own data, else what is run on what.
 

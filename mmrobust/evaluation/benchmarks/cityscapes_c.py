@@ -1,6 +1,5 @@
 """Cityscapes-C: the test images of a config under common corruptions."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -105,9 +104,6 @@ class CityscapesC(SegmentationBenchmark):
         max_images: int | None = None,
         calibration: bool = False,
     ) -> None:
-        dataset = copy.deepcopy(config.test_dataloader.dataset)
-        if data_root is not None:
-            dataset.data_root = data_root
         self.cells = [CLEAN, *select_cells(preset, corruptions, severities)]
         self.groups = preset_groups(preset)
         self.preset = preset_of(self.cells[1:])
@@ -115,8 +111,7 @@ class CityscapesC(SegmentationBenchmark):
         self.profile = profile
         self.corrupted_root = corrupted_root
         self.calibration = calibration
-        images = LabelMapImages(dataset, config.get('default_scope') or 'mmseg', max_images)
-        self.image_sets = dict.fromkeys(self.cells, images)
+        self.image_sets = dict.fromkeys(self.cells, LabelMapImages.of_config(config, max_images, data_root=data_root))
         self.region_name = region
         if region is not None:
             self.region = region_of(region, self.class_names)

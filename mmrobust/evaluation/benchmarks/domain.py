@@ -80,12 +80,10 @@ class DomainShift(SegmentationBenchmark):
             raise ValueError(
                 f'datasets must be a list of some of {", ".join(shipped_domains())}, or of YAML files, got {datasets!r}'
             )
-        scope = config.get('default_scope') or 'mmseg'
-        own = config.test_dataloader.dataset
         self.domains = choose_domains(datasets)
         self.data_root = data_root
         self.data_set = ' + '.join(f'{domain.title} {domain.split}'.strip() for domain in self.domains)
-        self.image_sets = {CLEAN: LabelMapImages(own, scope, max_images)} if clean else {}
+        self.image_sets = {CLEAN: LabelMapImages.of_config(config, max_images)} if clean else {}
         if clean and self.image_sets[CLEAN].class_names != CLASSES:
             found = ', '.join(self.image_sets[CLEAN].class_names[:4])
             raise ValueError(
@@ -98,9 +96,9 @@ class DomainShift(SegmentationBenchmark):
                     domain=dataclasses.asdict(domain),
                     data_root=osp.join(data_root, domain.root),
                     condition=condition,
-                    pipeline=own.pipeline,
+                    pipeline=config.test_dataloader.dataset.pipeline,
                 )
-                self.image_sets[Cell(name)] = LabelMapImages(dataset, scope, max_images)
+                self.image_sets[Cell(name)] = LabelMapImages.of_config(config, max_images, dataset)
         self.cells = list(self.image_sets)
 
     @property

@@ -1,6 +1,6 @@
 """ImageNet-C: error of a classifier under common corruptions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -114,10 +114,10 @@ class ImageNetC(ClassificationBenchmark):
         self.cells = [CLEAN, *select_cells('michaelis', taken, severities, known)]
         self.seed = seed or 0
         self.corrupted_root = data_root
-        self.scope = config.get('default_scope') or 'mmpretrain'
+        self.config = config
         self.max_images = max_images
         self.expected_images = expected_images
-        self._clean = LabelledImages(config.test_dataloader.dataset, self.scope, max_images)
+        self._clean = LabelledImages.of_config(config, max_images)
         if data_root is None and self._clean.in_memory:
             raise ValueError(
                 'the images must be files to be corrupted on the fly, got a data set that holds them in memory: take '
@@ -139,9 +139,8 @@ class ImageNetC(ClassificationBenchmark):
 
     def label_set(self, cell: Cell) -> tuple[Sequence[str], Sequence[int] | None]:
         """Those of the data, without looking at the disk."""
-        if cell == CLEAN or self.corrupted_root is None:
-            return self._clean.class_names, self._clean.subset
-        return self.published_classes, None
+        published = self._is_published(cell)
+        return (self.published_classes, None) if published else (self._clean.class_names, self._clean.subset)
 
     @property
     def published_classes(self) -> Sequence[str]:
@@ -173,7 +172,7 @@ class ImageNetC(ClassificationBenchmark):
 
     def check(self, cell: Cell, counts: Predictions) -> None:
         """As in the base class; official images are only counted, because listing them takes long."""
-        if cell == CLEAN or self.corrupted_root is None:
+        if not self._is_published(cell):
             super().check(cell, counts)
             return
         if len(counts.images) != self._clean.size:
@@ -182,9 +181,9 @@ class ImageNetC(ClassificationBenchmark):
 
     def images(self, cell: Cell) -> LabelledImages:
         """The images of a cell: for corruptions on the fly, the clean ones."""
-        if cell == CLEAN or self.corrupted_root is None:
+        if not self._is_published(cell):
             return self._clean
-        images = LabelledImages(self.official(cell), self.scope, self.max_images)
+        images = LabelledImages.of_config(self.config, self.max_images, self.official(cell))
         if images.size != self._clean.size:
             raise ValueError(
                 f'the test images of the config must be those that {self.set.title} was made of, got '
@@ -336,6 +335,9 @@ class ImageNetC(ClassificationBenchmark):
             remarks.append("CE is of corruptions on the fly, not of ImageNet-C's own images")
         return values, remarks
 
+    def _is_published(self, cell: Cell) -> bool:
+        return self.corrupted_root is not None and cell != CLEAN
+
     def _normalised_by(self) -> str | None:
         if self.reference is not None:
             return self.reference['provenance']['config']
@@ -363,18 +365,14 @@ class ImageNetC(ClassificationBenchmark):
         return content
 
 
-def _why_no_number(results: Mapping, number: int) -> list[str]:
+def _why_no_number(results: Mapping, number: int) -> Iterator[str]:
     """Explains a dash in the headline."""
-    reasons = []
-    if results['mCE'] is None:
-        reasons.append(
-            'there is no mCE without a network that CE is relative to'
-            if results['normalised_by'] is None
-            else f'there is no mCE, because not all {number} corruptions were run at all 5 severities'
-        )
+    if results['mCE'] is None and results['normalised_by'] is None:
+        yield 'A dash: there is no mCE without a network that CE is relative to.'
+    elif results['mCE'] is None:
+        yield f'A dash: there is no mCE, because not all {number} corruptions were run at all 5 severities.'
     if results['mean_error'] is None:
-        reasons.append(f'there is no mean error, because none of the {number} corruptions was run')
-    return [f'A dash: {reason}.' for reason in reasons]
+        yield f'A dash: there is no mean error, because none of the {number} corruptions was run.'
 
 
 def _published() -> Published:
@@ -433,14 +431,8 @@ def summarize(
             relative_corruption_errors(_dividable(of, whole, divisors, of_reference), at_clean, divisors, of_reference)
             for of, at_clean in ((errors, clean.score), (samples, clean_samples))
         )
-    summary: dict[str, Any] = {
-        'clean_error': clean.score,
-        'clean_error_interval': clean.interval,
-        'mean_error': None,
-        'mCE': None,
-        'relative_mCE': None,
-        'normalised_by': normalised_by,
-    }
+    summary: dict[str, Any] = {'clean_error': clean.score, 'clean_error_interval': clean.interval}
+    summary |= {'mean_error': None, 'mCE': None, 'relative_mCE': None, 'normalised_by': normalised_by}
     bootstrap = {'clean_error': clean_samples}
     if benchmark:
         bootstrap['mean_error'] = np.mean([sampled[name] for name in benchmark], axis=0)
@@ -456,8 +448,8 @@ def summarize(
         'corruptions': {
             name: {
                 'error': float(value),
-                'CE': _number(ce.get(name)),
-                'relative_CE': _number(relative.get(name)),
+                'CE': float(ce[name]) if name in ce else None,
+                'relative_CE': float(relative[name]) if name in relative else None,
                 'extra': name not in corruptions,
             }
             for name, value in by_corruption.items()
@@ -474,7 +466,3 @@ def _dividable(
     found = {} if divisors is None else mean_over_severities(divisors)
     above = [name for name in whole if divisors is None or found.get(name, 0) > floor]
     return {cell: value for cell, value in values.items() if cell.name in above}
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None else float(value)

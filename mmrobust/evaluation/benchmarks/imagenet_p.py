@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from mmrobust.datasets.imagenet_p import ImageNetP as ImageNetPDataset
 from mmrobust.datasets.transforms.corrupt import name_below
-from mmrobust.evaluation.benchmarks.base import Benchmark
+from mmrobust.evaluation.benchmarks.base import Benchmark, require_some
 from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.counts import Flips, Stability
 from mmrobust.evaluation.images import evenly, fingerprint, require_names
@@ -71,11 +71,9 @@ class ImageNetP(Benchmark):
     ) -> None:
         self.difficulty = difficulty
         self.data_root = data_root
+        require_some('perturbations', perturbations, PERTURBATIONS + EXTRA_PERTURBATIONS)
         self._videos = {}
         for perturbation in perturbations:
-            if perturbation not in PERTURBATIONS + EXTRA_PERTURBATIONS:
-                allowed = ', '.join(PERTURBATIONS + EXTRA_PERTURBATIONS)
-                raise ValueError(f'perturbations must be some of {allowed}, got {perturbation!r}')
             videos = ImageNetPDataset(data_root, perturbation, difficulty, pipeline=[])
             self._videos[Cell(perturbation)] = videos.get_subset(evenly(len(videos), max_images))
         self.cells = list(self._videos)

@@ -6,6 +6,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmrobust.datasets.imagenet_variants import OF_CORRUPTIONS, VARIANTS
+from mmrobust.evaluation.benchmarks.base import require_some
 from mmrobust.evaluation.benchmarks.classification_base import ErrorTable, error_layout, too_few
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.images import LabelledImages
@@ -49,21 +50,18 @@ class ImageNetVariants(ErrorTable):
         max_images: int | None = None,
         expected_images: int | None = None,
     ) -> None:
-        scope = config.get('default_scope') or 'mmpretrain'
-        clean = config.test_dataloader.dataset
+        require_some('variants', variants, RELATIVES)
         self.data_root = data_root
-        self.image_sets = {CLEAN: LabelledImages(clean, scope, max_images)}
+        self.image_sets = {CLEAN: LabelledImages.of_config(config, max_images)}
         for variant in variants:
-            if variant not in RELATIVES:
-                raise ValueError(f'variants must be some of {", ".join(RELATIVES)}, got {variant!r}')
             dataset = dict(
                 type='mmrobust.ImageNetVariant',
                 variant=variant,
                 data_root=f'{data_root}/{variant}',
                 expected_images=expected_images,
-                pipeline=clean.pipeline,
+                pipeline=config.test_dataloader.dataset.pipeline,
             )
-            self.image_sets[Cell(variant)] = LabelledImages(dataset, scope, max_images)
+            self.image_sets[Cell(variant)] = LabelledImages.of_config(config, max_images, dataset)
         self.cells = list(self.image_sets)
 
     @property

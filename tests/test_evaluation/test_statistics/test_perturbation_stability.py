@@ -125,7 +125,7 @@ def test_rates_of_bootstrap_samples():
         (lambda: top5(np.zeros((3, 4))), 'at least 5 classes, got 4'),
         (lambda: top5_distance(np.zeros((3, 6)), 'snow'), r'shape \(..., T, 5\), got \(3, 6\)'),
         (lambda: flip_rates({'mist': 0.1}), 'the reference has gaussian_noise, .*, got mist'),
-        (lambda: flip_rates({'snow': 0.1}, {'snow': 0.0}), 'above 0, got 0.0 for snow'),
+        (lambda: flip_rates({'snow': 0.1}, {'snow': 0.0}), 'on snow must be above 0, got 0.0'),
         (lambda: benchmark_mean({'snow': 1.0}, PERTURBATIONS), 'got them without gaussian_noise, .*, scale$'),
     ],
 )
