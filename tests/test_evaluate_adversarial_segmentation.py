@@ -2,9 +2,7 @@
 
 import csv
 import json
-import os
 import shutil
-import signal
 
 import cv2
 import numpy as np
@@ -176,17 +174,6 @@ def test_shards_merge_exactly(attacked, tool, whole, tmp_path):
     for index in (1, 0):
         tool.main(_arguments(attacked, tmp_path, '--shard', f'{index}/2'))
     assert _contents(tmp_path) == _contents(whole)
-
-
-@pytest.mark.slow
-def test_killed_and_continued(attacked, tool, whole, tmp_path):
-    process = _start(_arguments(attacked, tmp_path))
-    _wait_for(tmp_path / f'cells/{KEYS[0]}.json', process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / 'results.json').exists(), 'killed too late to prove anything'
-    tool.main(_arguments(attacked, tmp_path))
-    assert _finished(tmp_path) == _contents(whole)
 
 
 def test_more_cells_in_the_same_folder(attacked, tool, whole, tmp_path, capsys):
