@@ -351,7 +351,7 @@ def _run(
 
 @contextlib.contextmanager
 def _bugs_shown(what: str) -> Iterator[None]:
-    """Make errors that are no mistake of the user's any more, once all is set up, such whose traceback is shown."""
+    """Turn errors after the set-up, which are bugs, into a RuntimeError, whose traceback is shown."""
     try:
         yield
     except (TypeError, KeyError) as error:

@@ -31,7 +31,7 @@ class Counts(Protocol):
 
 
 class Benchmark:
-    """Cells, how one is run, and how finished cells become numbers.
+    """What is run, cell by cell, and how finished cells become numbers.
 
     A subclass is registered under its name, ``@BENCHMARKS.register_module(name='my-benchmark')``; its constructor takes
     the model's config first, then ``max_images`` and what else decides the numbers, each with a default. What is in
@@ -39,11 +39,11 @@ class Benchmark:
 
     Attributes:
         name: as on the command line.
-        measure: what ``Counts.score`` is, in a word.
+        measure: name of the score.
         unit: what progress counts.
         model_type: what runs it, see :mod:`mmrobust.evaluation.models`.
         counts_type: what is kept of a cell.
-        low_precision: whether its numbers are worth anything in half the bits.
+        low_precision: whether it may run with ``--amp``.
         options: arguments of the constructor that the command line takes, each with what
             ``argparse.ArgumentParser.add_argument`` is given. ``data_root`` and ``max_images`` need no entry.
         numbers: headline keys that the results of every run have, if only as None.
@@ -127,7 +127,7 @@ class Benchmark:
 
     @functools.cached_property
     def data_set(self) -> str | None:
-        """What readers call the images; None where the benchmark says it."""
+        """Name of the images for readers; None where that of the benchmark says it."""
         return data_title(self.images(self.cells[0]).dataset)
 
     @property
@@ -158,28 +158,28 @@ class Benchmark:
         return counts.score
 
     def check(self, cell: Cell, counts: Any) -> None:
-        """Look whether counts that were kept can be those of a cell.
+        """Check that counts from the disk are those of a cell.
 
         Raises:
             ValueError: they are of other images or classes.
         """
 
     def begin(self, out: Path) -> None:
-        """Be told the results folder, before anything is run."""
+        """Called with the results folder before the first cell."""
 
     def require(self, cells: Sequence[Cell]) -> None:
-        """Look for what these cells need, before hours are spent on those that have it.
+        """Check that all that these cells need is there, before the first one runs.
 
         Raises:
             FileNotFoundError: something is missing.
         """
 
     def is_finished(self, cell: Cell) -> bool:
-        """Whether whatever a cell leaves besides its counts is there."""
+        """Whether the files that a cell writes besides its counts are there."""
         return True
 
     def finish(self) -> list[str]:
-        """Write what a whole run leaves besides its numbers; sentences to tell the user."""
+        """Write what a run leaves besides its numbers. Returns sentences for the user."""
         return []
 
     def show_worst(

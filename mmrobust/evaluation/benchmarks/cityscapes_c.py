@@ -152,7 +152,7 @@ class CityscapesC(SegmentationBenchmark):
         )
 
     def require(self, cells: Sequence[Cell]) -> None:
-        """Look whether a copy is of these images.
+        """Check that a copy was made of these images.
 
         Raises:
             ValueError: it is of others.

@@ -129,7 +129,7 @@ class CIFAR10C(PublishedSet):
         return files if all(path.is_file() for path in files) else []
 
     def require(self, cells: Sequence[Cell]) -> None:
-        """Look into the files of all these cells, before hours are spent on those that are there.
+        """Check the files of all these cells, before the first one runs.
 
         Raises:
             FileNotFoundError: a file is missing.

@@ -218,7 +218,7 @@ class ImageNetC(ClassificationBenchmark):
         return dict(dataset, pipeline=[*dataset['pipeline'][:-1], corrupt, dataset['pipeline'][-1]])
 
     def require(self, cells: Sequence[Cell]) -> None:
-        """Look for the folders of all these cells, before hours are spent on those that are there.
+        """Check that the folders of all these cells are there, before the first one runs.
 
         Raises:
             FileNotFoundError: a folder of the official images is missing; the sentence says which.

@@ -48,9 +48,7 @@ class SegmentationBenchmark(Benchmark):
             raise ValueError(f'it has {len(counts.confusion)} classes, and the data {len(images.class_names)}')
         require_names(counts.images, images.names)
         if (counts.confidences is None) == self.calibration:
-            raise ValueError(
-                f'it must have pixels by confidence if --calibration is given only, got {not self.calibration}'
-            )
+            raise ValueError('it must have pixels by confidence with --calibration, and only then')
 
     def run(self, model: SegmentationModel, cell: Cell, on_image: Callable[[], None] = lambda: None) -> Confusion:
         """Predict all images of a cell and count; an image without a label counts nothing.
