@@ -100,12 +100,7 @@ class CIFAR10C(PublishedSet):
 
     name = 'cifar-10-c'
     set = CORRUPTION_SETS[name]
-    classes: ClassVar[Sequence[str]] = CIFAR10_CATEGORIES
-
-    @property
-    def published_classes(self) -> Sequence[str]:
-        """Those of CIFAR."""
-        return self.classes
+    published_classes = CIFAR10_CATEGORIES
 
     def official(self, cell: Cell) -> dict:
         """Config of the published images of a cell; where the clean images are loaded from files, BGR as these."""
@@ -117,7 +112,7 @@ class CIFAR10C(PublishedSet):
             data_root=self.corrupted_root,
             corruption=cell.name,
             severity=cell.severity,
-            num_classes=len(self.classes),
+            num_classes=len(self.published_classes),
             channel_order='rgb' if self._clean.in_memory else 'bgr',
             expected_images=self.expected_images,
             pipeline=pipeline,
@@ -136,7 +131,7 @@ class CIFAR10C(PublishedSet):
             ValueError: it holds something else.
         """
         for cell in dict.fromkeys(Cell(cell.name, 1) for cell in cells if cell != CLEAN):
-            how = dict(num_classes=len(self.classes), expected_images=self.expected_images)
+            how = dict(num_classes=len(self.published_classes), expected_images=self.expected_images)
             CIFARC(self.corrupted_root, cell.name, cell.severity, **how, lazy_init=True).check_files()
 
 
@@ -146,4 +141,4 @@ class CIFAR100C(CIFAR10C):
 
     name = 'cifar-100-c'
     set = CORRUPTION_SETS[name]
-    classes = CIFAR100_CATEGORIES
+    published_classes = CIFAR100_CATEGORIES

@@ -197,10 +197,8 @@ def summarize(counts: Mapping[str, Confusion], domains: Sequence[Domain]) -> dic
     mean = float(np.mean([row['mIoU'] for row in datasets.values()]))
     samples = np.mean([_drawn(row) for row in datasets.values()], axis=0)
     units = min(row['bootstrap']['units'] for row in datasets.values())
-    named = (f'{name}/{image}' for name, row in datasets.items() for image in row.pop('names'))
+    named = (f'{of.name}/{image}' for of in domains for name in cell_names(of) for image in counts[name].images)
     record = Bootstrap(named).record(mean_mIoU=samples) | {'units': units}
-    for row in cells.values():
-        del row['names']
     found = {'mean_mIoU': mean, 'mean_mIoU_interval': interval(samples, units)}
     if clean is not None:
         draws = Bootstrap(clean.images)
@@ -226,7 +224,6 @@ def _row(counts: Confusion, domain: Domain, clean: Confusion | None) -> dict[str
         'num_classes': int(labelled.sum()),
         'num_images': len(counts.images),
         'bootstrap': draws.record(mIoU=samples),
-        'names': draws.names,
     }
     if clean is not None:
         shared = labelled & clean.confusion.any(axis=1)

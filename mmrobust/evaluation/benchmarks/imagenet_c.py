@@ -77,6 +77,7 @@ class ImageNetC(ClassificationBenchmark):
     name = 'imagenet-c'
     set: ClassVar[CorruptionSet] = CORRUPTION_SETS['imagenet-c']
     on_the_fly: ClassVar[bool] = True  # whether its images can be made of clean ones
+    published_classes: Sequence[str] = IMAGENET_CATEGORIES  # of the official images, in the order of their labels
     numbers = ('clean_error', 'mean_error', 'mCE', 'relative_mCE', 'normalised_by')
     sections = ('corruptions', 'cells')
     options = {
@@ -141,11 +142,6 @@ class ImageNetC(ClassificationBenchmark):
         """Those of the data, without looking at the disk."""
         published = self._is_published(cell)
         return (self.published_classes, None) if published else (self._clean.class_names, self._clean.subset)
-
-    @property
-    def published_classes(self) -> Sequence[str]:
-        """Names of the classes of the official images, in the order of their labels."""
-        return IMAGENET_CATEGORIES
 
     @property
     def data_set(self) -> str:
