@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmrobust.evaluation.statistics import BINS, LEVELS, STEPS, mean_iou, rate_interval
+from mmrobust.evaluation.statistics import BINS, LEVELS, STEPS, class_iou, mean_iou, rate_interval
 
 _NO_COUNTS = (KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
@@ -56,6 +56,16 @@ class Confusion:
     images: dict[str, np.ndarray]
     attacked: Mapping[str, Attacked] | None = None
     confidences: Confidences | None = None
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """Whether each class is in the labels, ``(K,)`` bool."""
+        return self.confusion.any(axis=1)
+
+    @property
+    def ious(self) -> np.ndarray:
+        """IoU of each class in percent, ``(K,)``; NaN of one that is in no label."""
+        return np.where(self.labelled, class_iou(self.confusion), np.nan)
 
     @property
     def score(self) -> float | None:

@@ -220,7 +220,7 @@ def summarize(counts: Mapping[Cell, Confusion], settings: Mapping[str, Settings]
     """
     clean = counts[CLEAN]
     draws = Bootstrap(clean.images)
-    labelled = clean.confusion.any(axis=1)  # one set of classes for all cells
+    labelled = clean.labelled  # one set of classes for all cells
     areas = {cell.key: np.stack([of.images[name] for name in draws.names]) for cell, of in counts.items()}
     rows = {}
     for cell, of in counts.items():

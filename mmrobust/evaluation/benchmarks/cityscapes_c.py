@@ -274,7 +274,7 @@ def summarize(
     """
     clean, corrupted = counts[CLEAN], {cell: of for cell, of in counts.items() if cell != CLEAN}
     # one set of classes for all cells: else one that is predicted under a corruption only would change what is averaged
-    labelled = clean.confusion.any(axis=1)
+    labelled = clean.labelled
     miou = {cell: mean_iou(of.confusion, labelled) for cell, of in corrupted.items()}
     bootstrap = Bootstrap(clean.images)
     interval = bootstrap.interval
@@ -310,9 +310,7 @@ def summarize(
             for level in severities
         },
         'cells': {cell.key: {'mIoU': miou[cell], 'mIoU_interval': interval(samples[cell])} for cell in corrupted},
-        'classes': by_class(
-            class_names, {'clean': np.where(labelled, class_iou(clean.confusion), np.nan), 'corrupted': mean_class_iou}
-        ),
+        'classes': by_class(class_names, {'clean': clean.ious, 'corrupted': mean_class_iou}),
         **calibration_results(parts, labelled),
         'bootstrap': bootstrap.record(**draws, corruptions=sampled),
     }

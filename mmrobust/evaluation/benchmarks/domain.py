@@ -25,7 +25,6 @@ from mmrobust.evaluation.report import Column, Layout, Table
 from mmrobust.evaluation.statistics import (
     INTERVAL_LEVEL,
     Bootstrap,
-    class_iou,
     interval,
     mean_iou,
     mean_iou_of_areas,
@@ -121,17 +120,11 @@ class DomainShift(SegmentationBenchmark):
             Column('num_classes', 'classes', better='', decimals=0, csv=('num_classes',)),
             Column('num_images', 'images', better='', decimals=0, csv=('num_images',)),
         )
+        headline = {'clean_mIoU': 'clean'} if clean else {}
+        headline |= {f'datasets/{name}/mIoU': name for name in names} | {'mean_mIoU': 'mean'}
         conditions = set(results['cells']) != set(names)
         tables = (
-            Table(
-                '',
-                'run',
-                (
-                    *([Column('clean_mIoU', 'clean', interval='inline')] if clean else []),
-                    *(Column(f'datasets/{name}/mIoU', name, interval='inline') for name in names),
-                    Column('mean_mIoU', 'mean', interval='inline'),
-                ),
-            ),
+            Table('', 'run', tuple(Column(key, title, interval='inline') for key, title in headline.items())),
             Table(
                 'datasets',
                 'data set',
@@ -184,7 +177,7 @@ def summarize(counts: Mapping[str, Confusion], domains: Sequence[Domain]) -> dic
     clean = counts.get(CLEAN.key)
     datasets, cells, ious = {}, {}, {}
     if clean is not None:
-        ious['clean'] = _ious(clean.confusion)
+        ious['clean'] = clean.ious
     for domain in domains:
         parts = {name: counts[name] for name in cell_names(domain)}
         whole = Confusion(
@@ -193,7 +186,7 @@ def summarize(counts: Mapping[str, Confusion], domains: Sequence[Domain]) -> dic
         )
         datasets[domain.name] = _row(whole, domain, clean) | {'expected_images': domain.images, 'title': domain.title}
         cells |= {name: _row(of, domain, clean) for name, of in parts.items()}
-        ious[domain.name] = _ious(whole.confusion)
+        ious[domain.name] = whole.ious
     mean = float(np.mean([row['mIoU'] for row in datasets.values()]))
     samples = np.mean([_drawn(row) for row in datasets.values()], axis=0)
     units = min(row['bootstrap']['units'] for row in datasets.values())
@@ -201,10 +194,7 @@ def summarize(counts: Mapping[str, Confusion], domains: Sequence[Domain]) -> dic
     record = Bootstrap(named).record(mean_mIoU=samples) | {'units': units}
     found = {'mean_mIoU': mean, 'mean_mIoU_interval': interval(samples, units)}
     if clean is not None:
-        draws = Bootstrap(clean.images)
-        labelled = clean.confusion.any(axis=1)
-        of_clean = mean_iou_of_areas(area_samples(draws, [clean])[:, 0][..., labelled])
-        found |= {'clean_mIoU': mean_iou(clean.confusion, labelled), 'clean_mIoU_interval': draws.interval(of_clean)}
+        found |= {f'clean_{name}': value for name, value in _miou(clean, Bootstrap(clean.images))[0].items()}
     return {
         **found,
         'datasets': datasets,
@@ -215,26 +205,21 @@ def summarize(counts: Mapping[str, Confusion], domains: Sequence[Domain]) -> dic
 
 
 def _row(counts: Confusion, domain: Domain, clean: Confusion | None) -> dict[str, Any]:
-    labelled = counts.confusion.any(axis=1)
     draws = Bootstrap(counts.images, domain.unit_of)
-    samples = mean_iou_of_areas(area_samples(draws, [counts])[:, 0][..., labelled])
-    row = {
-        'mIoU': mean_iou(counts.confusion, labelled),
-        'mIoU_interval': draws.interval(samples),
-        'num_classes': int(labelled.sum()),
-        'num_images': len(counts.images),
-        'bootstrap': draws.record(mIoU=samples),
-    }
+    row, samples = _miou(counts, draws)
+    row |= {'num_classes': int(counts.labelled.sum()), 'num_images': len(counts.images)}
+    row['bootstrap'] = draws.record(mIoU=samples)
     if clean is not None:
-        shared = labelled & clean.confusion.any(axis=1)
+        shared = counts.labelled & clean.labelled
         both = shared.any()
         row['retention'] = retention(*(mean_iou(of.confusion, shared) for of in (counts, clean))) if both else None
     return row
 
 
-def _ious(confusion: np.ndarray) -> np.ndarray:
-    """IoU of each class ``(K,)``, NaN of one that is in no label."""
-    return np.where(confusion.any(axis=1), class_iou(confusion), np.nan)
+def _miou(counts: Confusion, draws: Bootstrap) -> tuple[dict[str, Any], np.ndarray]:
+    """mIoU over the classes in the labels with its interval, and its bootstrap samples."""
+    samples = mean_iou_of_areas(area_samples(draws, [counts])[:, 0][..., counts.labelled])
+    return {'mIoU': mean_iou(counts.confusion, counts.labelled), 'mIoU_interval': draws.interval(samples)}, samples
 
 
 def _drawn(row: Mapping[str, Any]) -> np.ndarray:

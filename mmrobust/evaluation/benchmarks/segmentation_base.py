@@ -39,8 +39,7 @@ class SegmentationBenchmark(Benchmark):
 
     def score(self, counts: Confusion) -> float | None:
         """mIoU over the classes of the labels."""
-        labelled = counts.confusion.any(axis=1)
-        return mean_iou(counts.confusion, labelled) if labelled.any() else None
+        return mean_iou(counts.confusion, counts.labelled) if counts.labelled.any() else None
 
     def check(self, cell: Cell, counts: Confusion) -> None:
         images = self.images(cell)
