@@ -180,8 +180,8 @@ def test_attacks(files, tool, tmp_path):
 def test_sizes_of_an_attack_may_be_fractions(tool, files, capsys):
     start = [str(files / 'toy.py'), str(files / 'toy.pth'), '--benchmark', 'adversarial']
     args = tool.parse_args([*start, '--eps', '8/255', '--step-size', '0.5/255'])
-    assert (args.eps, args.step_size) == (8 / 255, 0.5 / 255)
-    assert tool.parse_args([*start, '--eps', '3e-2']).eps == 0.03
+    assert (args.eps, args.step_size) == ([8 / 255], 0.5 / 255)
+    assert tool.parse_args([*start, '--eps', '3e-2']).eps == [0.03]
     for text in ('8/0', '8/', '/255', '1/2/3', 'x'):
         with pytest.raises(SystemExit):
             tool.parse_args([*start, '--eps', text])

@@ -1,13 +1,18 @@
 """Verdict of a results page in words: what was run, the drop from clean, the worst conditions, what differs."""
 
+import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
+from mmrobust.evaluation import report
 from mmrobust.evaluation.comparison import change, is_significant, ran_the_same
 from mmrobust.evaluation.report import Column, Number, Report, Table
 
 DASH = '\N{EN DASH}'
 FEW = 100  # images; with fewer no difference can be trusted
 _TOP = 3  # worst conditions and classes that are named
+
+# a number as text
+shown = functools.partial(report.shown, dash=DASH)
 
 # name of a run to its report, all of one benchmark
 Runs = Mapping[str, Report]
@@ -82,11 +87,6 @@ def rows_by_harm(runs: Runs, table: Table) -> list[str]:
     sign = -1 if column.better == 'lower' else 1
     means = {row: mean(values_of(runs, table, row, column)) for row in names}
     return sorted(names, key=lambda row: (row in table.apart, means[row] is None, sign * (means[row] or 0)))
-
-
-def shown(value: float | None, decimals: int = 2) -> str:
-    """A number, or a dash for None."""
-    return DASH if value is None else f'{value:.{decimals}f}'
 
 
 def plus(value: float | None, decimals: int = 2) -> str:

@@ -1,6 +1,5 @@
 """PGD and FGSM: error of a classifier under attack."""
 
-import argparse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from mmrobust.attacks import fgsm, pgd
 from mmrobust.attacks.balls import BALLS, require_sizes
-from mmrobust.evaluation.benchmarks.adversarial_segmentation import AdversarialSegmentation, blind_warning
+from mmrobust.evaluation.benchmarks.adversarial_segmentation import AdversarialSegmentation, blind_warning, several
 from mmrobust.evaluation.benchmarks.base import require_some
 from mmrobust.evaluation.benchmarks.classification_base import IMAGENET_IMAGES, ErrorTable, error_layout, too_few
 from mmrobust.evaluation.cells import CLEAN, Cell
@@ -39,13 +38,6 @@ def fraction(text: str) -> float:
     if float(below) == 0:
         raise ValueError(f'a fraction must not be over 0, got {text!r}')
     return float(above) / float(below)
-
-
-class OneOrSeveral(argparse.Action):
-    """Values of an option; one alone is given as itself."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        setattr(namespace, self.dest, values[0] if len(values) == 1 else values)
 
 
 @BENCHMARKS.register_module(name='adversarial')
@@ -79,7 +71,6 @@ class Adversarial(ErrorTable):
         'eps': dict(
             type=fraction,
             nargs='+',
-            action=OneOrSeveral,
             metavar='SIZE',
             help='largest change of a pixel, such as 8/255 or 0.03 (default: 1/255 of a classifier, 8/255 of a '
             'segmentor, for which it may be several)',
@@ -90,7 +81,6 @@ class Adversarial(ErrorTable):
         'num_steps': dict(
             type=int,
             nargs='+',
-            action=OneOrSeveral,
             metavar='NUMBER',
             help='of an attack (default: 5 of a classifier, 20 of a segmentor, for which it may be several)',
         ),
@@ -102,16 +92,17 @@ class Adversarial(ErrorTable):
         self,
         config: Config,
         attacks: Sequence[str] = ATTACKS,
-        eps: float = 1 / 255,
+        eps: float | Sequence[float] = 1 / 255,
         step_size: float = 0.5 / 255,
-        num_steps: int = 5,
+        num_steps: int | Sequence[int] = 5,
         seed: int = 0,
         max_images: int | None = None,
     ) -> None:
         require_some('attacks', attacks, ATTACKS)
-        for name, value in (('eps', eps), ('num_steps', num_steps)):
-            if not isinstance(value, int | float):
-                raise ValueError(f'{name} must be one number for a classifier, got {value}: run each by itself')
+        for name, values in (('eps', several(eps)), ('num_steps', several(num_steps))):
+            if len(values) != 1:
+                raise ValueError(f'{name} must be one number for a classifier, got {values}: run each by itself')
+        (eps,), (num_steps,) = several(eps), several(num_steps)
         require_sizes(eps, step_size, num_steps)
         self.cells = [CLEAN, *map(Cell, attacks)]
         self.eps, self.step_size, self.num_steps, self.seed = eps, step_size, num_steps, seed
