@@ -18,12 +18,7 @@ from mmrobust.evaluation.benchmarks.segmentation_base import (
     by_class,
     class_table,
 )
-from mmrobust.evaluation.benchmarks.segmentation_calibration import (
-    CALIBRATION_CURVES,
-    OPTION,
-    calibration_results,
-    calibration_table,
-)
+from mmrobust.evaluation.benchmarks.segmentation_calibration import OPTION, calibration_results, calibration_shown
 from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.images import LabelMapImages
@@ -139,6 +134,7 @@ class ACDC(SegmentationBenchmark):
             Column('mean_mIoU', 'mean'),
             Column('pooled_mIoU', POOLED),
         )
+        calibration, curves = calibration_shown(results, 'condition')
         tables = (
             Table('', 'run', headline),
             Table(
@@ -156,7 +152,7 @@ class ACDC(SegmentationBenchmark):
                 'IoU. 0 may also be a class that is predicted and in no label.',
                 'in neither the labels nor the predictions of these images',
             ),
-            *([calibration_table('condition')] if 'calibration' in results else []),
+            *calibration,
         )
         several = (
             f'The mean is that of the {len(names)} conditions; pooled is the mIoU of all images together, which is '
@@ -186,7 +182,7 @@ class ACDC(SegmentationBenchmark):
             main='pooled_mIoU',
             protocol=protocol,
             sentences=sentences,
-            curves=CALIBRATION_CURVES if 'calibration' in results else (),
+            curves=curves,
         )
 
     @classmethod

@@ -121,7 +121,6 @@ class Adversarial(ErrorTable):
         }
 
     def attack(self, cell: Cell) -> Attack | None:
-
         def change(logits_of: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, paths: list[str]) -> Tensor:
             if cell.name == 'fgsm':
                 return fgsm(logits_of, images, labels, self.eps, tell_gradients=self._count)

@@ -62,7 +62,6 @@ class Benchmark:
     options: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     numbers: ClassVar[tuple[str, ...]] = ()
     sections: ClassVar[tuple[str, ...]] = ()
-
     of_segmentors: ClassVar['type[Benchmark] | None'] = None
 
     cells: list[Cell]

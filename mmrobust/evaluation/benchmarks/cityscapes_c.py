@@ -19,12 +19,7 @@ from mmrobust.evaluation.benchmarks.segmentation_base import (
     by_class,
     class_table,
 )
-from mmrobust.evaluation.benchmarks.segmentation_calibration import (
-    CALIBRATION_CURVES,
-    OPTION,
-    calibration_results,
-    calibration_table,
-)
+from mmrobust.evaluation.benchmarks.segmentation_calibration import OPTION, calibration_results, calibration_shown
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Confusion, RegionalConfusion
 from mmrobust.evaluation.images import LabelMapImages
@@ -177,6 +172,7 @@ class CityscapesC(SegmentationBenchmark):
         none = f'; {", ".join(map(str, ungrouped))} in none' if isinstance(ungrouped, list) and ungrouped else ''
         shown = {'clean_mIoU': 'clean', 'mPC': 'mPC', 'retention': 'retention'}
         headline = tuple(Column(key, title, interval='inline') for key, title in shown.items())
+        calibration, curves = calibration_shown(results, 'corruption')
         tables = (
             Table('', 'run', headline),
             Table('groups', 'group', (miou,), 'By group', f'Mean over the corruptions of a kind that were run{none}.'),
@@ -197,7 +193,7 @@ class CityscapesC(SegmentationBenchmark):
                 f'IoU on clean images, and its mean over the {len(results["cells"])} corrupted cells.',
                 'not in the labels',
             ),
-            *([calibration_table('corruption')] if 'calibration' in results else []),
+            *calibration,
         )
         region = provenance.get('region')
         if region is not None:
@@ -234,7 +230,7 @@ class CityscapesC(SegmentationBenchmark):
             protocol=protocol,
             sentences=sentences,
             published=published,
-            curves=CALIBRATION_CURVES if 'calibration' in results else (),
+            curves=curves,
         )
 
     @classmethod
