@@ -18,6 +18,7 @@ from mmrobust.evaluation.comparison import change
 from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.report import Column, Report
 from mmrobust.evaluation.statistics import confusion_matrix, mean_iou
+from mmrobust.model_zoo.measured import read_measured
 from mmrobust.randomness import derive_seed
 from mmrobust.visualization.results_page import to_html
 from tests.test_evaluate_robustness import (  # noqa: F401 (of the fixture tool)
@@ -134,6 +135,8 @@ def test_shown(whole):
     page = (whole / 'results.html').read_text()
     assert 'Attacks on segmentation' in page and 'segpgd_8of255_2steps' in page
     assert f'{WORST} is the worst case over all attacks of this run' in page and 'evidence of robustness' not in page
+    measured = read_measured(whole / 'results.json')  # not as the attacks on classifiers of the same name
+    assert (measured.values, measured.remarks) == ({}, ())
 
 
 def test_compared(attacked, tool, whole, tmp_path):

@@ -587,6 +587,16 @@ def test_names_that_utf8_cannot_hold():
             None,
             'not of both, got segmentation on acdc and classification on imagenet-c',
         ),
+        (
+            {
+                'A': [attacks()],
+                'B': [
+                    dataclasses.replace(attacks(), layout=dataclasses.replace(attacks().layout, kind='segmentation'))
+                ],
+            },
+            None,
+            'got classification on adversarial and segmentation on adversarial',
+        ),
     ],
 )
 def test_bad_arguments(runs, reference, message):
