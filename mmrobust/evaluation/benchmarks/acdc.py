@@ -18,7 +18,7 @@ from mmrobust.evaluation.benchmarks.segmentation_base import (
     by_class,
     class_table,
 )
-from mmrobust.evaluation.benchmarks.segmentation_calibration import OPTION, calibration_results, calibration_shown
+from mmrobust.evaluation.benchmarks.segmentation_calibration import calibration_results, calibration_shown
 from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.images import LabelMapImages
@@ -63,7 +63,7 @@ class ACDC(SegmentationBenchmark):
         'submission': dict(
             metavar='ZIP', help='also write predictions for the server (default for test: OUT/acdc_test.zip)'
         ),
-        'calibration': OPTION,
+        'calibration': {},
     }
 
     def __init__(

@@ -85,7 +85,7 @@ class Adversarial(ErrorTable):
             help='of an attack (default: 5 of a classifier, 20 of a segmentor, for which it may be several)',
         ),
         'norm': dict(choices=tuple(BALLS), help='of the largest change, of a segmentor (default: linf)'),
-        'seed': dict(type=int, help='of the random starts (default: 0)'),
+        'seed': {},
     }
 
     def __init__(

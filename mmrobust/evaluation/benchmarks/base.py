@@ -45,7 +45,8 @@ class Benchmark:
         counts_type: what is kept of a cell.
         low_precision: whether it may run with ``--amp``.
         options: arguments of the constructor that the command line takes, each with what
-            ``argparse.ArgumentParser.add_argument`` is given. ``data_root`` and ``max_images`` need no entry.
+            ``argparse.ArgumentParser.add_argument`` is given: of several benchmarks, what the first of them says
+            counts, and the others say nothing. ``data_root`` and ``max_images`` need no entry.
         numbers: headline keys that the results of every run have, if only as None.
         sections: sections that the results of every run have.
         of_segmentors: the benchmark that runs under the same name for models of MMSegmentation, if this one does not.

@@ -19,7 +19,7 @@ from mmrobust.evaluation.benchmarks.segmentation_base import (
     by_class,
     class_table,
 )
-from mmrobust.evaluation.benchmarks.segmentation_calibration import OPTION, calibration_results, calibration_shown
+from mmrobust.evaluation.benchmarks.segmentation_calibration import calibration_results, calibration_shown
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Confusion, RegionalConfusion
 from mmrobust.evaluation.images import LabelMapImages
@@ -82,7 +82,11 @@ class CityscapesC(SegmentationBenchmark):
             help='read a copy that tools/dataset_converters/cityscapes_c.py wrote (default: on the fly)'
         ),
         'region': dict(metavar='CLASS|x0,y0,x1,y1', help='corrupt this part only (default: the whole image)'),
-        'calibration': OPTION,
+        'calibration': dict(
+            action='store_true',
+            default=None,
+            help='also ECE, reliability and what is gained by rejecting unsure pixels',
+        ),
     }
 
     def __init__(

@@ -81,10 +81,10 @@ class ImageNetC(ClassificationBenchmark):
     numbers = ('clean_error', 'mean_error', 'mCE', 'relative_mCE', 'normalised_by')
     sections = ('corruptions', 'cells')
     options = {
-        'corruptions': dict(nargs='+', metavar='NAME', help='names of corruptions (default: the 15)'),
-        'severities': dict(nargs='+', type=int, metavar='1-5', help='default: all 5'),
+        'corruptions': {},
+        'severities': {},
+        'seed': {},
         'extras': dict(action='store_true', default=None, help='also the 4 extra corruptions'),
-        'seed': dict(type=int, help='of the random corruptions (default: 0)'),
         'reference': dict(metavar='RESULTS.json', help='network that CE is relative to (default: AlexNet)'),
         'expected_images': dict(
             type=int, help='images per folder (default: the published number, of ImageNet-C 50000)'

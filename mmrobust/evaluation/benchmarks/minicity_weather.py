@@ -40,10 +40,7 @@ class MiniCityWeather(CityscapesC):
     name = 'minicity-weather'
     title = 'MiniCity weather'
     own = 'MiniCity'
-    options = {
-        'conditions': dict(nargs='+', choices=CONDITIONS, help='default: all'),
-        'severities': dict(nargs='+', type=int, metavar='1-5', help='default: all'),
-    }
+    options = {'conditions': {}, 'severities': {}}
 
     def __init__(
         self,

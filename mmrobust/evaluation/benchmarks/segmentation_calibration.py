@@ -16,9 +16,6 @@ from mmrobust.evaluation.statistics import (
     reliability,
 )
 
-OPTION = dict(
-    action='store_true', default=None, help='also ECE, reliability and what is gained by rejecting unsure pixels'
-)
 _SHARES = range(0, 100, 5)  # percent of pixels that are rejected
 _REJECTED = 20  # of the table
 
