@@ -2,9 +2,7 @@
 
 import csv
 import json
-import os
 import shutil
-import signal
 
 import cv2
 import numpy as np
@@ -20,6 +18,7 @@ from mmrobust.evaluation.comparison import change
 from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.report import Column, Report
 from mmrobust.evaluation.statistics import confusion_matrix, mean_iou
+from mmrobust.model_zoo.measured import read_measured
 from mmrobust.randomness import derive_seed
 from mmrobust.visualization.results_page import to_html
 from tests.test_evaluate_robustness import (  # noqa: F401 (of the fixture tool)
@@ -136,6 +135,8 @@ def test_shown(whole):
     page = (whole / 'results.html').read_text()
     assert 'Attacks on segmentation' in page and 'segpgd_8of255_2steps' in page
     assert f'{WORST} is the worst case over all attacks of this run' in page and 'evidence of robustness' not in page
+    measured = read_measured(whole / 'results.json')  # not as the attacks on classifiers of the same name
+    assert (measured.values, measured.remarks) == ({}, ())
 
 
 def test_compared(attacked, tool, whole, tmp_path):
@@ -178,17 +179,6 @@ def test_shards_merge_exactly(attacked, tool, whole, tmp_path):
     assert _contents(tmp_path) == _contents(whole)
 
 
-@pytest.mark.slow
-def test_killed_and_continued(attacked, tool, whole, tmp_path):
-    process = _start(_arguments(attacked, tmp_path))
-    _wait_for(tmp_path / f'cells/{KEYS[0]}.json', process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / 'results.json').exists(), 'killed too late to prove anything'
-    tool.main(_arguments(attacked, tmp_path))
-    assert _finished(tmp_path) == _contents(whole)
-
-
 def test_more_cells_in_the_same_folder(attacked, tool, whole, tmp_path, capsys):
     """Sizes and steps are cells, so a finished one is not run again; another step size is another run."""
     shutil.copytree(whole, tmp_path / 'out')
@@ -215,7 +205,7 @@ def test_l2_in_python_with_a_model_in_memory(attacked, tmp_path):
     assert report.layout.main == 'cells/pgd_l2_64of255_2steps/mIoU' and report.provenance['num_images'] == 2
     row = report.results['cells']['pgd_l2_64of255_2steps']
     assert row['loss_after'] > row['loss_before']
-    same = mmrobust.evaluate(config, 'adversarial-segmentation', checkpoint=str(attacked / 'attacked.pth'), **options)
+    same = mmrobust.evaluate(config, 'adversarial', checkpoint=str(attacked / 'attacked.pth'), **options)
     assert same.results == report.results
 
 
@@ -247,7 +237,7 @@ def _steps_of_pixels(segmentor, samples):
         (['--num-steps', '3', '0'], 'num_steps must be 1 or more, got 0'),
         (['--norm', 'l2', '--eps', '-1'], 'eps must be 0 or more, the length of a change of the whole image, got -1'),
         (['--amp'], 'amp is not for the benchmark adversarial'),
-        (['--preset', 'kamann'], 'preset is for the benchmark cityscapes-c, not adversarial-segmentation'),
+        (['--preset', 'kamann'], 'preset is for the benchmark cityscapes-c, not adversarial'),
         (['--max-images', '0'], 'max_images must be 1 or more, got 0'),
     ],
 )

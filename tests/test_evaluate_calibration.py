@@ -16,14 +16,8 @@ from mmrobust.evaluation.report import Report
 from mmrobust.evaluation.statistics import LEVELS, mean_iou
 from mmrobust.visualization.results_page import to_html
 from tests.test_evaluate_robustness import TOOL, _acdc_arguments, _arguments, _contents, files  # noqa: F401
-from tests.tool_loading import load_tool
 
 ON = '--calibration'
-
-
-@pytest.fixture(scope='module')
-def tool():
-    return load_tool(TOOL)
 
 
 @pytest.fixture(scope='module')

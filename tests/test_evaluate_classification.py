@@ -180,8 +180,8 @@ def test_attacks(files, tool, tmp_path):
 def test_sizes_of_an_attack_may_be_fractions(tool, files, capsys):
     start = [str(files / 'toy.py'), str(files / 'toy.pth'), '--benchmark', 'adversarial']
     args = tool.parse_args([*start, '--eps', '8/255', '--step-size', '0.5/255'])
-    assert (args.eps, args.step_size) == (8 / 255, 0.5 / 255)
-    assert tool.parse_args([*start, '--eps', '3e-2']).eps == 0.03
+    assert (args.eps, args.step_size) == ([8 / 255], 0.5 / 255)
+    assert tool.parse_args([*start, '--eps', '3e-2']).eps == [0.03]
     for text in ('8/0', '8/', '/255', '1/2/3', 'x'):
         with pytest.raises(SystemExit):
             tool.parse_args([*start, '--eps', text])
@@ -193,7 +193,7 @@ def test_sizes_of_an_attack_may_be_fractions(tool, files, capsys):
         (['--eps', '1/255', '2/255'], 'eps must be one number for a classifier, got [0.00'),
         (['--num-steps', '5', '10'], 'num_steps must be one number for a classifier, got [5, 10]'),
         (['--attacks', 'segpgd'], "attacks must be some of fgsm, pgd, got 'segpgd'"),
-        (['--norm', 'l2'], 'norm is for the benchmark adversarial-segmentation, not adversarial'),
+        (['--norm', 'l2'], 'norm is for models of mmseg under adversarial: leave norm out'),
     ):
         assert said in _stopped(tool, capsys, [*start, *options])
 

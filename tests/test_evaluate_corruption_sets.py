@@ -136,6 +136,7 @@ def test_channel_order_and_severities_of_the_files(cifar):
         (dict(data_root='ROOT'), r'must be uint8 \(50000, 32, 32, 3\), got uint8 \(30, 32, 32, 3\)'),
         (dict(data_root='ROOT', corruptions=['flash']), 'corruption must be one of gaussian_noise, .*saturate, got'),
         (dict(data_root='ROOT', expected_images=NUMBER, max_images=0), 'max_images must be 1 or more'),
+        (dict(data_root='ROOT', seed=3), 'seed must be left out for CIFAR-10-C, whose images are as published, got 3'),
     ],
 )
 def test_what_is_wrong_is_one_sentence(cifar, options, sentence):

@@ -171,9 +171,9 @@ def test_options_of_an_evaluation_are_grouped_by_benchmark(capsys):
         (f'cityscapes-c, {sets}', '--corruptions'),
         (f'cityscapes-c, minicity-weather, {sets}', '--severities'),
         ('cityscapes-c', '--region'),
-        ('cityscapes-c, imagenet-c, adversarial, adversarial-segmentation', '--seed'),
+        ('cityscapes-c, imagenet-c, adversarial', '--seed'),
         ('acdc', '--split'),
-        ('adversarial, adversarial-segmentation', '--eps'),
+        ('adversarial', '--eps'),
         ('imagenet-p', '--difficulty'),
         ('segmentation models', '--worst-of'),
     ):

@@ -124,11 +124,11 @@ TOOLS = [
      f"corruption must be one of {', '.join(CORRUPTIONS)}, got 'gausian_noise'"),
     ('evaluate_robustness.py CONFIG CHECKPOINT EVALUATE --benchmark imagenet-c',
      'the benchmark imagenet-c is for models of mmpretrain, but CONFIG is for mmseg: choose from cityscapes-c, acdc, '
-     'domain, minicity-weather, adversarial-segmentation'),
+     'domain, minicity-weather, adversarial'),
     ('evaluate_robustness.py CONFIG CHECKPOINT EVALUATE --region road --calibration',
      "region must be None with calibration, which counts whole images, got 'road': leave one out"),
     ('evaluate_robustness.py CONFIG CHECKPOINT EVALUATE --benchmark adversarial --region road',
-     'region is for the benchmark cityscapes-c, not adversarial-segmentation: choose that one, or leave region out'),
+     'region is for the benchmark cityscapes-c, not adversarial: choose that one, or leave region out'),
     ('evaluate_robustness.py CONFIG CHECKPOINT EVALUATE --split val',
      'split is for the benchmark acdc, not cityscapes-c: choose that one, or leave split out'),
     ('evaluate_robustness.py CONFIG CHECKPOINT EVALUATE --shard 3/3', 'a shard must be 0/3 to 2/3, got 3/3'),
@@ -151,7 +151,7 @@ LIBRARY = [
     ("mmrobust.evaluate('CONFIG', 'cityscapes-d')", ValueError,
      'benchmark must be one of cityscapes-c, acdc, domain, minicity-weather, imagenet-c, imagenet-c-bar, '
      'imagenet-3dcc, tiny-imagenet-c, cifar-10-c, cifar-100-c, imagenet-variants, adversarial, '
-     "adversarial-segmentation, imagenet-p, got 'cityscapes-d'"),
+     "imagenet-p, got 'cityscapes-d'"),
     ("mmrobust.evaluate('CONFIG', preset='kamman')", ValueError,
      "preset must be one of kamann, michaelis, fan, severity5, got 'kamman'"),
     ("mmrobust.evaluate('CONFIG', batch_size=0)", ValueError, 'batch_size must be 1 or more, got 0'),

@@ -24,8 +24,9 @@ from markupsafe import Markup
 
 from mmrobust.corruptions import CORRUPTIONS
 from mmrobust.datasets.acdc import CONDITIONS
-from mmrobust.evaluation.benchmarks import benchmark_types
+from mmrobust.evaluation.benchmarks.base import SCOPES, benchmark_types
 from mmrobust.evaluation.cells import Cell
+from mmrobust.evaluation.comparison import paired
 from mmrobust.evaluation.renderers import shown_interval
 from mmrobust.evaluation.report import RESULTS, Column, Number, Report, Table
 from mmrobust.evaluation.statistics import interval
@@ -33,7 +34,6 @@ from mmrobust.files import write_whole
 from mmrobust.visualization.verdict import facts, listed, measure, rows_by_harm, shown, signed, verdict, warning
 
 WORST = 3  # conditions in the table
-SCOPES = {'segmentation': 'mmseg', 'classification': 'mmpretrain'}
 _PAGE = Template(
     """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -96,13 +96,7 @@ def from_clean(report: Report, table: Table, row: str, column: Column) -> Number
     value, base = report.number(table, row, column).value, report.number(report.headline, '', clean).value
     if not report.layout.clean or value is None or base is None:
         return Number()
-    (images, units, samples), (same, _, of_clean) = (
-        report.draws(*of) for of in ((table, row, column), (report.headline, '', clean))
-    )
-    paired = images is not None and images == same and len(samples) == len(of_clean) > 0
-    if not paired or None in samples + of_clean:
-        return Number(value - base)
-    return Number(value - base, *interval(np.subtract(samples, of_clean), units))
+    return paired(value, report.draws(table, row, column), base, report.draws(report.headline, '', clean))
 
 
 def places(report: Report) -> Iterator[tuple[str, Table, str, Column]]:
@@ -173,9 +167,8 @@ def unknown(reports: Sequence[Report]) -> Iterator[str]:
             yield f'{title}: a number with a dash has no interval.'
         yield f'{title}: {warning({report.name: report})}'
     kind = reports[0].layout.kind
-    names = {name: of for name, of in benchmark_types().items() if of.model_type.scope == SCOPES.get(kind)}
     run = {report.layout.benchmark for report in reports}
-    left = [of.also or name for name, of in names.items() if name not in run]
+    left = [name for name in benchmark_types(SCOPES.get(kind, '')) if name not in run]
     if left:
         yield f'Not run at all: {", ".join(left)}.'
     yield 'The intervals are over the test images; other cities, cameras and seasons are not in them.'

@@ -9,7 +9,7 @@ from mmrobust.evaluation.cells import ASSUMED, Cell
 from mmrobust.evaluation.report import Column, Number, Report, Table, at
 from mmrobust.evaluation.statistics import RankCorrelation, corruption_degradation, interval, rank_correlation
 
-__all__ = ['change', 'correlations', 'is_significant', 'protocol_differences', 'ran_the_same', 'ratios']
+__all__ = ['change', 'correlations', 'is_significant', 'paired', 'protocol_differences', 'ran_the_same', 'ratios']
 
 SYNTHETIC, REAL = 'cityscapes-c', 'acdc'  # corruptions that are drawn, and conditions that are photographed
 
@@ -26,13 +26,18 @@ def change(report: Report, base: Report, table: Table, row: str, column: Column)
     other = column.same and report.setting(column.same) != base.setting(column.same)
     if value is None or of_base is None or other or (not table.section and not _is_single(column, report, base)):
         return Number()
-    (images, units, samples), (same, _, of_samples) = (one.draws(table, row, column) for one in (report, base))
     other = _unfolded('', {of: run.setting('images_sha256') for of, run in enumerate((report, base))}).values()
     other = any(None not in pair.values() and len(set(map(str, pair.values()))) > 1 for pair in other)
-    paired = images and images == same and not other and samples and len(samples) == len(of_samples)
-    if not paired or None in samples + of_samples:
-        return Number(value - of_base)
-    return Number(value - of_base, *interval(np.subtract(samples, of_samples), units))
+    draws, of_draws = (one.draws(table, row, column) for one in (report, base))
+    return Number(value - of_base) if other else paired(value, draws, of_base, of_draws)
+
+
+def paired(value: float, draws: tuple, base: float, of_base: tuple) -> Number:
+    """Difference of two numbers, with an interval if their ``Report.draws`` are of the same images and all finite."""
+    (images, units, samples), (same, _, of_samples) = draws, of_base
+    if not images or images != same or not samples or len(samples) != len(of_samples) or None in samples + of_samples:
+        return Number(value - base)
+    return Number(value - base, *interval(np.subtract(samples, of_samples), units))
 
 
 def is_significant(number: Number) -> bool:

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmrobust.evaluation.statistics import BINS, LEVELS, STEPS, mean_iou, rate_interval
+from mmrobust.evaluation.statistics import BINS, LEVELS, STEPS, class_iou, mean_iou, rate_interval
 
 _NO_COUNTS = (KeyError, TypeError, AttributeError, OverflowError, RecursionError)
 
@@ -39,6 +40,7 @@ class Confidences(NamedTuple):
     areas: np.ndarray
 
 
+@dataclass(eq=False)
 class Confusion:
     """Pixels of a cell by label and prediction.
 
@@ -50,17 +52,20 @@ class Confusion:
         confidences: the same pixels by confidence; None where nobody asked.
     """
 
-    def __init__(
-        self,
-        confusion: np.ndarray,
-        images: dict[str, np.ndarray],
-        attacked: Mapping[str, Attacked] | None = None,
-        confidences: Confidences | None = None,
-    ) -> None:
-        self.confusion = confusion
-        self.images = images
-        self.attacked = attacked
-        self.confidences = confidences
+    confusion: np.ndarray
+    images: dict[str, np.ndarray]
+    attacked: Mapping[str, Attacked] | None = None
+    confidences: Confidences | None = None
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """Whether each class is in the labels, ``(K,)`` bool."""
+        return self.confusion.any(axis=1)
+
+    @property
+    def ious(self) -> np.ndarray:
+        """IoU of each class in percent, ``(K,)``; NaN of one that is in no label."""
+        return np.where(self.labelled, class_iou(self.confusion), np.nan)
 
     @property
     def score(self) -> float | None:
@@ -75,18 +80,13 @@ class Confusion:
 
     def to_json(self) -> str:
         """Text that depends on the counts only, images sorted by name."""
-        images = {name: counts.tolist() for name, counts in self.images.items()}
-        attacked = '' if self.attacked is None else f'  "attacked": {json.dumps(self.attacked, sort_keys=True)},\n'
-        more = attacked if self.confidences is None else attacked + _confidences_line(self.confidences)
-        return f'{{\n  "confusion": {json.dumps(self.confusion.tolist())},\n{more}{_by_name("images", images)}'
+        confidences = self.confidences and self.confidences._asdict()
+        parts = dict(confusion=self.confusion, attacked=self.attacked, confidences=confidences)
+        return _text(parts, 'images', self.images)
 
     @classmethod
     def from_json(cls, text: str) -> 'Confusion':
-        """Inverse of :meth:`to_json`.
-
-        Raises:
-            ValueError: this is not such a text.
-        """
+        """Inverse of :meth:`to_json`; ValueError for any other text."""
 
         def read(content: dict) -> tuple:
             confusion, attacked = _integers(content['confusion']), content.get('attacked')
@@ -118,17 +118,11 @@ class Confusion:
         return cls(confusion, images, attacked, confidences)
 
 
+@dataclass(eq=False)
 class RegionalConfusion(Confusion):
-    """Pixels of a cell, and those of a region of each image apart.
+    """Pixels of a cell, and under ``inside`` those of a region of each image, by the same names."""
 
-    Args:
-        confusion, images: those of the whole images.
-        inside: of the pixels inside the region, by the same names.
-    """
-
-    def __init__(self, confusion: np.ndarray, images: dict[str, np.ndarray], inside: Confusion) -> None:
-        super().__init__(confusion, images)
-        self.inside = inside
+    inside: Confusion | None = None
 
     @property
     def outside(self) -> Confusion:
@@ -137,22 +131,17 @@ class RegionalConfusion(Confusion):
         return Confusion(self.confusion - self.inside.confusion, images)
 
     def to_json(self) -> str:
-        """As in the base class."""
         return json.dumps({'whole': super().to_json(), 'inside': self.inside.to_json()}, indent=2) + '\n'
 
     @classmethod
     def from_json(cls, text: str) -> 'RegionalConfusion':
-        """Inverse of :meth:`to_json`.
-
-        Raises:
-            ValueError: this is not such a text.
-        """
         whole, inside = (Confusion.from_json(of) for of in _read(text, lambda of: (of['whole'], of['inside'])))
         if set(whole.images) != set(inside.images) or (inside.confusion > whole.confusion).any():
             raise ValueError('the counts of the region are not a part of those of its images')
-        return cls(whole.confusion, whole.images, inside)
+        return cls(whole.confusion, whole.images, inside=inside)
 
 
+@dataclass(eq=False)
 class Predictions:
     """Label and prediction of each image of a cell.
 
@@ -162,8 +151,8 @@ class Predictions:
             every step (``blind``); None where nothing was attacked.
     """
 
-    def __init__(self, images: Mapping[str, tuple[int, int]], gradients: Mapping[str, int] | None = None) -> None:
-        self.images, self.gradients = dict(images), gradients
+    images: Mapping[str, tuple[int, int]]
+    gradients: Mapping[str, int] | None = None
 
     @property
     def wrong(self) -> np.ndarray:
@@ -182,16 +171,11 @@ class Predictions:
 
     def to_json(self) -> str:
         """Text that depends on the predictions only, images sorted by name."""
-        attacked = '' if self.gradients is None else f'  "gradients": {json.dumps(self.gradients, sort_keys=True)},\n'
-        return '{\n' + attacked + _by_name('pictures', {name: list(of) for name, of in self.images.items()})
+        return _text(dict(gradients=self.gradients), 'pictures', self.images)
 
     @classmethod
     def from_json(cls, text: str) -> 'Predictions':
-        """Inverse of :meth:`to_json`.
-
-        Raises:
-            ValueError: this is not such a text.
-        """
+        """Inverse of :meth:`to_json`; ValueError for any other text."""
 
         def read(found: dict) -> tuple:
             gradients = found.get('gradients')
@@ -218,6 +202,7 @@ class Stability(NamedTuple):
     pairs: int
 
 
+@dataclass(eq=False)
 class Flips:
     """How often a classifier changed its mind over each video of a cell.
 
@@ -225,8 +210,7 @@ class Flips:
         videos: name of each video to its counts.
     """
 
-    def __init__(self, videos: Mapping[str, Stability]) -> None:
-        self.videos = dict(videos)
+    videos: Mapping[str, Stability]
 
     @property
     def flip_probabilities(self) -> np.ndarray:
@@ -245,26 +229,17 @@ class Flips:
 
     def to_json(self) -> str:
         """Text that depends on the counts only, videos sorted by name."""
-        return '{\n' + _by_name('videos', {name: list(counts) for name, counts in self.videos.items()})
+        return _text({}, 'videos', self.videos)
 
     @classmethod
     def from_json(cls, text: str) -> 'Flips':
-        """Inverse of :meth:`to_json`.
-
-        Raises:
-            ValueError: this is not such a text, or the counts of a video contradict each other.
-        """
+        """Inverse of :meth:`to_json`; ValueError for any other text, and for counts that contradict each other."""
         found = _read(text, lambda found: _by_image(found['videos'], (3,)))
         videos = {name: Stability(*counts.tolist()) for name, counts in found.items()}
         for name, (flips, distance, pairs) in videos.items():
             if pairs < 1 or flips > pairs or distance > 15 * pairs:
                 raise ValueError(f'the counts of {name!r} contradict each other: {flips}, {distance} and {pairs}')
         return cls(videos)
-
-
-def _confidences_line(of: Confidences) -> str:
-    images = {name: counts.tolist() for name, counts in of.images.items()}
-    return f'  "confidences": {json.dumps({"areas": of.areas.tolist(), "images": images}, sort_keys=True)},\n'
 
 
 def _check_confidences(of: Confidences, images: Mapping[str, np.ndarray], total: np.ndarray) -> None:
@@ -281,10 +256,12 @@ def _check_confidences(of: Confidences, images: Mapping[str, np.ndarray], total:
             raise ValueError(f'the pixels by confidence of {name!r} contradict its counts')
 
 
-def _by_name(what: str, values: Mapping[str, list]) -> str:
-    """The end of a JSON object: one line for each name, sorted."""
-    lines = [f'    {json.dumps(name)}: {json.dumps(values[name])}' for name in sorted(values)]
-    return f'  "{what}": {{\n' + ',\n'.join(lines) + '\n  }\n}\n'
+def _text(parts: Mapping[str, Any], last: str, by_name: Mapping[str, Any]) -> str:
+    """A JSON object: a line for each part that is not None, and in the last one a line for each name, sorted."""
+    encode = json.JSONEncoder(sort_keys=True, default=np.ndarray.tolist).encode
+    head = ''.join(f'  "{part}": {encode(value)},\n' for part, value in parts.items() if value is not None)
+    lines = ',\n'.join(f'    {encode(name)}: {encode(by_name[name])}' for name in sorted(by_name))
+    return f'{{\n{head}  "{last}": {{\n{lines}\n  }}\n}}\n'
 
 
 def _integers(values: list) -> np.ndarray:

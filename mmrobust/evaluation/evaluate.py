@@ -252,15 +252,14 @@ def _kind(benchmark: str, name: str, config: Config) -> type[Benchmark]:
     types = benchmark_types()
     if benchmark not in types:
         raise ValueError(f'benchmark must be one of {", ".join(types)}, got {benchmark!r}')
-    scope, kind = config.get('default_scope'), types[benchmark]
-    fitting = {one: of for one, of in types.items() if of.model_type.scope == scope}
-    kind = next((of for of in fitting.values() if of.also == benchmark), kind)
-    if fitting and kind not in fitting.values():
+    scope = config.get('default_scope')
+    fitting = benchmark_types(scope)
+    if fitting and benchmark not in fitting:
         raise ValueError(
-            f'the benchmark {benchmark} is for models of {kind.model_type.scope}, but {name} is for {scope}: '
-            f'choose from {", ".join(fitting)}'
+            f'the benchmark {benchmark} is for models of {types[benchmark].model_type.scope}, but {name} is for '
+            f'{scope}: choose from {", ".join(fitting)}'
         )
-    return kind
+    return fitting.get(benchmark, types[benchmark])
 
 
 def _checked(kind: type[Benchmark], options: dict[str, Any]) -> dict[str, Any]:
@@ -269,15 +268,16 @@ def _checked(kind: type[Benchmark], options: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: one is not.
     """
-    taken = {of.name: list(inspect.signature(of).parameters)[1:] for of in benchmark_types().values()}
-    for option in options:
-        if option not in taken[kind.name]:
-            owners = [name for name, names in taken.items() if option in names]
-            raise ValueError(
-                f'{option} is for the benchmark {owners[0]}, not {kind.name}: choose that one, or leave {option} out'
-                if owners
-                else f'{kind.name} takes {", ".join(taken[kind.name])}, got {option!r}'
-            )
+    every = [of for one in benchmark_types().values() for of in (one, one.of_segmentors) if of]
+    taken = {of: list(inspect.signature(of).parameters)[1:] for of in (*every, kind)}
+    for option in (option for option in options if option not in taken[kind]):
+        owner = next((of for of, names in taken.items() if option in names), None)
+        if owner is None:
+            raise ValueError(f'{kind.name} takes {", ".join(taken[kind])}, got {option!r}')
+        whose = f'for the benchmark {owner.name}, not {kind.name}: choose that one, or'
+        if owner.name == kind.name:
+            whose = f'for models of {owner.model_type.scope} under {kind.name}:'
+        raise ValueError(f'{option} is {whose} leave {option} out')
     return options
 
 
@@ -351,7 +351,7 @@ def _run(
 
 @contextlib.contextmanager
 def _bugs_shown(what: str) -> Iterator[None]:
-    """Make errors that are no mistake of the user's any more, once all is set up, such whose traceback is shown."""
+    """Turn errors after the set-up, which are bugs, into a RuntimeError, whose traceback is shown."""
     try:
         yield
     except (TypeError, KeyError) as error:

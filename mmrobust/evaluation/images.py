@@ -6,8 +6,10 @@ import hashlib
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
 
 import numpy as np
+from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 from torch.utils.data import Dataset
 
@@ -32,12 +34,18 @@ class Images:
         dataset: the config, to be built or edited further.
         size: number of images.
         class_names: K names.
+        subset: the outputs that scores are restricted to, or None.
+        palette: K colours, RGB, 0 to 255; empty if the classes have none.
         fingerprint: see :func:`fingerprint`; of the images that are taken, with their labels.
 
     Raises:
         ValueError: ``max_images`` is below 1, or the dataset's own errors.
         FileNotFoundError: there are no data.
     """
+
+    default_scope: ClassVar[str]
+    subset: Sequence[int] | None = None
+    palette: Sequence[Sequence[int]] = ()
 
     def __init__(self, dataset: dict, scope: str, max_images: int | None = None) -> None:
         self.dataset = copy.deepcopy(dataset)
@@ -60,6 +68,16 @@ class Images:
         self.class_names = tuple(built.metainfo['classes'])
         self._describe(built, kept)
 
+    @classmethod
+    def of_config(
+        cls, config: Config, max_images: int | None, dataset: dict | None = None, data_root: str | None = None
+    ) -> 'Images':
+        """Those of a config's ``test_dataloader``, or of another dataset in its place, or in another folder."""
+        dataset = dict(config.test_dataloader.dataset if dataset is None else dataset)
+        if data_root is not None:
+            dataset['data_root'] = data_root
+        return cls(dataset, config.get('default_scope') or cls.default_scope, max_images)
+
     def name(self, path: str) -> str:
         """An image's path below the data root: the same for a copy of the data elsewhere."""
         return path if is_number(path) else name_below(self.root, path)
@@ -80,12 +98,13 @@ class LabelledImages(Images):
 
     Attributes:
         labels: name of each image to its class.
-        subset: the outputs that scores are restricted to, or None.
         in_memory: whether the images have no files.
 
     Raises:
         ValueError: an image has no label; and the errors of the base class.
     """
+
+    default_scope = 'mmpretrain'
 
     def size_of_first(self) -> tuple[int, int]:
         """Height and width of the first image, as loaded or as the model gets it, whichever is smaller."""
@@ -117,9 +136,10 @@ class LabelMapImages(Images):
 
     Attributes:
         names: paths of the images below the data root, with ``/``.
-        palette: K colours, RGB, 0 to 255.
         ignore_index: label that belongs to no class.
     """
+
+    default_scope = 'mmseg'
 
     def _describe(self, built: Dataset, kept: list[int]) -> None:
         found = [built.get_data_info(index) for index in kept]

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from mmrobust.evaluation.cells import Cell
-from mmrobust.evaluation.report import Column, Number, Report, Table
+from mmrobust.evaluation.report import Column, Number, Report, Table, shown
 
-__all__ = ['as_csv', 'shown', 'shown_interval', 'to_csv', 'to_markdown', 'to_terminal']
+__all__ = ['as_csv', 'shown_interval', 'to_csv', 'to_markdown', 'to_terminal']
 
 
 def as_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -49,11 +49,6 @@ def to_terminal(report: Report, title: str) -> str:
     first = next(table for table in report.layout.tables if table.markdown)
     said = ['', *report.layout.sentences] if report.layout.sentences else []
     return '\n'.join([f'# {title}', '', report.layout.about, '', *_table(report, first), *said])
-
-
-def shown(value: float | None, decimals: int = 2) -> str:
-    """A number, or a dash for None."""
-    return '-' if value is None else f'{value:.{decimals}f}'
 
 
 def shown_interval(number: Number, decimals: int = 2) -> str:

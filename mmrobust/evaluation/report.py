@@ -211,10 +211,7 @@ class Report:
     def _shown_headline(self) -> dict[str, str]:
         """Title of each headline number to its text."""
         numbers = {column: self.number(self.headline, '', column) for column in self.headline.columns}
-        return {
-            column.title: '-' if number.value is None else f'{number.value:.{column.decimals}f}'
-            for column, number in numbers.items()
-        }
+        return {column.title: shown(number.value, column.decimals) for column, number in numbers.items()}
 
     @property
     def name(self) -> str:
@@ -357,6 +354,11 @@ class Report:
         found = at(holder, 'num_images') or at(holder, 'num_videos') or self.provenance.get('num_images')
         found = found.get(row) if isinstance(found, Mapping) else found
         return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
+def shown(value: float | None, decimals: int = 2, dash: str = '-') -> str:
+    """A number, or a dash for None."""
+    return dash if value is None else f'{value:.{decimals}f}'
 
 
 def finite(value: Any) -> float | None:

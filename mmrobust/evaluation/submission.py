@@ -6,7 +6,7 @@ Both take PNGs with one 8-bit channel and a class for every pixel; :data:`SERVER
 import io
 import re
 import struct
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -22,8 +22,11 @@ from mmrobust.files import write_whole
 __all__ = ['SERVERS', 'Server', 'check_submission', 'write_submission']
 
 TRAIN_IDS = tuple(range(len(LABEL_IDS)))
+VALUES = {TRAIN_IDS: 'labelTrainIds', LABEL_IDS: 'labelIds'}
+ALLOWED = {TRAIN_IDS: '0 to 18', LABEL_IDS: '7, 8, 11 to 13, 17, 19 to 28, 31 to 33'}
 KINDS = {2: 'RGB colours', 3: 'a palette', 4: 'a transparency channel', 6: 'RGBA colours'}  # PNG, 11.2.1: colour type
 SHOWN_FILES, SHOWN_PROBLEMS, SHOWN_LETTERS = 3, 12, 80
+Problems = defaultdict[str, list[str]]  # what is wrong, to the names of files
 
 
 class Server(NamedTuple):
@@ -34,8 +37,6 @@ class Server(NamedTuple):
         address: where a zip is uploaded.
         folder: of the zip, where all predictions must lie; empty if they may lie anywhere.
         ids: value of each of the 19 classes in a prediction.
-        values: what these are called.
-        others: what values within other limits probably are, and the largest of those.
         size: width and height of a prediction in pixels.
         num_images: of a whole submission; of ACDC, of one to four conditions.
         name: pattern of the part of an image's name that a prediction must begin with; empty for the whole name.
@@ -45,8 +46,6 @@ class Server(NamedTuple):
     address: str
     folder: str
     ids: tuple[int, ...]
-    values: str
-    others: tuple[str, int]
     size: tuple[int, int]
     num_images: tuple[int, ...]
     name: str = ''
@@ -58,14 +57,9 @@ class Server(NamedTuple):
         found = re.match(self.name, name)
         return found[0] if found and name.endswith('.png') else None
 
-    @property
-    def all_images(self) -> str:
-        """How many images a whole submission has, in words."""
-        return ' or '.join(map(str, self.num_images))
-
     def entry(self, name: str) -> str:
         """Name in the zip of the prediction for an image."""
-        return f'{self.key(name)}_{self.values}.png' if self.name else f'{self.folder}/{name}'
+        return f'{self.key(name)}_{VALUES[self.ids]}.png' if self.name else f'{self.folder}/{name}'
 
 
 SERVERS = {
@@ -75,8 +69,6 @@ SERVERS = {
         'https://acdc.vision.ee.ethz.ch/submit',
         'labelTrainIds',
         TRAIN_IDS,
-        'labelTrainIds',
-        ('labelIds', 33),
         (1920, 1080),
         (500, 1000, 1500, 2000),
     ),
@@ -86,8 +78,6 @@ SERVERS = {
         'https://www.cityscapes-dataset.com/submit',
         '',
         LABEL_IDS,
-        'labelIds',
-        ('labelTrainIds', 18),
         (2048, 1024),
         (1525,),
         r'[^_]+_\d+_\d+(?=[_.])',
@@ -117,37 +107,39 @@ def write_submission(
     files = {str(name): Path(file) for name, file in predictions.items()}
     size = size or _size_of(next(iter(files.values()), None)) or server.size
     names = _checked(files, size, server)
-    source = server._replace(ids=TRAIN_IDS, values='labelTrainIds', others=('labelIds', 33))
     table = np.zeros(256, np.uint8)
     table[: len(server.ids)] = server.ids
-    problems, content = _Problems(), io.BytesIO()
+    problems, content = defaultdict(list), io.BytesIO()
     with ZipFile(content, 'w') as archive:
         for name in names:
             file = files[name]
             if not file.is_file():
-                problems.add('missing', name)
-            elif file.stat().st_size > _limit(size):
-                problems.add(f'of more than {_limit(size)} bytes', name)
-            else:
-                png = file.read_bytes()
-                label = _label(png, size, name, problems)
-                if label is None:
-                    continue
-                _count(label, source, name, problems)
-                if server.ids != TRAIN_IDS:
-                    renumbered = io.BytesIO()
-                    Image.fromarray(table[label]).save(renumbered, 'PNG')
-                    png = renumbered.getvalue()
-                entry = ZipInfo(server.entry(name))  # dated 1980; not compressed, because a PNG is
-                entry.create_system, entry.external_attr = 3, 0o644 << 16  # Unix, on every system
-                archive.writestr(entry, png)
-    problems.raise_any(f'{files[names[0]].parent} holds no valid {server.title} submission')
+                problems['missing'].append(name)
+                continue
+            if file.stat().st_size > _limit(size):
+                problems[f'of more than {_limit(size)} bytes'].append(name)
+                continue
+            png = file.read_bytes()
+            label = _label(png, size, name, problems)
+            if label is None:
+                continue
+            _count(label, TRAIN_IDS, name, problems)
+            if server.ids != TRAIN_IDS:
+                renumbered = io.BytesIO()
+                Image.fromarray(table[label]).save(renumbered, 'PNG')
+                png = renumbered.getvalue()
+            entry = ZipInfo(server.entry(name))  # dated 1980; not compressed, because a PNG is
+            entry.create_system, entry.external_attr = 3, 0o644 << 16  # Unix, on every system
+            archive.writestr(entry, png)
+    _raise(problems, f'{files[names[0]].parent} holds no valid {server.title} submission')
     write_whole(target, content.getvalue())
     said = [f'{target}: {len(names)} predictions for {server.address}']
     if size != server.size:
-        said.append(f'The server takes {_by(server.size)} pixels, but these images have {_by(size)}.')
+        takes, here = (f'{width} x {height}' for width, height in (server.size, size))
+        said.append(f'The server takes {takes} pixels, but these images have {here}.')
     if len(names) not in server.num_images:
-        said.append(f'The server takes {server.all_images} images, but these are {len(names)}.')
+        takes = ' or '.join(map(str, server.num_images))
+        said.append(f'The server takes {takes} images, but these are {len(names)}.')
     return said
 
 
@@ -178,37 +170,28 @@ def check_submission(
         archive = ZipFile(path)
     except Exception as error:  # a broken directory at its end has many exceptions
         raise ValueError(f'{path} ({path.stat().st_size} bytes) is no whole zip: {error}.') from error
-    problems, pixels = _Problems(), np.zeros(len(server.ids), np.int64)
+    problems, pixels = defaultdict(list), np.zeros(len(server.ids), np.int64)
     with archive:
         entries = _entries(archive, names, server, problems)
         for name, entry in entries.items():
             png = _read(archive, entry, _limit(size), name, problems)
             label = None if png is None else _label(png, size, name, problems)
             if label is not None:
-                pixels += _count(label, server, name, problems)
-    problems.raise_any(f'{path} is no valid {server.title} submission')
+                pixels += _count(label, server.ids, name, problems)
+    _raise(problems, f'{path} is no valid {server.title} submission')
     return pixels
 
 
-class _Problems:
-    """Problems found, with file names."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, list[str]] = {}
-
-    def add(self, what: str, name: str) -> None:
-        self.files.setdefault(what, []).append(name)
-
-    def raise_any(self, start: str) -> None:
-        if not self.files:
-            return
-        parts = [
-            f'{len(names)} {"file" if len(names) == 1 else "files"} {what} ({_shown(names)})'
-            for what, names in self.files.items()
-        ]
-        if len(parts) > SHOWN_PROBLEMS:
-            parts[SHOWN_PROBLEMS:] = [f'and {len(parts) - SHOWN_PROBLEMS} more kinds of problems']
-        raise ValueError(f'{start}: {"; ".join(parts)}.')
+def _raise(problems: Problems, start: str) -> None:
+    if not problems:
+        return
+    parts = [
+        f'{len(names)} {"file" if len(names) == 1 else "files"} {what} ({_shown(names)})'
+        for what, names in problems.items()
+    ]
+    if len(parts) > SHOWN_PROBLEMS:
+        parts[SHOWN_PROBLEMS:] = [f'and {len(parts) - SHOWN_PROBLEMS} more kinds of problems']
+    raise ValueError(f'{start}: {"; ".join(parts)}.')
 
 
 def _shown(names: list[str]) -> str:
@@ -242,10 +225,6 @@ def _limit(size: tuple[int, int]) -> int:
     return 8 * size[0] * size[1] + 2**16
 
 
-def _by(size: tuple[int, int]) -> str:
-    return f'{size[0]} x {size[1]}'
-
-
 def _size_of(file: Path | None) -> tuple[int, int] | None:
     """Width and height of a PNG; None if it is none."""
     try:
@@ -255,7 +234,7 @@ def _size_of(file: Path | None) -> tuple[int, int] | None:
         return None
 
 
-def _entries(archive: ZipFile, names: list[str], server: Server, problems: _Problems) -> dict[str, ZipInfo]:
+def _entries(archive: ZipFile, names: list[str], server: Server, problems: Problems) -> dict[str, ZipInfo]:
     """Find the entry of each image, by what the server knows it by, and note every other one, except folders."""
     found: dict[str, ZipInfo] = {}
     wanted = dict.fromkeys(map(server.key, names))
@@ -265,41 +244,41 @@ def _entries(archive: ZipFile, names: list[str], server: Server, problems: _Prob
             continue
         key = server.key(name)
         if server.folder and (folder != server.folder or not name):
-            problems.add(f'outside {server.folder}/', entry.filename)
+            problems[f'outside {server.folder}/'].append(entry.filename)
         elif key not in wanted:
-            problems.add('without an image of that name', name)
+            problems['without an image of that name'].append(name)
         elif key in found:
-            problems.add('more than once in the zip', name)
+            problems['more than once in the zip'].append(name)
         else:
             found[key] = entry
     for key in wanted:
         if key not in found:
-            problems.add('missing', key)
+            problems['missing'].append(key)
     return found
 
 
-def _read(archive: ZipFile, entry: ZipInfo, limit: int, name: str, problems: _Problems) -> bytes | None:
+def _read(archive: ZipFile, entry: ZipInfo, limit: int, name: str, problems: Problems) -> bytes | None:
     """Read an entry, unless it is too large or cannot be read."""
     if entry.file_size > limit:
-        problems.add(f'of more than {limit} bytes', name)
+        problems[f'of more than {limit} bytes'].append(name)
     elif entry.flag_bits & 1:
-        problems.add('encrypted', name)
+        problems['encrypted'].append(name)
     # Of bzip2 and lzma zipfile decompresses more than it is asked for.
     elif entry.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
-        problems.add('compressed with something else than deflate', name)
+        problems['compressed with something else than deflate'].append(name)
     else:
         try:
             with archive.open(entry) as file:
                 return file.read(entry.file_size)  # without a number zipfile decompresses all there is, however much
         except Exception:  # zipfile, zlib and struct have exceptions of their own
-            problems.add('broken in the zip', name)
+            problems['broken in the zip'].append(name)
     return None
 
 
-def _label(png: bytes, size: tuple[int, int], name: str, problems: _Problems) -> np.ndarray | None:
+def _label(png: bytes, size: tuple[int, int], name: str, problems: Problems) -> np.ndarray | None:
     """A prediction as (H, W) uint8; None, and what the server would not take is noted, if it is none."""
     if len(png) < 33 or not png.startswith(PNG_START) or png[12:16] != b'IHDR':
-        problems.add('in another format than PNG', name)
+        problems['in another format than PNG'].append(name)
         return None
     width, height, bits, kind = struct.unpack('>IIBB', png[16:26])
     found = []
@@ -311,43 +290,28 @@ def _label(png: bytes, size: tuple[int, int], name: str, problems: _Problems) ->
         found.append(f'with {bits} bits per value instead of 8')
     if not found:  # the size is known to be harmless, and the values are what they seem
         try:
-            return _decode(png)
+            with Image.open(io.BytesIO(png), formats=['PNG']) as image:
+                image.verify()  # the checksums, which decoding does not look at
+            with Image.open(io.BytesIO(png), formats=['PNG']) as image:
+                label = np.asarray(image)
+            if not lacks_end(png):
+                return label
+            found = ['cut off or damaged']
         except Exception:  # Pillow raises OSError, SyntaxError, ValueError and more
             found = ['cut off or damaged']
     for what in found:
-        problems.add(what, name)
+        problems[what].append(name)
     return None
 
 
-def _decode(png: bytes) -> np.ndarray:
-    """(H, W) uint8; any exception if a byte is missing or changed."""
-    if lacks_end(png):
-        raise ValueError('no end')
-    with Image.open(io.BytesIO(png), formats=['PNG']) as image:
-        image.verify()  # the checksums, which decoding does not look at
-    with Image.open(io.BytesIO(png), formats=['PNG']) as image:
-        return np.asarray(image)
-
-
-def _count(label: np.ndarray, server: Server, name: str, problems: _Problems) -> np.ndarray:
+def _count(label: np.ndarray, ids: tuple[int, ...], name: str, problems: Problems) -> np.ndarray:
     """Count the pixels of each class, (19,) int64, and note values that are none."""
     counts = np.bincount(label.ravel(), minlength=256)
-    wrong = set(np.flatnonzero(counts).tolist()) - set(server.ids)
+    wrong = set(np.flatnonzero(counts).tolist()) - set(ids)
     if 255 in wrong:
-        problems.add('with the value 255, though every pixel needs a class', name)
+        problems['with the value 255, though every pixel needs a class'].append(name)
     if wrong - {255}:
-        others, largest = server.others
-        looks = f': these look like {others}, not {server.values}' if max(wrong - {255}) <= largest else ''
-        problems.add(f'with other values than {_ranges(server.ids)}{looks}', name)
-    return counts[list(server.ids)]
-
-
-def _ranges(ids: tuple[int, ...]) -> str:
-    """``7, 8, 11 to 13``."""
-    starts = [one for one in ids if one - 1 not in ids]
-    ends = [one for one in ids if one + 1 not in ids]
-    parts = [
-        f'{start}' if start == end else f'{start}, {end}' if end == start + 1 else f'{start} to {end}'
-        for start, end in zip(starts, ends, strict=True)
-    ]
-    return ', '.join(parts)
+        (others,) = VALUES.keys() - {ids}
+        looks = f': these look like {VALUES[others]}, not {VALUES[ids]}' if max(wrong - {255}) <= max(others) else ''
+        problems[f'with other values than {ALLOWED[ids]}{looks}'].append(name)
+    return counts[list(ids)]

@@ -8,7 +8,7 @@ ACDC is the test server's number, which no run has. Each benchmark says which of
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmrobust.evaluation.benchmarks import Benchmark, benchmark_types
+from mmrobust.evaluation.benchmarks.base import SCOPES, Benchmark, benchmark_types
 from mmrobust.evaluation.report import Report
 
 __all__ = ['Measured', 'read_measured']
@@ -38,7 +38,7 @@ def read_measured(path: Path) -> Measured:
         ValueError: it is something else.
     """
     report = Report.read(path)
-    benchmark = benchmark_types().get(report.layout.benchmark, Benchmark)
+    benchmark = benchmark_types(SCOPES.get(report.layout.kind)).get(report.layout.benchmark, Benchmark)
     try:
         config = Path(report.provenance['config']).stem
         values, remarks = benchmark.paper_numbers(report.results, report.provenance)

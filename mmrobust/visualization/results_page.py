@@ -23,8 +23,8 @@ from mmrobust.evaluation.report import Column, Curve, Number, Published, Report,
 from mmrobust.evaluation.statistics import FEWEST_MODELS, RankCorrelation
 from mmrobust.evaluation.worst import media_type
 from mmrobust.registry import BENCHMARKS
-from mmrobust.visualization import page_charts
-from mmrobust.visualization.verdict import DASH, facts, listed, plus, rows_by_harm, shown, signed, verdict, warning
+from mmrobust.visualization import page_charts, verdict
+from mmrobust.visualization.verdict import DASH, ends, listed, plus, shown, signed
 
 __all__ = ['to_html']
 
@@ -62,7 +62,8 @@ def to_html(
     if not kinds:
         raise ValueError('a page needs one run at least, got none')
     if len(kinds) > 1:
-        raise ValueError(f'a page is of segmentation or of classification, not of both, got {" and ".join(benchmarks)}')
+        both = ' and '.join(f'{kind} on {name}' for kind, name in kinds.items())
+        raise ValueError(f'a page is of segmentation or of classification, not of both, got {both}')
     places = {name: place for place, name in enumerate(reports)}
     if reference is not None and reference not in places:
         raise ValueError(f'the reference must be one of {", ".join(places)}, got {reference!r}')
@@ -134,9 +135,9 @@ class _Section:
         return {
             'title': ' / '.join(dict.fromkeys(run.layout.title for run in self.runs.values())),
             'about': self.layout.about,
-            'facts': ' \N{MIDDLE DOT} '.join(facts(self.runs, self.held)),
-            'verdict': list(verdict(self.runs, self.reference)),
-            'warning': warning(self.runs),
+            'facts': ' \N{MIDDLE DOT} '.join(verdict.facts(self.runs, self.held)),
+            'verdict': list(verdict.verdict(self.runs, self.reference)),
+            'warning': verdict.warning(self.runs),
             'sentences': list(self._sentences()),
             'headline': self._headline(),
             'plot': None if self.conditions is None else self._plot(self.conditions),
@@ -213,8 +214,11 @@ class _Section:
     def _numbers(self, table: Table, rows: Sequence[str], columns: Sequence[Column]) -> dict:
         """Every column of every run beside each other, and changes of the conditions."""
         counts = [column for column in columns if not column.better]
-        columns = [column for column in columns if column.better]
-        columns = [column for column in columns if any(self._each(table, row, column) for row in rows)]
+        columns = [
+            column
+            for column in columns
+            if column.better and any(verdict.values_of(self.runs, table, row, column) for row in rows)
+        ]
         changes = self.others if table.role == 'conditions' else {}
         against = {name: ratios(run, self.base, self.grid) for name, run in self.others.items()} if table.ratio else {}
         head, filled = [table.row], {row: [] for row in rows}
@@ -234,7 +238,7 @@ class _Section:
                 cells.append({'text': ' / '.join(dict.fromkeys(found))})
         about = table.about
         if against:
-            means = [f'{shown(_mean(list(found.values())))} of {name}' for name, found in against.items()]
+            means = [f'{shown(verdict.mean(found.values()))} of {name}' for name, found in against.items()]
             about += (
                 f' {table.ratio}: 100 - {columns[0].title}, summed over severities and divided by that of '
                 f'{self.reference}, in %; below 100 is better. Mean {table.ratio}: {", ".join(means)}.'
@@ -247,11 +251,13 @@ class _Section:
             if len(set(map(frozenset, self.held.values()))) > 1:
                 about += f' Not all {what} were run at each severity, so these means are not comparable.'
         labelled = [(row + ' (extra, in no mean)' * (row in table.apart), cells) for row, cells in filled.items()]
-        return _part(table.title or f'By {table.row}', about, [(None, {'head': head, 'rows': labelled})])
+        tables = [(None, dict(head=head, rows=labelled))]
+        return dict(title=table.title or f'By {table.row}', about=about, tables=tables)
 
     def _curves(self, table: Table, column: Column) -> dict:
         clean = {name: run.first(run.layout.clean).value for name, run in self.runs.items()}
-        values = [value for row in self._rows(table, linked=False) for value in self._each(table, row, column)]
+        rows = self._rows(table, linked=False)
+        values = [value for row in rows for value in verdict.values_of(self.runs, table, row, column)]
         values += [value for value in clean.values() if value is not None]
         low, high = 10 * math.floor(min(values, default=0) / 10), 10 * math.ceil(max(values, default=0) / 10)
         charts = []
@@ -262,7 +268,7 @@ class _Section:
                 lines.append((self.keys[of], {0: clean[of]} | found))
             charts.append(page_charts.curves(self._label(name), lines, low, max(high, low + 10)))
         about = f'{column.title} on clean images, at 0, and at severity {listed(self.levels)}; one scale for all.'
-        return _part('Curves over severity', about) | {'charts': charts, 'what': column.title, 'by': 'severity'}
+        return dict(title='Curves over severity', about=about, charts=charts, what=column.title, by='severity')
 
     def _drawn(self, curve: Curve) -> Iterator[dict]:
         """A curve of every condition that has one, in the order of the first run."""
@@ -275,8 +281,7 @@ class _Section:
                 page_charts.curves(name, line, 0, 100, range(0, 101, 20), curve.diagonal)
                 for name, line in lines.items()
             ]
-            named = {'what': curve.y.title, 'by': curve.x.title}
-            yield _part(curve.title, curve.about) | {'charts': charts, **named}
+            yield dict(title=curve.title, about=curve.about, charts=charts, what=curve.y.title, by=curve.x.title)
 
     def _maps(
         self, table: Table, places: Mapping[str, Sequence[tuple[str, Column]]], head: Sequence[Any], column: Column
@@ -297,7 +302,7 @@ class _Section:
         worst, best = _range(found, column)
         tables = self._tables(found, head, lambda one: _heat(one, worst, best))
         about = f'{table.about} Darker is worse; a 95% interval, where there is one, appears under the pointer.'
-        yield _part(table.title, about, tables) | {'scale': page_charts.heat_scale(worst, best)}
+        yield dict(title=table.title, about=about, tables=tables, scale=page_charts.heat_scale(worst, best))
         if not self.comparable:
             return
         gaps = {
@@ -308,7 +313,7 @@ class _Section:
         tables = self._tables(gaps, head, lambda one: _gap(one, largest, column))
         better, worse = '-+' if column.better == 'lower' else '+-'
         about = f'In points. Green and {better}: better than the reference; purple and {worse}: worse.'
-        yield _part(f'Change against {self.reference}, by {table.row}', about, tables)
+        yield dict(title=f'Change against {self.reference}, by {table.row}', about=about, tables=tables)
 
     def _tables(
         self, found: Mapping[str, Mapping[str, Sequence[Number]]], head: list[str], cell: Callable[[Number], dict]
@@ -336,7 +341,7 @@ class _Section:
             f'The shaded columns are those of the {published.source}, as printed: {published.about} They were not '
             'measured here, and compare with the other columns only if those are of the same images.'
         )
-        return _part('Published, not measured here', about, [(None, {'head': head, 'rows': rows})])
+        return dict(title='Published, not measured here', about=about, tables=[(None, dict(head=head, rows=rows))])
 
     def _cases(self) -> tuple[list[dict], list[tuple[dict, list[dict]]]]:
         """The worst images of the worst conditions, and all others: those of all runs together, or by run."""
@@ -380,7 +385,7 @@ class _Section:
         return list({column.key: column for table in tables for column in table.columns}.values())
 
     def _rows(self, table: Table, linked: bool = True) -> list[str]:
-        names = rows_by_harm(self.runs, table)
+        names = verdict.rows_by_harm(self.runs, table)
         return [*(row for row, _ in table.before), *names, *(row for row, _ in table.after)] if linked else names
 
     def _names(self, table: Table) -> list[str]:
@@ -391,10 +396,6 @@ class _Section:
 
     def _label(self, name: str) -> str:
         return f'{name} (extra)' if self.conditions and name in self.conditions.apart else name
-
-    def _each(self, table: Table, row: str, column: Column) -> list[float]:
-        found = [run.number(table, row, column).value for run in self.runs.values()]
-        return [value for value in found if value is not None]
 
     def _with_interval(self, run: Report, table: Table, row: str, column: Column) -> Number:
         """A number; of a condition that was run at one severity, with the interval of that cell."""
@@ -429,8 +430,8 @@ def _correlations(found: tuple | None) -> dict | None:
 
 
 def _coefficient(found: RankCorrelation, kind: str) -> dict:
-    value, (low, high) = getattr(found, kind), getattr(found, f'{kind}_interval')
-    return {'text': plus(value), 'under': '' if low is None else f'{plus(low)} to {plus(high)}'}
+    number = Number(getattr(found, kind), *getattr(found, f'{kind}_interval'))
+    return {'text': plus(number.value), 'under': ends(number, plus)}
 
 
 def _key(place: int, name: str) -> dict:
@@ -441,14 +442,6 @@ def _titled(column: Column) -> str:
     return f'{column.title} {_ARROWS[column.better]}'
 
 
-def _part(title: str, about: str, tables: Sequence = ()) -> dict:
-    return {'title': title, 'about': about, 'tables': tables, 'charts': (), 'scale': None, 'what': ''}
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
-
-
 def _range(found: Mapping[str, Mapping[str, Sequence[Number]]], column: Column) -> tuple[float, float]:
     """The worst and the best of many numbers."""
     values = [one.value for rows in found.values() for row in rows.values() for one in row if one.value is not None]
@@ -457,19 +450,17 @@ def _range(found: Mapping[str, Mapping[str, Sequence[Number]]], column: Column) 
 
 
 def _cell(number: Number, column: Column) -> dict:
-    under = '' if number.low is None else f'{number.low:.2f} to {number.high:.2f}'
-    return {'text': shown(number.value, column.decimals), 'under': under}
+    return {'text': shown(number.value, column.decimals), 'under': ends(number)}
 
 
 def _change(number: Number) -> dict:
-    under = '' if number.low is None else f'{plus(number.low)} to {plus(number.high)}'
-    return {'text': plus(number.value), 'under': under, 'sure': is_significant(number)}
+    return {'text': plus(number.value), 'under': ends(number, plus), 'sure': is_significant(number)}
 
 
 def _heat(number: Number, worst: float, best: float) -> dict:
     if number.value is None:
         return {'text': DASH}
-    hint = '' if number.low is None else f'{number.value:.2f} ({number.low:.2f} to {number.high:.2f})'
+    hint = ends(number, around=f'{number.value:.2f} ({{}})')
     return {'text': shown(number.value, 1), 'style': page_charts.heat(number.value, worst, best), 'hint': hint}
 
 

@@ -1,15 +1,18 @@
 """Verdict of a results page in words: what was run, the drop from clean, the worst conditions, what differs."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import functools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
+from mmrobust.evaluation import report
 from mmrobust.evaluation.comparison import change, is_significant, ran_the_same
 from mmrobust.evaluation.report import Column, Number, Report, Table
-
-__all__ = ['DASH', 'facts', 'listed', 'measure', 'plus', 'rows_by_harm', 'shown', 'signed', 'verdict', 'warning']
 
 DASH = '\N{EN DASH}'
 FEW = 100  # images; with fewer no difference can be trusted
 _TOP = 3  # worst conditions and classes that are named
+
+# a number as text
+shown = functools.partial(report.shown, dash=DASH)
 
 # name of a run to its report, all of one benchmark
 Runs = Mapping[str, Report]
@@ -55,7 +58,8 @@ def verdict(runs: Runs, reference: str | None) -> Iterator[str]:
         table = layout.table(role)
         if table is None:
             continue
-        found = {row: _mean(runs, table, row, table.columns[place]) for row in _named(runs, table) if row != 'clean'}
+        column, rows = table.columns[place], [row for row in _named(runs, table) if row != 'clean']
+        found = {row: mean(values_of(runs, table, row, column)) for row in rows}
         worst = [f'{row} {value:.1f}' for row, value in found.items() if value is not None][:_TOP]
         if len(worst) > (role == 'classes'):
             yield f'{what}: {", ".join(worst)}{", mean of the models" if several else ""}.'
@@ -81,13 +85,8 @@ def rows_by_harm(runs: Runs, table: Table) -> list[str]:
         return names
     column = table.columns[-1 if table.role == 'classes' else 0]
     sign = -1 if column.better == 'lower' else 1
-    means = {row: _mean(runs, table, row, column) for row in names}
+    means = {row: mean(values_of(runs, table, row, column)) for row in names}
     return sorted(names, key=lambda row: (row in table.apart, means[row] is None, sign * (means[row] or 0)))
-
-
-def shown(value: float | None, decimals: int = 2) -> str:
-    """A number, or a dash for None."""
-    return DASH if value is None else f'{value:.{decimals}f}'
 
 
 def plus(value: float | None, decimals: int = 2) -> str:
@@ -96,9 +95,14 @@ def plus(value: float | None, decimals: int = 2) -> str:
     return text[1:] if value is not None and float(text) == 0 else text
 
 
+def ends(number: Number, show: Callable[[float], str] = shown, around: str = '{}') -> str:
+    """Both ends of an interval, with ``around`` them; empty if there is none."""
+    return '' if number.low is None else around.format(f'{show(number.low)} to {show(number.high)}')
+
+
 def signed(number: Number) -> str:
     """A change and its interval."""
-    return plus(number.value) + ('' if number.low is None else f' ({plus(number.low)} to {plus(number.high)})')
+    return plus(number.value) + ends(number, plus, ' ({})')
 
 
 def measure(key: str) -> str:
@@ -111,8 +115,7 @@ def _level(run: Report) -> str:
     if column is None:
         return f'{DASH}.'
     number, clean = run.number(run.headline, '', column), run.first(run.layout.clean).value
-    text = f'{column.title} {shown(number.value)}'
-    text += '' if number.low is None else f' ({number.low:.2f} to {number.high:.2f})'
+    text = f'{column.title} {shown(number.value)}{ends(number, around=" ({})")}'
     same = measure(run.layout.clean) == measure(run.layout.main) and run.layout.clean != run.layout.main
     if None not in (number.value, clean) and same:
         gap = number.value - clean
@@ -168,9 +171,14 @@ def _named(runs: Runs, table: Table) -> list[str]:
     return [row for row in rows_by_harm(runs, table) if row not in table.apart]
 
 
-def _mean(runs: Runs, table: Table, row: str, column: Column) -> float | None:
-    values = [run.number(table, row, column).value for run in runs.values()]
-    values = [value for value in values if value is not None]
+def values_of(runs: Runs, table: Table, row: str, column: Column) -> list[float]:
+    """A number of each run that has it."""
+    found = [run.number(table, row, column).value for run in runs.values()]
+    return [value for value in found if value is not None]
+
+
+def mean(values: Collection[float]) -> float | None:
+    """None if there is no value."""
     return sum(values) / len(values) if values else None
 
 

@@ -1,6 +1,7 @@
 """Results files that are damaged, cut off or of somebody else: a page, or a ValueError in one sentence."""
 
 import copy
+import dataclasses
 import json
 from contextlib import nullcontext
 from html.parser import HTMLParser
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmrobust.evaluation.benchmarks.adversarial_segmentation import AdversarialSegmentation
 from mmrobust.evaluation.cells import Cell, CellStore
 from mmrobust.evaluation.counts import Confusion, Flips, Predictions
 from mmrobust.evaluation.report import Report
@@ -30,6 +32,7 @@ VALUES = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(NAMES, inner, max_size=3)),
     max_leaves=6,
 )
+SEGMENTOR = 'adversarial, of a segmentor'  # the benchmark adversarial, whose layouts are two
 # all that a page looks at, of two cells
 RESULTS = {
     'cityscapes-c': {
@@ -62,7 +65,7 @@ RESULTS = {
     },
     'imagenet-variants': {'cells': {'clean': {'error': 20.0, 'num_images': 4, 'error_interval': [19.0, 21.0]}}},
     'adversarial': {'cells': {'clean': {'error': 20.0}, 'pgd': {'error': 71.0}}},
-    'adversarial-segmentation': {
+    SEGMENTOR: {
         'cells': {
             'clean': {'mIoU': 80.0, 'aAcc': 95.0, 'num_images': 4},
             'pgd_8of255_20steps': {
@@ -84,12 +87,16 @@ RESULTS = {
 
 def of_run(benchmark):
     """What a results.json holds."""
+    results, layout = RESULTS[benchmark], {}
+    if benchmark == SEGMENTOR:
+        benchmark, layout = 'adversarial', AdversarialSegmentation.layout(results, {})
+        layout = {'schema': 2, 'layout': dataclasses.asdict(layout)}
     identity = dict(num_images=50000, seed=0, corrupted='official', eps=0.004, step_size=0.002, num_steps=5)
     identity |= dict(images_sha256={'clean': 'a' * 64}, classes=['road', 'car'], name='a')
     provenance = {'config': 'a.py', 'benchmark': benchmark, 'protocol': {'benchmark': benchmark}, **identity}
     worst = [{'image': 'a.png', 'cell': 'fog_1', 'mIoU': 3.0}]
-    return {'provenance': provenance, 'results': RESULTS[benchmark]} | (
-        {'worst': worst} if 'mIoU' in str(RESULTS[benchmark]) else {}
+    return {'provenance': provenance, 'results': results, **layout} | (
+        {'worst': worst} if 'mIoU' in str(results) else {}
     )
 
 

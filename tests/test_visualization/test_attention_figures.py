@@ -17,7 +17,9 @@ from mmrobust.visualization.attention_panels import (
     to_pixels,
 )
 from mmrobust.visualization.figure_files import write_figure
-from mmrobust.visualization.sweep_curves import sweep_figure
+from tests.tool_loading import load_tool
+
+sweep_figure = load_tool('analysis_tools/plot_sweep.py').sweep_figure
 
 MAP = np.arange(9.0).reshape(3, 3)
 STREET = np.full((4, 8, 3), 90, np.uint8)

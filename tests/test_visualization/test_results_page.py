@@ -585,7 +585,17 @@ def test_names_that_utf8_cannot_hold():
         (
             {'A': [acdc(), imagenet_c()]},
             None,
-            'not of both, got acdc and imagenet-c',
+            'not of both, got segmentation on acdc and classification on imagenet-c',
+        ),
+        (
+            {
+                'A': [attacks()],
+                'B': [
+                    dataclasses.replace(attacks(), layout=dataclasses.replace(attacks().layout, kind='segmentation'))
+                ],
+            },
+            None,
+            'got classification on adversarial and segmentation on adversarial',
         ),
     ],
 )

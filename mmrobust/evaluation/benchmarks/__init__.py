@@ -1,5 +1,7 @@
 """Benchmarks, a file each. Importing them registers them."""
 
+# ruff: noqa: F401 - handed on
+
 # in the order of the command line and of a page
 # isort: off
 from mmrobust.evaluation.benchmarks.base import Benchmark, benchmark_types
@@ -17,26 +19,6 @@ from mmrobust.evaluation.benchmarks.corruption_sets import (
 )
 from mmrobust.evaluation.benchmarks.imagenet_variants import ImageNetVariants
 from mmrobust.evaluation.benchmarks.adversarial import Adversarial
-from mmrobust.evaluation.benchmarks.adversarial_segmentation import AdversarialSegmentation
 from mmrobust.evaluation.benchmarks.imagenet_p import ImageNetP
 
 # isort: on
-
-__all__ = [
-    'ACDC',
-    'CIFAR10C',
-    'CIFAR100C',
-    'Adversarial',
-    'AdversarialSegmentation',
-    'Benchmark',
-    'CityscapesC',
-    'DomainShift',
-    'ImageNet3DCC',
-    'ImageNetC',
-    'ImageNetCBar',
-    'ImageNetP',
-    'ImageNetVariants',
-    'MiniCityWeather',
-    'TinyImageNetC',
-    'benchmark_types',
-]

@@ -12,17 +12,13 @@ from mmrobust.datasets.acdc import CONDITIONS, conditions_known
 from mmrobust.datasets.unlabelled import without_labels
 from mmrobust.evaluation.benchmarks.base import protocol_title
 from mmrobust.evaluation.benchmarks.segmentation_base import (
+    MIOU,
     SegmentationBenchmark,
     area_samples,
     by_class,
-    rows_of,
+    class_table,
 )
-from mmrobust.evaluation.benchmarks.segmentation_calibration import (
-    CALIBRATION_CURVES,
-    OPTION,
-    calibration_results,
-    calibration_table,
-)
+from mmrobust.evaluation.benchmarks.segmentation_calibration import calibration_results, calibration_shown
 from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.images import LabelMapImages
@@ -67,7 +63,7 @@ class ACDC(SegmentationBenchmark):
         'submission': dict(
             metavar='ZIP', help='also write predictions for the server (default for test: OUT/acdc_test.zip)'
         ),
-        'calibration': OPTION,
+        'calibration': {},
     }
 
     def __init__(
@@ -82,7 +78,6 @@ class ACDC(SegmentationBenchmark):
     ) -> None:
         if calibration and split == 'test':
             raise ValueError('calibration needs labels, and split test has none: take val, or leave calibration out')
-        scope = config.get('default_scope') or 'mmseg'
         pipeline = copy.deepcopy(config.test_dataloader.dataset.pipeline)
         if split == 'test':
             pipeline = without_labels(pipeline)
@@ -93,15 +88,15 @@ class ACDC(SegmentationBenchmark):
         self.split = split
         self.submission = submission
         self.calibration = calibration
-        self._images = {
-            cell: LabelMapImages(dataset | dict(conditions=part), scope, max_images) for cell, part in parts.items()
+        self.image_sets = {
+            cell: LabelMapImages.of_config(config, max_images, dataset | dict(conditions=part))
+            for cell, part in parts.items()
         }
-        self.cells = list(self._images)
+        self.cells = list(self.image_sets)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Settings of the benchmark that determine the numbers."""
-        num_images = sum(images.size for images in self._images.values())
+        num_images = sum(images.size for images in self.image_sets.values())
         found = {'benchmark': self.name, 'split': self.split, 'num_images': num_images}
         return found | ({'calibration': True} if self.calibration else {})
 
@@ -110,9 +105,9 @@ class ACDC(SegmentationBenchmark):
         """The test split has no labels."""
         return self.split != 'test'
 
-    def images(self, cell: Cell) -> LabelMapImages:
-        """The images of a condition."""
-        return self._images[cell]
+    def score(self, counts: Confusion) -> float | None:
+        """mIoU over the classes of labels or predictions, as in the results."""
+        return counts.score
 
     def begin(self, out: Path) -> None:
         """Have predictions written if they are for the server."""
@@ -129,41 +124,35 @@ class ACDC(SegmentationBenchmark):
         return write_submission({name: self.predictions / name for name in names}, self.submission, SERVERS['acdc'])
 
     def summarize(self, counts: Mapping[Cell, Confusion]) -> dict[str, Any]:
-        """Numbers of all finished conditions, for JSON."""
         return summarize(counts, self.class_names)
 
     @classmethod
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
-        """How they are shown."""
         names = list(results['conditions'])
-        absent = any(None in row.values() for row in rows_of(results.get('classes')))
-        miou = Column('mIoU', 'mIoU', interval='column', csv=('mIoU', 'mIoU_low', 'mIoU_high'))
         headline = (
             *(Column(f'conditions/{name}/mIoU', name) for name in names),
             Column('mean_mIoU', 'mean'),
             Column('pooled_mIoU', POOLED),
         )
+        calibration, curves = calibration_shown(results, 'condition')
         tables = (
             Table('', 'run', headline),
             Table(
                 'conditions',
                 'condition',
-                (miou,),
+                (MIOU,),
                 'By condition',
                 role='conditions',
                 after=((POOLED, 'pooled_mIoU'),),
                 csv_row=('condition',),
             ),
-            Table(
-                'classes',
-                'class',
-                tuple(Column(name, name) for name in (*names, POOLED)),
-                'By class',
-                'IoU. 0 may also be a class that is predicted and in no label.'
-                + ' A dash: the class is in neither the labels nor the predictions of these images.' * absent,
-                'classes',
+            class_table(
+                results,
+                {name: name for name in (*names, POOLED)},
+                'IoU. 0 may also be a class that is predicted and in no label.',
+                'in neither the labels nor the predictions of these images',
             ),
-            *([calibration_table('condition')] if 'calibration' in results else []),
+            *calibration,
         )
         several = (
             f'The mean is that of the {len(names)} conditions; pooled is the mIoU of all images together, which is '
@@ -193,7 +182,7 @@ class ACDC(SegmentationBenchmark):
             main='pooled_mIoU',
             protocol=protocol,
             sentences=sentences,
-            curves=CALIBRATION_CURVES if 'calibration' in results else (),
+            curves=curves,
         )
 
     @classmethod

@@ -1,6 +1,5 @@
 """PGD and FGSM: error of a classifier under attack."""
 
-import argparse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -8,21 +7,22 @@ from mmengine.config import Config
 from torch import Tensor
 
 from mmrobust.attacks import fgsm, pgd
-from mmrobust.attacks.balls import require_sizes
+from mmrobust.attacks.balls import BALLS, require_sizes
+from mmrobust.evaluation.benchmarks.adversarial_segmentation import AdversarialSegmentation, blind_warning, several
+from mmrobust.evaluation.benchmarks.base import require_some
 from mmrobust.evaluation.benchmarks.classification_base import IMAGENET_IMAGES, ErrorTable, error_layout, too_few
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Predictions
 from mmrobust.evaluation.images import LabelledImages
 from mmrobust.evaluation.models.classification import ClassificationModel
 from mmrobust.evaluation.models.evaluated_model import Attack
-from mmrobust.evaluation.report import Layout, at, finite
+from mmrobust.evaluation.report import Layout, finite
 from mmrobust.randomness import derive_seed
 from mmrobust.registry import BENCHMARKS
 
 __all__ = ['ATTACKS', 'Adversarial']
 
 ATTACKS = ('fgsm', 'pgd')
-BLIND_SHARE = 0.01  # of images, above which an error says nothing
 PGD_5 = {'eps': 1 / 255, 'step_size': 0.5 / 255, 'num_steps': 5}
 
 
@@ -38,13 +38,6 @@ def fraction(text: str) -> float:
     if float(below) == 0:
         raise ValueError(f'a fraction must not be over 0, got {text!r}')
     return float(above) / float(below)
-
-
-class OneOrSeveral(argparse.Action):
-    """Values of an option; one alone is given as itself."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        setattr(namespace, self.dest, values[0] if len(values) == 1 else values)
 
 
 @BENCHMARKS.register_module(name='adversarial')
@@ -66,7 +59,8 @@ class Adversarial(ErrorTable):
     """
 
     name = 'adversarial'
-    low_precision = False  # an attack whose gradients are rounded is weaker
+    of_segmentors = AdversarialSegmentation
+    low_precision = AdversarialSegmentation.low_precision
     options = {
         'attacks': dict(
             nargs='+',
@@ -77,7 +71,6 @@ class Adversarial(ErrorTable):
         'eps': dict(
             type=fraction,
             nargs='+',
-            action=OneOrSeveral,
             metavar='SIZE',
             help='largest change of a pixel, such as 8/255 or 0.03 (default: 1/255 of a classifier, 8/255 of a '
             'segmentor, for which it may be several)',
@@ -88,39 +81,35 @@ class Adversarial(ErrorTable):
         'num_steps': dict(
             type=int,
             nargs='+',
-            action=OneOrSeveral,
             metavar='NUMBER',
             help='of an attack (default: 5 of a classifier, 20 of a segmentor, for which it may be several)',
         ),
-        'seed': dict(type=int, help='of the random starts (default: 0)'),
+        'norm': dict(choices=tuple(BALLS), help='of the largest change, of a segmentor (default: linf)'),
+        'seed': {},
     }
 
     def __init__(
         self,
         config: Config,
         attacks: Sequence[str] = ATTACKS,
-        eps: float = 1 / 255,
+        eps: float | Sequence[float] = 1 / 255,
         step_size: float = 0.5 / 255,
-        num_steps: int = 5,
+        num_steps: int | Sequence[int] = 5,
         seed: int = 0,
         max_images: int | None = None,
     ) -> None:
-        for attack in attacks:
-            if attack not in ATTACKS:
-                raise ValueError(f'attacks must be some of {", ".join(ATTACKS)}, got {attack!r}')
-        for name, value in (('eps', eps), ('num_steps', num_steps)):
-            if not isinstance(value, int | float):
-                raise ValueError(f'{name} must be one number for a classifier, got {value}: run each by itself')
+        require_some('attacks', attacks, ATTACKS)
+        for name, values in (('eps', several(eps)), ('num_steps', several(num_steps))):
+            if len(values) != 1:
+                raise ValueError(f'{name} must be one number for a classifier, got {values}: run each by itself')
+        (eps,), (num_steps,) = several(eps), several(num_steps)
         require_sizes(eps, step_size, num_steps)
         self.cells = [CLEAN, *map(Cell, attacks)]
         self.eps, self.step_size, self.num_steps, self.seed = eps, step_size, num_steps, seed
-        scope = config.get('default_scope') or 'mmpretrain'
-        self._images = LabelledImages(config.test_dataloader.dataset, scope, max_images)
-        self.data_root = self._images.root
+        self.image_sets = dict.fromkeys(self.cells, LabelledImages.of_config(config, max_images))
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Settings of the benchmark that determine the numbers."""
         return {
             'benchmark': self.name,
             'eps': self.eps,
@@ -128,20 +117,14 @@ class Adversarial(ErrorTable):
             'num_steps': self.num_steps,
             'without_gradient': 'margin',  # as before there was this, an attack did nothing there
             'seed': self.seed,
-            'num_images': self._images.size,
+            'num_images': self.size(CLEAN),
         }
 
-    def images(self, cell: Cell) -> LabelledImages:
-        """The same images for every cell."""
-        return self._images
-
     def attack(self, cell: Cell) -> Attack | None:
-        """The attack on the pixels."""
-
         def change(logits_of: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, paths: list[str]) -> Tensor:
             if cell.name == 'fgsm':
                 return fgsm(logits_of, images, labels, self.eps, tell_gradients=self._count)
-            seeds = [derive_seed(self.seed, 'pgd', self._images.name(path)) for path in paths]
+            seeds = [derive_seed(self.seed, 'pgd', self.images(CLEAN).name(path)) for path in paths]
             size = self.eps, self.step_size, self.num_steps
             return pgd(logits_of, images, labels, *size, seeds=seeds, tell_gradients=self._count)
 
@@ -167,7 +150,6 @@ class Adversarial(ErrorTable):
 
     @classmethod
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
-        """How they are shown."""
         eps, step, steps = (finite(provenance.get(name)) for name in PGD_5)
         said = ()
         if None not in (eps, step, steps):
@@ -186,12 +168,3 @@ class Adversarial(ErrorTable):
         if 'pgd' not in results['cells'] or any(provenance[key] != value for key, value in PGD_5.items()):
             return values, ['PGD left out: it is not the one with 5 steps of 0.5/255 up to 1/255']
         return values | {'pgd': 100 - results['cells']['pgd']['error']}, []
-
-
-def blind_warning(attack: str, row: Any, measure: str = 'error') -> str:
-    """A warning where an attack had no gradient to follow; empty where it had."""
-    blind, number = (finite(at(row, name)) or 0 for name in ('num_blind', 'num_images'))
-    if not blind:
-        return ''
-    said = f'{attack} had no gradient for {blind:g} of {number:g} images, and left them as they were'
-    return f'{said}: its {measure} is not evidence of robustness.' if blind > BLIND_SHARE * number else f'{said}.'

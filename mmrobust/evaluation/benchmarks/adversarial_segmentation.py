@@ -8,10 +8,10 @@ from mmengine.config import Config
 from torch import Tensor
 
 from mmrobust.attacks import SEA, SEGMENTATION_ATTACKS, attack_segmentation
-from mmrobust.attacks.balls import BALLS, require_sizes
+from mmrobust.attacks.balls import require_sizes
 from mmrobust.attacks.segmentation import USUAL_EPS, USUAL_STEP
-from mmrobust.evaluation.benchmarks.adversarial import Adversarial, blind_warning
-from mmrobust.evaluation.benchmarks.segmentation_base import SegmentationBenchmark
+from mmrobust.evaluation.benchmarks.base import require_some
+from mmrobust.evaluation.benchmarks.segmentation_base import MIOU, SegmentationBenchmark
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Attacked, Confusion
 from mmrobust.evaluation.images import LabelMapImages
@@ -26,12 +26,12 @@ from mmrobust.evaluation.statistics import (
     worst_by_iou,
 )
 from mmrobust.randomness import derive_seed
-from mmrobust.registry import BENCHMARKS
 
 __all__ = ['ATTACKS', 'AdversarialSegmentation', 'summarize']
 
 ATTACKS = (*(name for name in SEGMENTATION_ATTACKS if name not in SEA), 'sea')
 WORST = 'worst_'  # begins the name of the worst case over several cells
+BLIND_SHARE = 0.01  # of images, above which an error says nothing
 
 
 class Settings(NamedTuple):
@@ -48,7 +48,6 @@ class Settings(NamedTuple):
         return key_of([self.attack], self.norm, [self.eps], [self.num_steps])
 
 
-@BENCHMARKS.register_module(name='adversarial-segmentation')
 class AdversarialSegmentation(SegmentationBenchmark):
     """The test images, clean and after each attack at each size and number of steps; a cell is one of these.
 
@@ -70,11 +69,9 @@ class AdversarialSegmentation(SegmentationBenchmark):
         FileNotFoundError: there are no data.
     """
 
-    name = 'adversarial-segmentation'
-    also = Adversarial.name
+    name = 'adversarial'  # registered as that of classifiers, which names this one
     sections = ('cells',)
-    low_precision = Adversarial.low_precision
-    options = Adversarial.options | {'norm': dict(choices=tuple(BALLS), help='of the largest change (default: linf)')}
+    low_precision = False  # an attack whose gradients are rounded is weaker
 
     def __init__(
         self,
@@ -88,9 +85,7 @@ class AdversarialSegmentation(SegmentationBenchmark):
         data_root: str | None = None,
         max_images: int | None = None,
     ) -> None:
-        for attack in attacks:
-            if attack not in ATTACKS:
-                raise ValueError(f'attacks on a segmentor must be some of {", ".join(ATTACKS)}, got {attack!r}')
+        require_some('attacks on a segmentor', attacks, ATTACKS)
         require_sizes(0, 0, 1, norm)
         radii, numbers = several(USUAL_EPS[norm] if eps is None else eps), several(num_steps)
         if not attacks or not radii or not numbers:
@@ -109,10 +104,7 @@ class AdversarialSegmentation(SegmentationBenchmark):
         self.cells = [CLEAN, *self._settings]
         self.step_size, self.norm, self.seed = step_size, norm, seed
         self._attacked: dict[str, Attacked] = {}
-        dataset = dict(config.test_dataloader.dataset)
-        if data_root is not None:
-            dataset['data_root'] = data_root
-        self._images = LabelMapImages(dataset, config.get('default_scope') or 'mmseg', max_images)
+        self.image_sets = dict.fromkeys(self.cells, LabelMapImages.of_config(config, max_images, data_root=data_root))
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -123,21 +115,17 @@ class AdversarialSegmentation(SegmentationBenchmark):
             'norm': self.norm,
             'step_size': usual if self.step_size is None else self.step_size,
             'seed': self.seed,
-            'num_images': self._images.size,
+            'num_images': self.size(CLEAN),
         }
-
-    def images(self, cell: Cell) -> LabelMapImages:
-        """The same images for every cell."""
-        return self._images
 
     def attack(self, cell: Cell) -> Attack | None:
         """The attack on the pixels; what it did is kept by the name of the image."""
         if cell == CLEAN:
             return None
-        of = self._settings[cell]
+        of, own = self._settings[cell], self.images(cell)
 
         def change(logits_of: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, paths: list[str]) -> Tensor:
-            names = [self._images.name(path) for path in paths]
+            names = [own.name(path) for path in paths]
             found = attack_segmentation(
                 logits_of,
                 images,
@@ -145,7 +133,7 @@ class AdversarialSegmentation(SegmentationBenchmark):
                 **of._asdict(),
                 step_size=self.step_size,
                 seeds=[derive_seed(self.seed, 'attack', name) for name in names],
-                ignore_index=self._images.ignore_index,
+                ignore_index=own.ignore_index,
             )
             told = zip(*(values.tolist() for values in found[1:]), strict=True)
             self._attacked |= {
@@ -163,18 +151,15 @@ class AdversarialSegmentation(SegmentationBenchmark):
         return found if cell == CLEAN else Confusion(found.confusion, found.images, self._attacked)
 
     def check(self, cell: Cell, counts: Confusion) -> None:
-        """As in the base class."""
         super().check(cell, counts)
         if (counts.attacked is None) != (cell == CLEAN):
             raise ValueError(f'it must say what the attack did unless it is of clean images, and is of {cell.key}')
 
     def summarize(self, counts: Mapping[Cell, Confusion]) -> dict[str, Any]:
-        """Numbers of all finished cells, for JSON."""
         return summarize(counts, {cell.key: of for cell, of in self._settings.items()})
 
     @classmethod
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
-        """How they are shown."""
         rows = results['cells']
         main = next(reversed(rows), 'clean')
         headline = tuple(
@@ -183,7 +168,7 @@ class AdversarialSegmentation(SegmentationBenchmark):
             for key in ('mIoU', 'aAcc')
         )
         columns = (
-            Column('mIoU', 'mIoU', interval='column', csv=('mIoU', 'mIoU_low', 'mIoU_high')),
+            MIOU,
             Column('aAcc', 'aAcc', interval='column', csv=('aAcc', 'aAcc_low', 'aAcc_high')),
             Column('loss_before', 'loss before', 'lower', decimals=3, csv=('loss_before',)),
             Column('loss_after', 'loss after', 'lower', decimals=3, csv=('loss_after',)),
@@ -235,7 +220,7 @@ def summarize(counts: Mapping[Cell, Confusion], settings: Mapping[str, Settings]
     """
     clean = counts[CLEAN]
     draws = Bootstrap(clean.images)
-    labelled = clean.confusion.any(axis=1)  # one set of classes for all cells
+    labelled = clean.labelled  # one set of classes for all cells
     areas = {cell.key: np.stack([of.images[name] for name in draws.names]) for cell, of in counts.items()}
     rows = {}
     for cell, of in counts.items():
@@ -305,3 +290,12 @@ def _sentences(rows: Mapping, provenance: Mapping) -> Iterator[str]:
             yield f'{name} neither raised the loss nor lowered aAcc: its mIoU is not evidence of robustness.'
         if warning := blind_warning(name, row, 'mIoU'):
             yield warning
+
+
+def blind_warning(attack: str, row: Any, measure: str = 'error') -> str:
+    """A warning where an attack had no gradient to follow; empty where it had."""
+    blind, number = (finite(at(row, name)) or 0 for name in ('num_blind', 'num_images'))
+    if not blind:
+        return ''
+    said = f'{attack} had no gradient for {blind:g} of {number:g} images, and left them as they were'
+    return f'{said}: its {measure} is not evidence of robustness.' if blind > BLIND_SHARE * number else f'{said}.'

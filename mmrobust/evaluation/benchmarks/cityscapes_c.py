@@ -1,6 +1,5 @@
 """Cityscapes-C: the test images of a config under common corruptions."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,20 +11,15 @@ from mmrobust.datasets.corrupted import labels_step
 from mmrobust.datasets.corrupted_copy import check_pixels
 from mmrobust.datasets.transforms import Corrupt
 from mmrobust.datasets.transforms.corrupt_region import region_of
-from mmrobust.evaluation.benchmarks.base import protocol_title
+from mmrobust.evaluation.benchmarks.base import protocol_title, severity_grid
 from mmrobust.evaluation.benchmarks.presets import PRESETS, preset_groups, preset_of, select_cells
 from mmrobust.evaluation.benchmarks.segmentation_base import (
     SegmentationBenchmark,
     area_samples,
     by_class,
-    rows_of,
+    class_table,
 )
-from mmrobust.evaluation.benchmarks.segmentation_calibration import (
-    CALIBRATION_CURVES,
-    OPTION,
-    calibration_results,
-    calibration_table,
-)
+from mmrobust.evaluation.benchmarks.segmentation_calibration import calibration_results, calibration_shown
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Confusion, RegionalConfusion
 from mmrobust.evaluation.images import LabelMapImages
@@ -88,7 +82,11 @@ class CityscapesC(SegmentationBenchmark):
             help='read a copy that tools/dataset_converters/cityscapes_c.py wrote (default: on the fly)'
         ),
         'region': dict(metavar='CLASS|x0,y0,x1,y1', help='corrupt this part only (default: the whole image)'),
-        'calibration': OPTION,
+        'calibration': dict(
+            action='store_true',
+            default=None,
+            help='also ECE, reliability and what is gained by rejecting unsure pixels',
+        ),
     }
 
     def __init__(
@@ -105,9 +103,6 @@ class CityscapesC(SegmentationBenchmark):
         max_images: int | None = None,
         calibration: bool = False,
     ) -> None:
-        dataset = copy.deepcopy(config.test_dataloader.dataset)
-        if data_root is not None:
-            dataset.data_root = data_root
         self.cells = [CLEAN, *select_cells(preset, corruptions, severities)]
         self.groups = preset_groups(preset)
         self.preset = preset_of(self.cells[1:])
@@ -115,7 +110,7 @@ class CityscapesC(SegmentationBenchmark):
         self.profile = profile
         self.corrupted_root = corrupted_root
         self.calibration = calibration
-        self._images = LabelMapImages(dataset, config.get('default_scope') or 'mmseg', max_images)
+        self.image_sets = dict.fromkeys(self.cells, LabelMapImages.of_config(config, max_images, data_root=data_root))
         self.region_name = region
         if region is not None:
             self.region = region_of(region, self.class_names)
@@ -129,25 +124,17 @@ class CityscapesC(SegmentationBenchmark):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Settings of the benchmark that determine the numbers."""
-        num_images = self._images.size
-        found = {'benchmark': self.name, 'seed': self.seed, 'profile': self.profile, 'num_images': num_images}
+        found = {'benchmark': self.name, 'seed': self.seed, 'profile': self.profile, 'num_images': self.size(CLEAN)}
         found |= {} if self.region_name is None else {'region': self.region_name}
         return found | ({'calibration': True} if self.calibration else {})
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """Further provenance."""
         source = self.corrupted_root or 'on the fly'
         cells = [cell.key for cell in self.cells if cell != CLEAN]
         return {'preset': self.preset, 'corrupted': source, 'cells': cells}
 
-    def images(self, cell: Cell) -> LabelMapImages:
-        """The clean images of a cell."""
-        return self._images
-
     def corrupted(self, cell: Cell, dataset: dict) -> dict:
-        """A config of clean images as one of a cell's images."""
         if cell == CLEAN:
             return dataset
         return dict(
@@ -160,53 +147,38 @@ class CityscapesC(SegmentationBenchmark):
             corrupted_root=self.corrupted_root,
             region=self.region,
             # of all steps: where an image is only shown, the pipeline ends with its loading
-            load_labels=labels_step(self._images.dataset['pipeline']),
+            load_labels=labels_step(self.images(CLEAN).dataset['pipeline']),
         )
 
     def require(self, cells: Sequence[Cell]) -> None:
-        """Look whether a copy is of these images.
+        """Check that a copy was made of these images.
 
         Raises:
             ValueError: it is of others.
         """
         if self.corrupted_root is not None:
             how = dict(data_root=self.data_root, seed=self.seed, profile=self.profile)
-            paths = [str(Path(self.data_root or '', name)) for name in self._images.names]
+            paths = [str(Path(self.data_root or '', name)) for name in self.images(CLEAN).names]
             corrupts = [Corrupt(cell.name, cell.severity, **how) for cell in cells if cell != CLEAN]
             check_pixels(self.corrupted_root, [(corrupt, path) for corrupt in corrupts for path in paths])
 
-    def score(self, counts: Confusion) -> float | None:
-        """mIoU over the classes of the labels, as in the results."""
-        labelled = counts.confusion.any(axis=1)
-        return mean_iou(counts.confusion, labelled) if labelled.any() else None
-
     def summarize(self, counts: Mapping[Cell, Confusion]) -> dict[str, Any]:
-        """Numbers of all finished cells, for JSON."""
         found = summarize(counts, self.groups, self.class_names)
         return found if self.region is None else found | {'regions': _by_region(counts)}
 
     @classmethod
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
         """How they are shown; below them the paper's Table IV, labelled as published, where its cells were run."""
-        miou = Column('mIoU', 'mIoU')
-        count, levels = (
-            len(results['corruptions']),
-            sorted({cell.severity for cell in map(Cell.of_key, results['cells'])}),
-        )
+        miou, count = Column('mIoU', 'mIoU'), len(results['corruptions'])
+        levels = sorted({cell.severity for cell in map(Cell.of_key, results['cells'])})
         single = f'At severity {levels[0]}.' if len(levels) == 1 else ''
         ungrouped = results.get('ungrouped')
         none = f'; {", ".join(map(str, ungrouped))} in none' if isinstance(ungrouped, list) and ungrouped else ''
-        unlabelled = any(None in row.values() for row in rows_of(results.get('classes')))
+        shown = {'clean_mIoU': 'clean', 'mPC': 'mPC', 'retention': 'retention'}
+        headline = tuple(Column(key, title, interval='inline') for key, title in shown.items())
+        calibration, curves = calibration_shown(results, 'corruption')
         tables = (
-            Table(
-                '',
-                'run',
-                (
-                    Column('clean_mIoU', 'clean', interval='inline'),
-                    Column('mPC', 'mPC', interval='inline'),
-                    Column('retention', 'retention', interval='inline'),
-                ),
-            ),
+            Table('', 'run', headline),
             Table('groups', 'group', (miou,), 'By group', f'Mean over the corruptions of a kind that were run{none}.'),
             Table(
                 'corruptions',
@@ -217,27 +189,15 @@ class CityscapesC(SegmentationBenchmark):
                 'conditions',
                 ratio='CD',
             ),
-            Table(
-                'cells',
-                'corruption',
-                (Column('mIoU', 'mIoU', csv=('mIoU', 'mIoU_low', 'mIoU_high')),),
-                'By corruption and severity',
-                role='grid',
-                before=(('clean', 'clean_mIoU'),),
-                csv_row=('corruption', 'severity'),
-                markdown=False,
-            ),
+            severity_grid('mIoU', 'clean_mIoU'),
             Table('severities', 'severity', (miou,), 'By severity', 'Mean of the cells of a severity.', 'severities'),
-            Table(
-                'classes',
-                'class',
-                (Column('clean', 'clean IoU'), Column('corrupted', 'mean corrupted IoU')),
-                'By class',
-                f'IoU on clean images, and its mean over the {len(results["cells"])} corrupted cells.'
-                + ' A dash: the class is not in the labels.' * unlabelled,
-                'classes',
+            class_table(
+                results,
+                {'clean': 'clean IoU', 'corrupted': 'mean corrupted IoU'},
+                f'IoU on clean images, and its mean over the {len(results["cells"])} corrupted cells.',
+                'not in the labels',
             ),
-            *([calibration_table('corruption')] if 'calibration' in results else []),
+            *calibration,
         )
         region = provenance.get('region')
         if region is not None:
@@ -274,7 +234,7 @@ class CityscapesC(SegmentationBenchmark):
             protocol=protocol,
             sentences=sentences,
             published=published,
-            curves=CALIBRATION_CURVES if 'calibration' in results else (),
+            curves=curves,
         )
 
     @classmethod
@@ -314,7 +274,7 @@ def summarize(
     """
     clean, corrupted = counts[CLEAN], {cell: of for cell, of in counts.items() if cell != CLEAN}
     # one set of classes for all cells: else one that is predicted under a corruption only would change what is averaged
-    labelled = clean.confusion.any(axis=1)
+    labelled = clean.labelled
     miou = {cell: mean_iou(of.confusion, labelled) for cell, of in corrupted.items()}
     bootstrap = Bootstrap(clean.images)
     interval = bootstrap.interval
@@ -340,7 +300,7 @@ def summarize(
         'clean_mIoU_interval': interval(clean_samples),
         'mPC': mpc,
         'mPC_interval': interval(mpc_samples),
-        'retention': retention(mpc, clean_miou) if clean_miou else None,  # of nothing nothing can be left
+        'retention': retention(mpc, clean_miou),
         'retention_interval': interval(draws['retention']),
         'groups': {group: float(np.mean(values)) for group, values in shown_groups.items() if values},
         'ungrouped': [name for name in by_corruption if all(name not in names for names in groups.values())],
@@ -350,9 +310,7 @@ def summarize(
             for level in severities
         },
         'cells': {cell.key: {'mIoU': miou[cell], 'mIoU_interval': interval(samples[cell])} for cell in corrupted},
-        'classes': by_class(
-            class_names, {'clean': np.where(labelled, class_iou(clean.confusion), np.nan), 'corrupted': mean_class_iou}
-        ),
+        'classes': by_class(class_names, {'clean': clean.ious, 'corrupted': mean_class_iou}),
         **calibration_results(parts, labelled),
         'bootstrap': bootstrap.record(**draws, corruptions=sampled),
     }

@@ -6,13 +6,11 @@ from typing import Any
 import numpy as np
 
 from mmrobust.classes import check_classes
-from mmrobust.datasets.titles import data_title
 from mmrobust.evaluation.benchmarks.base import Benchmark
-from mmrobust.evaluation.cells import CLEAN, Cell
+from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.counts import Predictions
-from mmrobust.evaluation.images import LabelledImages, fingerprints, require_names
+from mmrobust.evaluation.images import require_names
 from mmrobust.evaluation.models.classification import ClassificationModel
-from mmrobust.evaluation.models.evaluated_model import Attack
 from mmrobust.evaluation.report import Column, Layout, Table
 from mmrobust.evaluation.statistics import INTERVAL_LEVEL, Bootstrap
 
@@ -26,39 +24,7 @@ class ClassificationBenchmark(Benchmark):
     model_type = ClassificationModel
     counts_type = Predictions
 
-    def images(self, cell: Cell) -> LabelledImages:
-        """The images of a cell."""
-        raise NotImplementedError
-
-    def corrupted(self, cell: Cell, dataset: dict) -> dict:
-        """A config of a cell's images, turned into one of what the model sees."""
-        return dataset
-
-    def attack(self, cell: Cell) -> Attack | None:
-        """Attack on the pixels, see ``ClassificationModel.predict``; None for none."""
-        return None
-
-    @property
-    def class_names(self) -> Sequence[str]:
-        """Those of the clean images."""
-        return self.images(CLEAN).class_names
-
-    @property
-    def data_set(self) -> str:
-        """Name and split of the clean images."""
-        return data_title(self.images(CLEAN).dataset)
-
-    def label_set(self, cell: Cell) -> tuple[Sequence[str], Sequence[int] | None]:
-        """Those of the data."""
-        return self.images(cell).class_names, self.images(cell).subset
-
-    @property
-    def images_sha256(self) -> dict[str, str]:
-        """As in the base class."""
-        return fingerprints({cell.key: self.images(cell) for cell in self.cells})
-
     def check(self, cell: Cell, counts: Predictions) -> None:
-        """As in the base class."""
         images = self.images(cell)
         require_names(counts.images, images.labels)
         wrong = [name for name, (label, _) in counts.images.items() if label != images.labels[name]]
@@ -66,10 +32,6 @@ class ClassificationBenchmark(Benchmark):
             found, expected = counts.images[wrong[0]][0], images.labels[wrong[0]]
             raise ValueError(f'the label of {wrong[0]} is {found}, and in the data {expected}')
         require_classes(counts, range(len(images.class_names)) if images.subset is None else images.subset)
-
-    def size(self, cell: Cell) -> int:
-        """Number of images of a cell."""
-        return self.images(cell).size
 
     def run(self, model: ClassificationModel, cell: Cell, on_image: Callable[[], None] = lambda: None) -> Predictions:
         """Predict all images of a cell, among the classes that it has.

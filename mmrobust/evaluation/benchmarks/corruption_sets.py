@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mmengine.config import Config
 from mmpretrain.datasets.categories import CIFAR10_CATEGORIES, CIFAR100_CATEGORIES
 
 from mmrobust.datasets.cifar_c import CIFARC
@@ -18,50 +17,19 @@ __all__ = ['CIFAR10C', 'CIFAR100C', 'ImageNet3DCC', 'ImageNetCBar', 'TinyImageNe
 
 
 class PublishedSet(ImageNetC):
-    """A published set, read as it is; CE is relative to a network of one's own, for no errors of one were published.
+    """A published set, read as it is: ``data_root`` is its folder, and there is no seed.
 
-    Args:
-        config: its ``test_dataloader`` names the clean data and the pipeline.
-        data_root: folder of the published images.
-        corruptions: some of those of the set; None takes all that count.
-        severities: some of 1 to 5; None takes all.
-        extras: take the extra corruptions too, where the set has any; they are in no mean.
-        reference: ``results.json`` of the network that CE is relative to, on the same images; None gives no CE.
-        max_images: take this many images, spread evenly; None takes all.
-        expected_images: how many images each cell must have; None means the published number.
-
-    Raises:
-        ValueError: a value is not allowed, the reference is of another protocol, or class folders are wrong.
-        FileNotFoundError: there are no data, or no reference.
+    No errors of a network were published, so CE is relative to a ``reference`` of one's own.
     """
 
+    on_the_fly = False
     options: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         name: how for name, how in ImageNetC.options.items() if name != 'seed'
     }
     data_set = None  # the set says it
 
-    def __init__(
-        self,
-        config: Config,
-        data_root: str | None = None,
-        corruptions: Sequence[str] | None = None,
-        severities: Sequence[int] | None = None,
-        extras: bool = False,
-        reference: str | None = None,
-        max_images: int | None = None,
-        expected_images: int | None = None,
-    ) -> None:
-        if data_root is None:
-            raise ValueError(
-                f'--data-root must be the folder of {self.set.title}, got none: '
-                f'{self.set.remedy(corruptions or self.set.corruptions)}'
-            )
-        common = dict(reference=reference, max_images=max_images, expected_images=expected_images)
-        super().__init__(config, data_root, corruptions, severities, extras, **common)
-
     @property
     def identity(self) -> dict[str, Any]:
-        """Settings of the benchmark that determine the numbers."""
         return {key: value for key, value in super().identity.items() if key != 'seed'}
 
     @classmethod
@@ -132,12 +100,7 @@ class CIFAR10C(PublishedSet):
 
     name = 'cifar-10-c'
     set = CORRUPTION_SETS[name]
-    classes: ClassVar[Sequence[str]] = CIFAR10_CATEGORIES
-
-    @property
-    def published_classes(self) -> Sequence[str]:
-        """Those of CIFAR."""
-        return self.classes
+    published_classes = CIFAR10_CATEGORIES
 
     def official(self, cell: Cell) -> dict:
         """Config of the published images of a cell; where the clean images are loaded from files, BGR as these."""
@@ -149,7 +112,7 @@ class CIFAR10C(PublishedSet):
             data_root=self.corrupted_root,
             corruption=cell.name,
             severity=cell.severity,
-            num_classes=len(self.classes),
+            num_classes=len(self.published_classes),
             channel_order='rgb' if self._clean.in_memory else 'bgr',
             expected_images=self.expected_images,
             pipeline=pipeline,
@@ -161,14 +124,14 @@ class CIFAR10C(PublishedSet):
         return files if all(path.is_file() for path in files) else []
 
     def require(self, cells: Sequence[Cell]) -> None:
-        """Look into the files of all these cells, before hours are spent on those that are there.
+        """Check the files of all these cells, before the first one runs.
 
         Raises:
             FileNotFoundError: a file is missing.
             ValueError: it holds something else.
         """
         for cell in dict.fromkeys(Cell(cell.name, 1) for cell in cells if cell != CLEAN):
-            how = dict(num_classes=len(self.classes), expected_images=self.expected_images)
+            how = dict(num_classes=len(self.published_classes), expected_images=self.expected_images)
             CIFARC(self.corrupted_root, cell.name, cell.severity, **how, lazy_init=True).check_files()
 
 
@@ -178,4 +141,4 @@ class CIFAR100C(CIFAR10C):
 
     name = 'cifar-100-c'
     set = CORRUPTION_SETS[name]
-    classes = CIFAR100_CATEGORIES
+    published_classes = CIFAR100_CATEGORIES

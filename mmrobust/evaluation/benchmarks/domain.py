@@ -11,7 +11,13 @@ from mmengine.config import Config
 
 from mmrobust.datasets.domains import CLASSES, Domain, cell_names, choose_domains, shipped_domains
 from mmrobust.datasets.titles import data_title
-from mmrobust.evaluation.benchmarks.segmentation_base import SegmentationBenchmark, area_samples, by_class, rows_of
+from mmrobust.evaluation.benchmarks.segmentation_base import (
+    MIOU,
+    SegmentationBenchmark,
+    area_samples,
+    by_class,
+    class_table,
+)
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.images import LabelMapImages
@@ -19,7 +25,6 @@ from mmrobust.evaluation.report import Column, Layout, Table
 from mmrobust.evaluation.statistics import (
     INTERVAL_LEVEL,
     Bootstrap,
-    class_iou,
     interval,
     mean_iou,
     mean_iou_of_areas,
@@ -74,13 +79,12 @@ class DomainShift(SegmentationBenchmark):
             raise ValueError(
                 f'datasets must be a list of some of {", ".join(shipped_domains())}, or of YAML files, got {datasets!r}'
             )
-        scope = config.get('default_scope') or 'mmseg'
-        own = config.test_dataloader.dataset
         self.domains = choose_domains(datasets)
-        self._root = data_root
-        self._images = {CLEAN: LabelMapImages(own, scope, max_images)} if clean else {}
-        if clean and self._images[CLEAN].class_names != CLASSES:
-            found = ', '.join(self._images[CLEAN].class_names[:4])
+        self.data_root = data_root
+        self.data_set = ' + '.join(f'{domain.title} {domain.split}'.strip() for domain in self.domains)
+        self.image_sets = {CLEAN: LabelMapImages.of_config(config, max_images)} if clean else {}
+        if clean and self.image_sets[CLEAN].class_names != CLASSES:
+            found = ', '.join(self.image_sets[CLEAN].class_names[:4])
             raise ValueError(
                 f"clean must be images with the 19 classes of Cityscapes, but the config's have {found}, ..."
             )
@@ -91,10 +95,10 @@ class DomainShift(SegmentationBenchmark):
                     domain=dataclasses.asdict(domain),
                     data_root=osp.join(data_root, domain.root),
                     condition=condition,
-                    pipeline=own.pipeline,
+                    pipeline=config.test_dataloader.dataset.pipeline,
                 )
-                self._images[Cell(name)] = LabelMapImages(dataset, scope, max_images)
-        self.cells = list(self._images)
+                self.image_sets[Cell(name)] = LabelMapImages.of_config(config, max_images, dataset)
+        self.cells = list(self.image_sets)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -103,57 +107,24 @@ class DomainShift(SegmentationBenchmark):
         num_images = {cell.key: self.size(cell) for cell in self.cells}
         return {'benchmark': self.name, 'ids': ids, 'num_images': num_images}
 
-    @property
-    def data_root(self) -> str:
-        """Folder with a folder for each data set."""
-        return self._root
-
-    @property
-    def data_set(self) -> str:
-        """Names and splits of the images."""
-        return ' + '.join(f'{domain.title} {domain.split}'.strip() for domain in self.domains)
-
-    @property
-    def class_names(self) -> Sequence[str]:
-        """Those of Cityscapes."""
-        return CLASSES
-
-    def images(self, cell: Cell) -> LabelMapImages:
-        """The images of a data set or condition."""
-        return self._images[cell]
-
-    def score(self, counts: Confusion) -> float | None:
-        """mIoU over the classes of the labels, as in the results."""
-        labelled = counts.confusion.any(axis=1)
-        return mean_iou(counts.confusion, labelled) if labelled.any() else None
-
     def summarize(self, counts: Mapping[Cell, Confusion]) -> dict[str, Any]:
-        """Numbers of all finished cells, for JSON."""
         title = {'clean_data': data_title(self.images(CLEAN).dataset)} if CLEAN in counts else {}
         return title | summarize({cell.key: of for cell, of in counts.items()}, self.domains)
 
     @classmethod
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
-        """How they are shown."""
         names, clean = list(results['datasets']), 'clean_mIoU' in results
-        absent = any(None in row.values() for row in rows_of(results.get('classes')))
         columns = (
-            Column('mIoU', 'mIoU', interval='column', csv=('mIoU', 'mIoU_low', 'mIoU_high')),
+            MIOU,
             *([Column('retention', 'retention', csv=('retention',))] if clean else []),
             Column('num_classes', 'classes', better='', decimals=0, csv=('num_classes',)),
             Column('num_images', 'images', better='', decimals=0, csv=('num_images',)),
         )
+        headline = {'clean_mIoU': 'clean'} if clean else {}
+        headline |= {f'datasets/{name}/mIoU': name for name in names} | {'mean_mIoU': 'mean'}
         conditions = set(results['cells']) != set(names)
         tables = (
-            Table(
-                '',
-                'run',
-                (
-                    *([Column('clean_mIoU', 'clean', interval='inline')] if clean else []),
-                    *(Column(f'datasets/{name}/mIoU', name, interval='inline') for name in names),
-                    Column('mean_mIoU', 'mean', interval='inline'),
-                ),
-            ),
+            Table('', 'run', tuple(Column(key, title, interval='inline') for key, title in headline.items())),
             Table(
                 'datasets',
                 'data set',
@@ -164,13 +135,11 @@ class DomainShift(SegmentationBenchmark):
                 csv_row=() if conditions else ('data set',),
             ),
             *([Table('cells', 'condition', columns, 'By condition', csv_row=('condition',))] if conditions else []),
-            Table(
-                'classes',
-                'class',
-                tuple(Column(name, name) for name in ((*(['clean'] if clean else []), *names))),
-                'By class',
-                'IoU.' + ' A dash: the class is in no label of these images, and in no mean.' * absent,
-                'classes',
+            class_table(
+                results,
+                {name: name for name in (*(['clean'] if clean else []), *names)},
+                'IoU.',
+                'in no label of these images, and in no mean',
             ),
         )
         about = (
@@ -208,7 +177,7 @@ def summarize(counts: Mapping[str, Confusion], domains: Sequence[Domain]) -> dic
     clean = counts.get(CLEAN.key)
     datasets, cells, ious = {}, {}, {}
     if clean is not None:
-        ious['clean'] = _ious(clean.confusion)
+        ious['clean'] = clean.ious
     for domain in domains:
         parts = {name: counts[name] for name in cell_names(domain)}
         whole = Confusion(
@@ -217,20 +186,15 @@ def summarize(counts: Mapping[str, Confusion], domains: Sequence[Domain]) -> dic
         )
         datasets[domain.name] = _row(whole, domain, clean) | {'expected_images': domain.images, 'title': domain.title}
         cells |= {name: _row(of, domain, clean) for name, of in parts.items()}
-        ious[domain.name] = _ious(whole.confusion)
+        ious[domain.name] = whole.ious
     mean = float(np.mean([row['mIoU'] for row in datasets.values()]))
     samples = np.mean([_drawn(row) for row in datasets.values()], axis=0)
     units = min(row['bootstrap']['units'] for row in datasets.values())
-    named = (f'{name}/{image}' for name, row in datasets.items() for image in row.pop('names'))
+    named = (f'{of.name}/{image}' for of in domains for name in cell_names(of) for image in counts[name].images)
     record = Bootstrap(named).record(mean_mIoU=samples) | {'units': units}
-    for row in cells.values():
-        del row['names']
     found = {'mean_mIoU': mean, 'mean_mIoU_interval': interval(samples, units)}
     if clean is not None:
-        draws = Bootstrap(clean.images)
-        labelled = clean.confusion.any(axis=1)
-        of_clean = mean_iou_of_areas(area_samples(draws, [clean])[:, 0][..., labelled])
-        found |= {'clean_mIoU': mean_iou(clean.confusion, labelled), 'clean_mIoU_interval': draws.interval(of_clean)}
+        found |= {f'clean_{name}': value for name, value in _miou(clean, Bootstrap(clean.images))[0].items()}
     return {
         **found,
         'datasets': datasets,
@@ -241,27 +205,21 @@ def summarize(counts: Mapping[str, Confusion], domains: Sequence[Domain]) -> dic
 
 
 def _row(counts: Confusion, domain: Domain, clean: Confusion | None) -> dict[str, Any]:
-    labelled = counts.confusion.any(axis=1)
     draws = Bootstrap(counts.images, domain.unit_of)
-    samples = mean_iou_of_areas(area_samples(draws, [counts])[:, 0][..., labelled])
-    row = {
-        'mIoU': mean_iou(counts.confusion, labelled),
-        'mIoU_interval': draws.interval(samples),
-        'num_classes': int(labelled.sum()),
-        'num_images': len(counts.images),
-        'bootstrap': draws.record(mIoU=samples),
-        'names': draws.names,
-    }
+    row, samples = _miou(counts, draws)
+    row |= {'num_classes': int(counts.labelled.sum()), 'num_images': len(counts.images)}
+    row['bootstrap'] = draws.record(mIoU=samples)
     if clean is not None:
-        shared = labelled & clean.confusion.any(axis=1)
-        of_clean = mean_iou(clean.confusion, shared) if shared.any() else 0
-        row['retention'] = retention(mean_iou(counts.confusion, shared), of_clean) if of_clean else None
+        shared = counts.labelled & clean.labelled
+        both = shared.any()
+        row['retention'] = retention(*(mean_iou(of.confusion, shared) for of in (counts, clean))) if both else None
     return row
 
 
-def _ious(confusion: np.ndarray) -> np.ndarray:
-    """IoU of each class ``(K,)``, NaN of one that is in no label."""
-    return np.where(confusion.any(axis=1), class_iou(confusion), np.nan)
+def _miou(counts: Confusion, draws: Bootstrap) -> tuple[dict[str, Any], np.ndarray]:
+    """mIoU over the classes in the labels with its interval, and its bootstrap samples."""
+    samples = mean_iou_of_areas(area_samples(draws, [counts])[:, 0][..., counts.labelled])
+    return {'mIoU': mean_iou(counts.confusion, counts.labelled), 'mIoU_interval': draws.interval(samples)}, samples
 
 
 def _drawn(row: Mapping[str, Any]) -> np.ndarray:

@@ -1,6 +1,6 @@
 """ImageNet-C: error of a classifier under common corruptions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -8,11 +8,11 @@ import numpy as np
 from mmengine.config import Config
 from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 
-from mmrobust.corruptions import CORRUPTIONS, SEVERITIES
+from mmrobust.corruptions import CORRUPTIONS
 from mmrobust.datasets.corruption_sets import CORRUPTION_SETS, CorruptionSet
 from mmrobust.datasets.imagenet_subsets import WNIDS
 from mmrobust.datasets.imagenet_variants import check_cells
-from mmrobust.evaluation.benchmarks.base import protocol_title
+from mmrobust.evaluation.benchmarks.base import protocol_title, severity_grid
 from mmrobust.evaluation.benchmarks.classification_base import (
     IMAGENET_IMAGES,
     ClassificationBenchmark,
@@ -63,7 +63,7 @@ class ImageNetC(ClassificationBenchmark):
         corruptions: some of the 15 (or 4 extra) corruptions; None takes the 15.
         severities: some of 1 to 5; None takes all. mCE needs all 15 and all 5.
         extras: take the 4 extra corruptions too; they stay out of every mean over the 15.
-        seed: of corruptions on the fly.
+        seed: of corruptions on the fly; None means 0.
         reference: ``results.json`` of the network that CE is relative to, on the same images; None takes AlexNet for
             all 50,000 validation images of ImageNet, of which its errors were published, and gives no CE for others.
         max_images: take this many images, spread evenly; None takes all.
@@ -76,13 +76,15 @@ class ImageNetC(ClassificationBenchmark):
 
     name = 'imagenet-c'
     set: ClassVar[CorruptionSet] = CORRUPTION_SETS['imagenet-c']
+    on_the_fly: ClassVar[bool] = True  # whether its images can be made of clean ones
+    published_classes: Sequence[str] = IMAGENET_CATEGORIES  # of the official images, in the order of their labels
     numbers = ('clean_error', 'mean_error', 'mCE', 'relative_mCE', 'normalised_by')
     sections = ('corruptions', 'cells')
     options = {
-        'corruptions': dict(nargs='+', metavar='NAME', help='names of corruptions (default: the 15)'),
-        'severities': dict(nargs='+', type=int, metavar='1-5', help='default: all 5'),
+        'corruptions': {},
+        'severities': {},
+        'seed': {},
         'extras': dict(action='store_true', default=None, help='also the 4 extra corruptions'),
-        'seed': dict(type=int, help='of the random corruptions (default: 0)'),
         'reference': dict(metavar='RESULTS.json', help='network that CE is relative to (default: AlexNet)'),
         'expected_images': dict(
             type=int, help='images per folder (default: the published number, of ImageNet-C 50000)'
@@ -96,20 +98,27 @@ class ImageNetC(ClassificationBenchmark):
         corruptions: Sequence[str] | None = None,
         severities: Sequence[int] | None = None,
         extras: bool = False,
-        seed: int = 0,
+        seed: int | None = None,
         reference: str | None = None,
         max_images: int | None = None,
         expected_images: int | None = None,
     ) -> None:
+        if data_root is None and not self.on_the_fly:
+            raise ValueError(
+                f'--data-root must be the folder of {self.set.title}, got none: '
+                f'{self.set.remedy(corruptions or self.set.corruptions)}'
+            )
+        if seed is not None and not self.on_the_fly:
+            raise ValueError(f'seed must be left out for {self.set.title}, whose images are as published, got {seed}')
         taken = corruptions or self.set.corruptions + (self.set.extra if extras else ())
         known = CORRUPTIONS if data_root is None else self.set.corruptions + self.set.extra
         self.cells = [CLEAN, *select_cells('michaelis', taken, severities, known)]
-        self.seed = seed
+        self.seed = seed or 0
         self.corrupted_root = data_root
-        self.scope = config.get('default_scope') or 'mmpretrain'
+        self.config = config
         self.max_images = max_images
         self.expected_images = expected_images
-        self._clean = LabelledImages(config.test_dataloader.dataset, self.scope, max_images)
+        self._clean = LabelledImages.of_config(config, max_images)
         if data_root is None and self._clean.in_memory:
             raise ValueError(
                 'the images must be files to be corrupted on the fly, got a data set that holds them in memory: take '
@@ -120,27 +129,19 @@ class ImageNetC(ClassificationBenchmark):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Settings of the benchmark that determine the numbers."""
         source = ON_THE_FLY if self.corrupted_root is None else OFFICIAL
         return {'benchmark': self.name, 'corrupted': source, 'seed': self.seed, 'num_images': self._clean.size}
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """Further provenance."""
         cells = [cell.key for cell in self.cells if cell != CLEAN]
         shown = {'data_root': self.corrupted_root, 'normalised_by': self._normalised_by(), 'cells': cells}
         return shown if self.corrupted_root is not None else shown | {'image_size': self._clean.size_of_first()}
 
     def label_set(self, cell: Cell) -> tuple[Sequence[str], Sequence[int] | None]:
         """Those of the data, without looking at the disk."""
-        if cell == CLEAN or self.corrupted_root is None:
-            return self._clean.class_names, self._clean.subset
-        return self.published_classes, None
-
-    @property
-    def published_classes(self) -> Sequence[str]:
-        """Names of the classes of the official images, in the order of their labels."""
-        return IMAGENET_CATEGORIES
+        published = self._is_published(cell)
+        return (self.published_classes, None) if published else (self._clean.class_names, self._clean.subset)
 
     @property
     def data_set(self) -> str:
@@ -167,7 +168,7 @@ class ImageNetC(ClassificationBenchmark):
 
     def check(self, cell: Cell, counts: Predictions) -> None:
         """As in the base class; official images are only counted, because listing them takes long."""
-        if cell == CLEAN or self.corrupted_root is None:
+        if not self._is_published(cell):
             super().check(cell, counts)
             return
         if len(counts.images) != self._clean.size:
@@ -176,9 +177,9 @@ class ImageNetC(ClassificationBenchmark):
 
     def images(self, cell: Cell) -> LabelledImages:
         """The images of a cell: for corruptions on the fly, the clean ones."""
-        if cell == CLEAN or self.corrupted_root is None:
+        if not self._is_published(cell):
             return self._clean
-        images = LabelledImages(self.official(cell), self.scope, self.max_images)
+        images = LabelledImages.of_config(self.config, self.max_images, self.official(cell))
         if images.size != self._clean.size:
             raise ValueError(
                 f'the test images of the config must be those that {self.set.title} was made of, got '
@@ -213,7 +214,7 @@ class ImageNetC(ClassificationBenchmark):
         return dict(dataset, pipeline=[*dataset['pipeline'][:-1], corrupt, dataset['pipeline'][-1]])
 
     def require(self, cells: Sequence[Cell]) -> None:
-        """Look for the folders of all these cells, before hours are spent on those that are there.
+        """Check that the folders of all these cells are there, before the first one runs.
 
         Raises:
             FileNotFoundError: a folder of the official images is missing; the sentence says which.
@@ -222,11 +223,9 @@ class ImageNetC(ClassificationBenchmark):
             check_cells(self.name, self.corrupted_root, [cell for cell in cells if cell != CLEAN])
 
     def size(self, cell: Cell) -> int:
-        """Number of images of a cell, without looking at the disk."""
         return self._clean.size
 
     def summarize(self, counts: Mapping[Cell, Predictions]) -> dict[str, Any]:
-        """Numbers of all finished cells, for JSON."""
         results = summarize(counts, self._normalised_by(), self.reference, self.set.corruptions)
         if self.reference is not None:  # its config may be that of other weights too
             results['reference_sha256'] = self.reference['provenance'].get('checkpoint_sha256')
@@ -260,16 +259,7 @@ class ImageNetC(ClassificationBenchmark):
                 'conditions',
                 apart=tuple(name for name in corruptions if at(corruptions, name, 'extra')),
             ),
-            Table(
-                'cells',
-                'corruption',
-                (Column('error', 'error', 'lower', csv=('error', 'error_low', 'error_high')),),
-                'By corruption and severity',
-                role='grid',
-                before=(('clean', 'clean_error'),),
-                csv_row=('corruption', 'severity'),
-                markdown=False,
-            ),
+            severity_grid('error', 'clean_error', 'lower'),
         )
         every = len(cls.set.corruptions)
         count = sum(name in cls.set.corruptions for name in corruptions)
@@ -287,6 +277,7 @@ class ImageNetC(ClassificationBenchmark):
             f'CE is relative to {by}.' if by else cls.why_no_network(provenance),
             *_why_no_number(results, every),
         )
+        whole = all(Cell(*cell).key in results['cells'] for cell in cls.set.cells)
         protocol = ('corrupted', 'normalised_by', 'reference_sha256', 'num_images', 'seed')
         return Layout(
             cls.name,
@@ -298,7 +289,7 @@ class ImageNetC(ClassificationBenchmark):
             clean='clean_error',
             protocol=protocol,
             sentences=sentences,
-            published=_published() if by == 'AlexNet' and source == OFFICIAL and _is_whole(results) else None,
+            published=_published() if by == 'AlexNet' and source == OFFICIAL and whole else None,
         )
 
     @classmethod
@@ -341,6 +332,9 @@ class ImageNetC(ClassificationBenchmark):
             remarks.append("CE is of corruptions on the fly, not of ImageNet-C's own images")
         return values, remarks
 
+    def _is_published(self, cell: Cell) -> bool:
+        return self.corrupted_root is not None and cell != CLEAN
+
     def _normalised_by(self) -> str | None:
         if self.reference is not None:
             return self.reference['provenance']['config']
@@ -368,24 +362,14 @@ class ImageNetC(ClassificationBenchmark):
         return content
 
 
-def _why_no_number(results: Mapping, number: int) -> list[str]:
+def _why_no_number(results: Mapping, number: int) -> Iterator[str]:
     """Explains a dash in the headline."""
-    reasons = []
-    if results['mCE'] is None:
-        reasons.append(
-            'there is no mCE without a network that CE is relative to'
-            if results['normalised_by'] is None
-            else f'there is no mCE, because not all {number} corruptions were run at all 5 severities'
-        )
+    if results['mCE'] is None and results['normalised_by'] is None:
+        yield 'A dash: there is no mCE without a network that CE is relative to.'
+    elif results['mCE'] is None:
+        yield f'A dash: there is no mCE, because not all {number} corruptions were run at all 5 severities.'
     if results['mean_error'] is None:
-        reasons.append(f'there is no mean error, because none of the {number} corruptions was run')
-    return [f'A dash: {reason}.' for reason in reasons]
-
-
-def _is_whole(results: Mapping) -> bool:
-    return set(results['cells']) >= {
-        f'{name}_{severity}' for name in ImageNetC.set.corruptions for severity in SEVERITIES
-    }
+        yield f'A dash: there is no mean error, because none of the {number} corruptions was run.'
 
 
 def _published() -> Published:
@@ -444,14 +428,8 @@ def summarize(
             relative_corruption_errors(_dividable(of, whole, divisors, of_reference), at_clean, divisors, of_reference)
             for of, at_clean in ((errors, clean.score), (samples, clean_samples))
         )
-    summary: dict[str, Any] = {
-        'clean_error': clean.score,
-        'clean_error_interval': clean.interval,
-        'mean_error': None,
-        'mCE': None,
-        'relative_mCE': None,
-        'normalised_by': normalised_by,
-    }
+    summary: dict[str, Any] = {'clean_error': clean.score, 'clean_error_interval': clean.interval}
+    summary |= {'mean_error': None, 'mCE': None, 'relative_mCE': None, 'normalised_by': normalised_by}
     bootstrap = {'clean_error': clean_samples}
     if benchmark:
         bootstrap['mean_error'] = np.mean([sampled[name] for name in benchmark], axis=0)
@@ -467,8 +445,8 @@ def summarize(
         'corruptions': {
             name: {
                 'error': float(value),
-                'CE': _number(ce.get(name)),
-                'relative_CE': _number(relative.get(name)),
+                'CE': float(ce[name]) if name in ce else None,
+                'relative_CE': float(relative[name]) if name in relative else None,
                 'extra': name not in corruptions,
             }
             for name, value in by_corruption.items()
@@ -485,7 +463,3 @@ def _dividable(
     found = {} if divisors is None else mean_over_severities(divisors)
     above = [name for name in whole if divisors is None or found.get(name, 0) > floor]
     return {cell: value for cell, value in values.items() if cell.name in above}
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None else float(value)

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from mmrobust.datasets.imagenet_p import ImageNetP as ImageNetPDataset
 from mmrobust.datasets.transforms.corrupt import name_below
-from mmrobust.evaluation.benchmarks.base import Benchmark
+from mmrobust.evaluation.benchmarks.base import Benchmark, require_some
 from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.counts import Flips, Stability
 from mmrobust.evaluation.images import evenly, fingerprint, require_names
@@ -17,9 +17,9 @@ from mmrobust.evaluation.report import Column, Layout, Table, at, finite
 from mmrobust.evaluation.statistics import (
     INTERVAL_LEVEL,
     Bootstrap,
+    benchmark_mean,
     flip_probability,
     flip_rates,
-    mean_flip_rate,
     top5,
     top5_distance,
 )
@@ -53,6 +53,7 @@ class ImageNetP(Benchmark):
     unit = 'video'
     model_type = ClassificationModel
     counts_type = Flips
+    class_names, palette, data_set = (), (), None
     numbers = ('mFR',)
     sections = ('perturbations',)
     options = {
@@ -70,18 +71,15 @@ class ImageNetP(Benchmark):
     ) -> None:
         self.difficulty = difficulty
         self.data_root = data_root
+        require_some('perturbations', perturbations, PERTURBATIONS + EXTRA_PERTURBATIONS)
         self._videos = {}
         for perturbation in perturbations:
-            if perturbation not in PERTURBATIONS + EXTRA_PERTURBATIONS:
-                allowed = ', '.join(PERTURBATIONS + EXTRA_PERTURBATIONS)
-                raise ValueError(f'perturbations must be some of {allowed}, got {perturbation!r}')
             videos = ImageNetPDataset(data_root, perturbation, difficulty, pipeline=[])
             self._videos[Cell(perturbation)] = videos.get_subset(evenly(len(videos), max_images))
         self.cells = list(self._videos)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Settings of the benchmark that determine the numbers."""
         sizes = {cell.key: self.size(cell) for cell in self.cells}
         return {'benchmark': self.name, 'difficulty': self.difficulty, 'num_images': sizes}
 
@@ -91,15 +89,12 @@ class ImageNetP(Benchmark):
 
     @property
     def images_sha256(self) -> dict[str, str]:
-        """As in the base class."""
         return {cell.key: fingerprint((name, [path]) for name, path in self._paths(cell)) for cell in self.cells}
 
     def check(self, cell: Cell, counts: Flips) -> None:
-        """As in the base class."""
         require_names(counts.videos, [name for name, _ in self._paths(cell)])
 
     def size(self, cell: Cell) -> int:
-        """Number of videos of a cell."""
         return len(self._videos[cell])
 
     def run(self, model: ClassificationModel, cell: Cell, on_image: Callable[[], None] = lambda: None) -> Flips:
@@ -132,12 +127,10 @@ class ImageNetP(Benchmark):
         return name_below(str(self.data_root), path)
 
     def summarize(self, counts: Mapping[Cell, Flips]) -> dict[str, Any]:
-        """Numbers of all finished perturbations, for JSON."""
         return summarize(counts, self.difficulty)
 
     @classmethod
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
-        """How they are shown."""
         columns = (
             Column('flip_probability', 'FP', 'lower', interval='column', csv=('flip_probability', 'low', 'high')),
             Column('FR', 'FR', 'lower', csv=('FR',)),
@@ -215,8 +208,8 @@ def summarize(counts: Mapping[Cell, Flips], difficulty: int) -> dict[str, Any]:
         for name, rate in rates.items():
             rows[name]['FR'] = float(rate)
         if all(name in rates for name in PERTURBATIONS):
-            summary['mFR'] = float(mean_flip_rate({name: rates[name] for name in PERTURBATIONS}))
-            drawn = mean_flip_rate({name: drawn_rates[name] for name in PERTURBATIONS})
+            rates, drawn = ({name: of[name] for name in PERTURBATIONS} for of in (rates, drawn_rates))
+            summary['mFR'], drawn = float(benchmark_mean(rates, PERTURBATIONS)), benchmark_mean(drawn, PERTURBATIONS)
             draws = Bootstrap([video for name in PERTURBATIONS for video in results[name].videos], _video_of)
             summary['mFR_interval'] = draws.interval(drawn)
             summary['bootstrap'] = draws.record(mFR=drawn)

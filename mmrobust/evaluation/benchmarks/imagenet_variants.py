@@ -6,6 +6,7 @@ from typing import Any
 from mmengine.config import Config
 
 from mmrobust.datasets.imagenet_variants import OF_CORRUPTIONS, VARIANTS
+from mmrobust.evaluation.benchmarks.base import require_some
 from mmrobust.evaluation.benchmarks.classification_base import ErrorTable, error_layout, too_few
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.images import LabelledImages
@@ -36,10 +37,7 @@ class ImageNetVariants(ErrorTable):
     """
 
     name = 'imagenet-variants'
-    options = {
-        'variants': dict(nargs='+', choices=RELATIVES, help='default: all'),
-        'expected_images': dict(type=int, help='images per folder (default: the published number)'),
-    }
+    options = {'variants': dict(nargs='+', choices=RELATIVES, help='default: all'), 'expected_images': {}}
 
     def __init__(
         self,
@@ -49,35 +47,26 @@ class ImageNetVariants(ErrorTable):
         max_images: int | None = None,
         expected_images: int | None = None,
     ) -> None:
-        scope = config.get('default_scope') or 'mmpretrain'
-        clean = config.test_dataloader.dataset
+        require_some('variants', variants, RELATIVES)
         self.data_root = data_root
-        self._images = {CLEAN: LabelledImages(clean, scope, max_images)}
+        self.image_sets = {CLEAN: LabelledImages.of_config(config, max_images)}
         for variant in variants:
-            if variant not in RELATIVES:
-                raise ValueError(f'variants must be some of {", ".join(RELATIVES)}, got {variant!r}')
             dataset = dict(
                 type='mmrobust.ImageNetVariant',
                 variant=variant,
                 data_root=f'{data_root}/{variant}',
                 expected_images=expected_images,
-                pipeline=clean.pipeline,
+                pipeline=config.test_dataloader.dataset.pipeline,
             )
-            self._images[Cell(variant)] = LabelledImages(dataset, scope, max_images)
-        self.cells = list(self._images)
+            self.image_sets[Cell(variant)] = LabelledImages.of_config(config, max_images, dataset)
+        self.cells = list(self.image_sets)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Settings of the benchmark that determine the numbers."""
         return {'benchmark': self.name, 'num_images': {cell.key: self.size(cell) for cell in self.cells}}
-
-    def images(self, cell: Cell) -> LabelledImages:
-        """The images of a variant."""
-        return self._images[cell]
 
     @classmethod
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
-        """How they are shown."""
         names = [name for name in results['cells'] if name != 'clean']
         few = [title for name, title in (('imagenet-a', 'ImageNet-A'), ('imagenet-r', 'ImageNet-R')) if name in names]
         among = (f'On {" and ".join(few)} the prediction is among the 200 classes of its labels.',) if few else ()

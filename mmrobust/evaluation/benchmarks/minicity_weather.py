@@ -40,10 +40,7 @@ class MiniCityWeather(CityscapesC):
     name = 'minicity-weather'
     title = 'MiniCity weather'
     own = 'MiniCity'
-    options = {
-        'conditions': dict(nargs='+', choices=CONDITIONS, help='default: all'),
-        'severities': dict(nargs='+', type=int, metavar='1-5', help='default: all'),
-    }
+    options = {'conditions': {}, 'severities': {}}
 
     def __init__(
         self,
@@ -55,9 +52,10 @@ class MiniCityWeather(CityscapesC):
     ) -> None:
         super().__init__(config, data_root=data_root, max_images=max_images)
         self.cells = [CLEAN, *select_cells('michaelis', conditions, severities or list(STRENGTHS), CONDITIONS)]
+        self.image_sets = dict.fromkeys(self.cells, self.images(CLEAN))
         self.groups = {'weather': CONDITIONS}
         # before anything is run: one image drawn again must be the file
-        path = str(Path(self.data_root or '', self._images.names[0]))
+        path = str(Path(self.data_root or '', self.images(CLEAN).names[0]))
         loaded = LoadImageFromFile()({'img_path': path})
         drawn = DrawWeather('clear', 1, str(self.data_root))({**loaded, 'img': loaded['img'].copy()})['img']
         if not np.array_equal(drawn, loaded['img']):
@@ -68,22 +66,19 @@ class MiniCityWeather(CityscapesC):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Settings of the benchmark that determine the numbers."""
         strengths = [STRENGTHS[severity] for severity in sorted(STRENGTHS)]
         return {
             'benchmark': self.name,
-            'num_images': self._images.size,
+            'num_images': self.size(CLEAN),
             'minicity': VERSION,
             'strengths': strengths,
         }
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """Further provenance."""
         return {'cells': [cell.key for cell in self.cells if cell != CLEAN]}
 
     def corrupted(self, cell: Cell, dataset: dict) -> dict:
-        """A config of clean images as one of a cell's images."""
         if cell == CLEAN:
             return dataset
         pipeline = list(dataset['pipeline'])

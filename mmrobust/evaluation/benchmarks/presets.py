@@ -35,7 +35,8 @@ def preset_cells(preset: str) -> list[Cell]:
     Raises:
         ValueError: there is no such preset.
     """
-    groups, of_noise, of_others = _preset(preset)
+    groups = preset_groups(preset)
+    _, of_noise, of_others = _PRESETS[preset]
     return [
         Cell(corruption, severity)
         for corruptions in groups.values()
@@ -50,7 +51,9 @@ def preset_groups(preset: str) -> dict[str, tuple[str, ...]]:
     Raises:
         ValueError: there is no such preset.
     """
-    return dict(_preset(preset)[0])
+    if preset not in _PRESETS:
+        raise ValueError(f'preset must be one of {", ".join(PRESETS)}, got {preset!r}')
+    return dict(_PRESETS[preset][0])
 
 
 def preset_of(cells: Iterable[Cell]) -> str:
@@ -87,9 +90,3 @@ def select_cells(
         for corruption in corruptions or of_preset
         for severity in severities or of_preset.get(corruption, SEVERITIES)
     ]
-
-
-def _preset(preset: str):
-    if preset not in _PRESETS:
-        raise ValueError(f'preset must be one of {", ".join(PRESETS)}, got {preset!r}')
-    return _PRESETS[preset]

@@ -9,15 +9,14 @@ import numpy as np
 from torch import Tensor
 
 from mmrobust.datasets.corrupted import position_of_loading
-from mmrobust.datasets.titles import data_title
 from mmrobust.datasets.transforms.corrupt_region import Region, region_mask
 from mmrobust.evaluation.benchmarks.base import Benchmark
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Confidences, Confusion, RegionalConfusion
-from mmrobust.evaluation.images import LabelMapImages, fingerprints, require_names
-from mmrobust.evaluation.models.evaluated_model import Attack
+from mmrobust.evaluation.images import require_names
 from mmrobust.evaluation.models.segmentation import SegmentationModel
-from mmrobust.evaluation.statistics import Bootstrap, confidence_counts, confusion_matrix
+from mmrobust.evaluation.report import Column, Table
+from mmrobust.evaluation.statistics import Bootstrap, confidence_counts, confusion_matrix, mean_iou
 from mmrobust.evaluation.worst import find_worst, those_of, write_panels
 from mmrobust.files import write_whole
 
@@ -38,61 +37,17 @@ class SegmentationBenchmark(Benchmark):
     region: Region | None = None
     calibration: bool = False
 
-    def images(self, cell: Cell) -> LabelMapImages:
-        """The images of a cell as they lie on the disk."""
-        raise NotImplementedError
-
-    def corrupted(self, cell: Cell, dataset: dict) -> dict:
-        """A config of such images, turned into one of what the model sees."""
-        return dataset
-
-    def attack(self, cell: Cell) -> Attack | None:
-        """Attack on the pixels, see ``SegmentationModel.predict``; None for none."""
-        return None
-
-    @property
-    def class_names(self) -> Sequence[str]:
-        """Those of the data set."""
-        return self.images(self.cells[0]).class_names
-
-    @property
-    def palette(self) -> Sequence[Sequence[int]]:
-        """That of the data set."""
-        return self.images(self.cells[0]).palette
-
-    @property
-    def data_root(self) -> str | None:
-        """Folder of the images as they lie on the disk."""
-        return self.images(self.cells[0]).root
-
-    @property
-    def data_set(self) -> str:
-        """Name and split of the images."""
-        return data_title(self.images(self.cells[0]).dataset)
-
-    def label_set(self, cell: Cell) -> tuple[Sequence[str], Sequence[int] | None]:
-        """Those of the data."""
-        return self.images(cell).class_names, None
-
-    @property
-    def images_sha256(self) -> dict[str, str]:
-        """As in the base class."""
-        return fingerprints({cell.key: self.images(cell) for cell in self.cells})
+    def score(self, counts: Confusion) -> float | None:
+        """mIoU over the classes of the labels."""
+        return mean_iou(counts.confusion, counts.labelled) if counts.labelled.any() else None
 
     def check(self, cell: Cell, counts: Confusion) -> None:
-        """As in the base class."""
         images = self.images(cell)
         if len(counts.confusion) != len(images.class_names):
             raise ValueError(f'it has {len(counts.confusion)} classes, and the data {len(images.class_names)}')
         require_names(counts.images, images.names)
         if (counts.confidences is None) == self.calibration:
-            raise ValueError(
-                f'it must have pixels by confidence if --calibration is given only, got {not self.calibration}'
-            )
-
-    def size(self, cell: Cell) -> int:
-        """Number of images of a cell."""
-        return self.images(cell).size
+            raise ValueError('it must have pixels by confidence with --calibration, and only then')
 
     def run(self, model: SegmentationModel, cell: Cell, on_image: Callable[[], None] = lambda: None) -> Confusion:
         """Predict all images of a cell and count; an image without a label counts nothing.
@@ -128,7 +83,7 @@ class SegmentationBenchmark(Benchmark):
             )
         if self.region is None:
             return found
-        regional = RegionalConfusion(found.confusion, found.images, Confusion.of_matrices(inside))
+        regional = RegionalConfusion(found.confusion, found.images, inside=Confusion.of_matrices(inside))
         if regional.inside.score is None or regional.outside.score is None:
             raise ValueError(f'both inside and outside of the region {self.region} must be labelled pixels, got none')
         return regional
@@ -189,9 +144,25 @@ def area_samples(draws: Bootstrap, counts: Sequence[Confusion]) -> np.ndarray:
     return draws.sums(np.stack([[of.images[name] for of in counts] for name in draws.names]))
 
 
-def rows_of(table: Any) -> list[Mapping]:
-    """Rows of a table of the results that hold their columns by name; none of what is something else."""
-    return [row for row in table.values() if isinstance(row, Mapping)] if isinstance(table, Mapping) else []
+#: mIoU with its interval, in a column of its own and in CSV.
+MIOU = Column('mIoU', 'mIoU', interval='column', csv=('mIoU', 'mIoU_low', 'mIoU_high'))
+
+
+def class_table(results: Mapping, columns: Mapping[str, str], about: str, dash: str) -> Table:
+    """The table of :func:`by_class`.
+
+    Args:
+        results: of a run, the IoU of each class among them.
+        columns: key of a column to its title.
+        about: what the numbers are.
+        dash: what it says of a class if there is no number, where any lacks one.
+    """
+    rows = results.get('classes')
+    dashes = any(
+        None in row.values() for row in (rows.values() if isinstance(rows, Mapping) else ()) if isinstance(row, Mapping)
+    )
+    shown = tuple(Column(key, title) for key, title in columns.items())
+    return Table('classes', 'class', shown, 'By class', about + f' A dash: the class is {dash}.' * dashes, 'classes')
 
 
 def number(value: float) -> float | None:

@@ -16,9 +16,6 @@ from mmrobust.evaluation.statistics import (
     reliability,
 )
 
-OPTION = dict(
-    action='store_true', default=None, help='also ECE, reliability and what is gained by rejecting unsure pixels'
-)
 _SHARES = range(0, 100, 5)  # percent of pixels that are rejected
 _REJECTED = 20  # of the table
 
@@ -70,13 +67,11 @@ def calibration_results(
     return found
 
 
-def calibration_table(row: str) -> Table:
-    """The table of these results.
-
-    Args:
-        row: what a row is.
-    """
-    return Table(
+def calibration_shown(results: Mapping, row: str) -> tuple[list[Table], tuple[Curve, ...]]:
+    """The table of these results, in which ``row`` is what a row is, and their curves; none if there are none."""
+    if 'calibration' not in results:
+        return [], ()
+    table = Table(
         'calibration',
         row,
         (
@@ -92,6 +87,7 @@ def calibration_table(row: str) -> Table:
         f'equal bins, in percent. If confidence is above aAcc the model is too sure. {_REJECTED} % rejected: without '
         'the least confident pixels. Here all pixels of a row count together, so mIoU is no mean over severities.',
     )
+    return [table], CALIBRATION_CURVES
 
 
 CALIBRATION_CURVES = (

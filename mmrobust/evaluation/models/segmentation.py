@@ -1,12 +1,11 @@
 """An MMSegmentation model under evaluation, and its predictions."""
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mmseg.models  # noqa: F401 (registers the models of its scope)
 import numpy as np
 import torch
-from mmengine.config import Config
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
@@ -38,7 +37,7 @@ class SegmentationModel(EvaluatedModel):
     """A segmentation model with its weights.
 
     Args:
-        config, checkpoint, device, num_workers, batch_size, amp, compiled, module: those of the base class.
+        args, kwargs: those of the base class.
         window_batch: sliding windows of each image per forward pass, see
             :func:`mmrobust.evaluation.models.sliding_windows.batch_windows`; 1 leaves the model as it is.
 
@@ -49,19 +48,8 @@ class SegmentationModel(EvaluatedModel):
 
     scope = 'mmseg'
 
-    def __init__(
-        self,
-        config: Config,
-        checkpoint: str | None,
-        device: str = 'cpu',
-        num_workers: int = 2,
-        batch_size: int = 1,
-        amp: bool = False,
-        compiled: bool = False,
-        module: nn.Module | None = None,
-        window_batch: int = 1,
-    ) -> None:
-        super().__init__(config, checkpoint, device, num_workers, batch_size, amp, compiled, module)
+    def __init__(self, *args: Any, window_batch: int = 1, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         if window_batch != 1:
             batch_windows(self.model, window_batch)
 

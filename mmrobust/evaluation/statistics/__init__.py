@@ -1,5 +1,7 @@
 """Metrics from counts; numpy and scipy only."""
 
+# ruff: noqa: F401 - handed on
+
 from mmrobust.evaluation.statistics.bootstrap import INTERVAL_LEVEL, Bootstrap, interval, rate_interval
 from mmrobust.evaluation.statistics.calibration import (
     BINS,
@@ -16,7 +18,6 @@ from mmrobust.evaluation.statistics.corruption_error import (
     ALEXNET_EXTRA_ERRORS,
     benchmark_mean,
     corruption_errors,
-    mean_corruption_error,
     raw_corruption_errors,
     relative_corruption_errors,
 )
@@ -37,51 +38,8 @@ from mmrobust.evaluation.statistics.perturbation_stability import (
     ALEXNET_FLIP_PROBABILITIES,
     flip_probability,
     flip_rates,
-    mean_flip_rate,
     top5,
     top5_distance,
 )
 from mmrobust.evaluation.statistics.rank_correlation import FEWEST_MODELS, RankCorrelation, rank_correlation
 from mmrobust.evaluation.statistics.worst_case import worst_by_accuracy, worst_by_iou
-
-__all__ = [
-    'ALEXNET_CLEAN_ERROR',
-    'ALEXNET_ERRORS',
-    'ALEXNET_EXTRA_ERRORS',
-    'ALEXNET_FLIP_PROBABILITIES',
-    'BINS',
-    'FEWEST_MODELS',
-    'INTERVAL_LEVEL',
-    'LEVELS',
-    'STEPS',
-    'Bootstrap',
-    'RankCorrelation',
-    'benchmark_mean',
-    'class_iou',
-    'confidence_counts',
-    'confusion_matrix',
-    'corruption_degradation',
-    'corruption_errors',
-    'expected_calibration_error',
-    'flip_probability',
-    'flip_rates',
-    'interval',
-    'iou_of_areas',
-    'kept_areas',
-    'mean_corruption_error',
-    'mean_flip_rate',
-    'mean_iou',
-    'mean_iou_of_areas',
-    'mean_over_corruptions',
-    'mean_over_severities',
-    'rank_correlation',
-    'rate_interval',
-    'raw_corruption_errors',
-    'relative_corruption_errors',
-    'reliability',
-    'retention',
-    'top5',
-    'top5_distance',
-    'worst_by_accuracy',
-    'worst_by_iou',
-]

@@ -82,7 +82,7 @@ def corruption_errors(errors: Errors, reference: Errors | None = None) -> dict[s
     Raises:
         ValueError: as in :func:`raw_corruption_errors`; the reference lacks a corruption, or makes no error on it.
     """
-    return _divide(raw_corruption_errors(errors), _reference_errors(reference), 0, 0)
+    return relative_to(raw_corruption_errors(errors), _reference_errors(reference))
 
 
 def relative_corruption_errors(
@@ -103,26 +103,18 @@ def relative_corruption_errors(
     if (reference is None) != (reference_clean is None):
         raise ValueError('reference and reference_clean must be given both or neither')
     of_reference = ALEXNET_CLEAN_ERROR if reference_clean is None else reference_clean
-    return _divide(raw_corruption_errors(errors), _reference_errors(reference), clean, of_reference)
-
-
-def mean_corruption_error(by_corruption: Mapping[str, Any]) -> Any:
-    """Mean over the 15 corruptions of the benchmark, each of which counts once.
-
-    It is mCE of :func:`corruption_errors`, relative mCE of :func:`relative_corruption_errors`, and the mean error of
-    :func:`raw_corruption_errors`, which many call mCE too.
-
-    Args:
-        by_corruption: percent of each of the 15 corruptions, numbers or arrays.
-
-    Raises:
-        ValueError: a corruption is missing, or one is not of the benchmark, such as the 4 extra ones.
-    """
-    return benchmark_mean(by_corruption, BENCHMARK)
+    return relative_to(raw_corruption_errors(errors), _reference_errors(reference), clean, of_reference)
 
 
 def benchmark_mean(values: Mapping[str, Any], names: Sequence[str]) -> Any:
-    """Mean of the values of ``names``, numbers or arrays; there must be no others.
+    """Mean over the corruptions or perturbations of a benchmark, each of which counts once.
+
+    It is mCE of :func:`corruption_errors`, relative mCE of :func:`relative_corruption_errors`, the mean error of
+    :func:`raw_corruption_errors`, which many call mCE too, and mFR of ``flip_rates``.
+
+    Args:
+        values: percent of each, numbers or arrays.
+        names: those of the benchmark, such as :data:`BENCHMARK`.
 
     Raises:
         ValueError: a name is missing, or there is another one.
@@ -141,17 +133,21 @@ def _reference_errors(reference: Errors | None) -> dict[str, Any]:
     return raw_corruption_errors(reference)
 
 
-def _divide(errors: dict[str, Any], reference: dict[str, Any], clean: Any, reference_clean: Any) -> dict[str, Any]:
+def relative_to(
+    values: Mapping[str, Any], reference: Mapping[str, Any], own: Any = 0, of_reference: Any = 0
+) -> dict[str, Any]:
+    """Each value over that of a reference, in percent, both less a number of their own.
+
+    Raises:
+        ValueError: the reference lacks a name, or there is nothing to divide by.
+    """
     quotients = {}
-    for corruption, error in errors.items():
-        if corruption not in reference:
-            raise ValueError(f'the reference has {", ".join(reference)}, got {corruption}')
-        excess = np.subtract(reference[corruption], reference_clean)
+    for name, value in values.items():
+        if name not in reference:
+            raise ValueError(f'the reference has {", ".join(reference)}, got {name}')
+        excess = np.subtract(reference[name], of_reference)
         if not np.all(excess > 0):
-            raise ValueError(
-                f'the error of the reference on {corruption} must be above {reference_clean}, '
-                f'got {reference[corruption]}'
-            )
+            raise ValueError(f'the reference on {name} must be above {of_reference}, got {reference[name]}')
         # divided first: a network that equals its reference has exactly 100
-        quotients[corruption] = 100 * (np.subtract(error, clean) / excess)
+        quotients[name] = 100 * (np.subtract(value, own) / excess)
     return quotients

@@ -29,15 +29,9 @@ def mean_over_corruptions(by_corruption: Mapping[str, Any]) -> Any:
     return np.mean(list(by_corruption.values()), axis=0)
 
 
-def retention(corrupted: float, clean: float) -> float:
-    """rPC in percent: how much of the clean mIoU is left under corruption.
-
-    Raises:
-        ValueError: the clean mIoU is not above 0.
-    """
-    if not clean > 0:
-        raise ValueError(f'the clean mIoU must be above 0, got {clean}')
-    return 100 * corrupted / clean
+def retention(corrupted: float, clean: float) -> float | None:
+    """rPC in percent: how much of the clean mIoU is left under corruption; None if that is 0."""
+    return 100 * corrupted / clean if clean else None
 
 
 def corruption_degradation(cells: Cells, reference: Cells) -> dict[str, float]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mmrobust.evaluation.statistics.corruption_error import benchmark_mean
+from mmrobust.evaluation.statistics.corruption_error import relative_to
 
 #: AlexNet's flip probability, 0 to 1, at difficulty 1; from mce/eval_robustness.py of clovaai/assembled-cnn.
 ALEXNET_FLIP_PROBABILITIES = {
@@ -47,21 +47,16 @@ def frame_pairs(num_frames: int, perturbation: str, difficulty: int = 1) -> tupl
     Raises:
         ValueError: there is no such perturbation or difficulty, or there are too few frames for a pair.
     """
-    check_perturbation(perturbation, difficulty)
+    if perturbation not in ALEXNET_FLIP_PROBABILITIES:
+        raise ValueError(f'perturbation must be one of {", ".join(ALEXNET_FLIP_PROBABILITIES)}, got {perturbation!r}')
+    if difficulty not in DIFFICULTIES:
+        raise ValueError(f'difficulty must be 1, 2 or 3, got {difficulty!r}')
     noise = is_noise(perturbation)
     stride = 1 if noise else difficulty
     if num_frames <= stride:
         raise ValueError(f'a sequence needs at least {stride + 1} frames, got {num_frames}')
     later = np.arange(stride, num_frames)
     return (np.zeros_like(later) if noise else later - stride), later
-
-
-def check_perturbation(perturbation: str, difficulty: int) -> None:
-    """Raise ValueError unless the perturbation is one of the 14 and the difficulty 1, 2 or 3."""
-    if perturbation not in ALEXNET_FLIP_PROBABILITIES:
-        raise ValueError(f'perturbation must be one of {", ".join(ALEXNET_FLIP_PROBABILITIES)}, got {perturbation!r}')
-    if difficulty not in DIFFICULTIES:
-        raise ValueError(f'difficulty must be 1, 2 or 3, got {difficulty!r}')
 
 
 def is_noise(perturbation: str) -> bool:
@@ -142,21 +137,4 @@ def flip_rates(
     Raises:
         ValueError: a perturbation is not in the reference, or is not above 0 there.
     """
-    rates = {}
-    for perturbation, value in probabilities.items():
-        if perturbation not in reference:
-            raise ValueError(f'the reference has {", ".join(reference)}, got {perturbation}')
-        if not np.all(np.greater(reference[perturbation], 0)):
-            raise ValueError(f'the reference must be above 0, got {reference[perturbation]} for {perturbation}')
-        # divided first: a network that equals its reference has exactly 100
-        rates[perturbation] = 100 * (np.asarray(value) / reference[perturbation])
-    return rates
-
-
-def mean_flip_rate(rates: Mapping[str, Any]) -> Any:
-    """mFR, or mT5D, in percent: the mean of :func:`flip_rates` over the 10 perturbations of the benchmark.
-
-    Raises:
-        ValueError: a perturbation is missing, or one is not of the benchmark, such as the 4 for validation.
-    """
-    return benchmark_mean(rates, PERTURBATIONS)
+    return relative_to(probabilities, reference)

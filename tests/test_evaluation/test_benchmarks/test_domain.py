@@ -173,16 +173,6 @@ def test_several_data_sets_on_one_page(files, whole):
     assert alone.first('mean_mIoU').value == results['datasets']['idd']['mIoU']
 
 
-def test_resume_and_shards(files, tool, whole, tmp_path, capsys):
-    tool.main(arguments(files, tmp_path, '--shard', '1/2'))
-    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / 'cells').iterdir()}
-    assert len(kept) == 3 and not (tmp_path / 'results.json').exists()
-    tool.main(arguments(files, tmp_path))
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    assert contents(tmp_path) == contents(whole)
-    capsys.readouterr()
-
-
 def test_folder_of_another_run_is_refused(files, tool, whole, tmp_path, capsys):
     """Other ids on the same files."""
     table = 'tables: {other: {last: 25, road: [0], car: [9], building: [22], sky: [25], bus: [8]}}\n'
