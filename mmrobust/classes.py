@@ -7,7 +7,7 @@ from mmengine.registry import DATASETS
 from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 from torch import nn
 
-from mmrobust.datasets.imagenet_subsets import WNIDS
+from mmrobust.datasets.imagenet_variants import WNIDS
 
 __all__ = ['check_classes', 'classes_of_config', 'classes_of_meta', 'num_outputs']
 

@@ -8,7 +8,7 @@ from mmengine import fileio
 from mmseg.datasets import BaseSegDataset
 from mmseg.datasets import CityscapesDataset as MMSegCityscapesDataset
 
-from mmrobust.datasets.cityscapes import LabelsMissingError, absolute, files_below
+from mmrobust.datasets.cityscapes import LabelsMissingError, absolute, files_below, refuse_places
 from mmrobust.datasets.seeded_sampling import SeededSampling
 from mmrobust.registry import DATASETS
 
@@ -115,12 +115,7 @@ class ACDCDataset(SeededSampling, BaseSegDataset):
     def __init__(
         self, data_root: str, split: str = 'val', conditions: Sequence[str] = CONDITIONS, **kwargs: Any
     ) -> None:
-        surplus = sorted({'ann_file', 'data_prefix', 'img_suffix', 'seg_map_suffix'} & kwargs.keys())
-        if surplus:
-            raise TypeError(
-                f'ACDCDataset finds its files by data_root, split and conditions, and takes no {", ".join(surplus)}: '
-                'remove it, with _delete_=True where a config inherits it.'
-            )
+        refuse_places(self, 'data_root, split and conditions', kwargs)
         _check_split(split)
         _check_conditions(conditions)
         self.split, self.conditions = split, tuple(conditions)

@@ -2,6 +2,8 @@
 
 import os.path as osp
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from mmengine import fileio
 from mmseg.datasets import CityscapesDataset as MMSegCityscapesDataset
@@ -95,3 +97,13 @@ class LabelsMissingError(FileNotFoundError):
 def absolute(path: str) -> str:
     """Make a local path absolute, for messages; an address such as ``s3://...`` stays."""
     return path if '://' in path else osp.abspath(path)
+
+
+def refuse_places(dataset: object, places: str, arguments: Mapping[str, Any]) -> None:
+    """Raise TypeError for arguments of OpenMMLab that say where files lie, which a data set finds by ``places``."""
+    surplus = sorted({'ann_file', 'data_prefix', 'img_suffix', 'seg_map_suffix'} & arguments.keys())
+    if surplus:
+        raise TypeError(
+            f'{type(dataset).__name__} finds its files by {places}, and takes no {", ".join(surplus)}: remove it, with '
+            '_delete_=True where a config inherits it.'
+        )

@@ -16,7 +16,7 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.datasets import CityscapesDataset as MMSegCityscapesDataset
 from mmseg.datasets.transforms import LoadAnnotations as MMSegLoadAnnotations
 
-from mmrobust.datasets.cityscapes import LABEL_IDS, LabelsMissingError, absolute, files_below
+from mmrobust.datasets.cityscapes import LABEL_IDS, LabelsMissingError, absolute, files_below, refuse_places
 from mmrobust.datasets.seeded_sampling import SeededSampling
 from mmrobust.datasets.transforms import LoadAnnotations
 from mmrobust.registry import DATASETS
@@ -171,12 +171,7 @@ class DomainDataset(SeededSampling, BaseSegDataset):
     def __init__(
         self, domain: str | Mapping[str, Any], data_root: str, condition: str | None = None, **kwargs: Any
     ) -> None:
-        surplus = sorted({'ann_file', 'data_prefix', 'img_suffix', 'seg_map_suffix'} & kwargs.keys())
-        if surplus:
-            raise TypeError(
-                f'DomainDataset finds its files by domain, data_root and condition, and takes no {", ".join(surplus)}: '
-                'remove it, with _delete_=True where a config inherits it.'
-            )
+        refuse_places(self, 'domain, data_root and condition', kwargs)
         self.domain = choose_domains([domain])[0] if isinstance(domain, str) else _entry('domain', domain, _tables())
         self.condition = condition
         self._table = self.domain.table
