@@ -8,12 +8,33 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from mmcv.transforms import BaseTransform
 from mmengine.config import Config
 
-__all__ = ['RESIZE_AND_CROP', 'check_size_of_images', 'settle_preprocessing']
+from mmrobust.registry import TRANSFORMS
+
+__all__ = ['RESIZE_AND_CROP', 'ResizeAndCropOfTimm', 'check_size_of_images', 'settle_preprocessing']
 
 RESIZE_AND_CROP = 'mmrobust.ResizeAndCropOfTimm'  # a step of a pipeline that stands for those of the network
 GEOMETRY = ('Resize', 'ResizeEdge', 'CenterCrop')
+
+
+@TRANSFORMS.register_module()
+class ResizeAndCropOfTimm(BaseTransform):
+    """Resize and crop of the config's network of timm; :func:`settle_preprocessing` puts the steps in its place.
+
+    Raises:
+        ValueError: Nothing was put in its place.
+    """
+
+    def __init__(self) -> None:
+        raise ValueError(
+            'mmrobust.ResizeAndCropOfTimm must be in the val_pipeline or test_pipeline of a TimmClassifier that timm '
+            'knows, and the config read by mmrobust.cli.load_config: otherwise give the steps themselves.'
+        )
+
+    def transform(self, results: dict) -> dict:
+        raise NotImplementedError
 
 
 def settle_preprocessing(config: Config, pretrained_cfg: Mapping[str, Any] | None = None) -> None:

@@ -19,7 +19,12 @@ ALLOWED = {
     'mmrobust.evaluation.statistics': (),
     # drawing needs nothing, writing what is about files whatever is in them
     'mmrobust.datasets.minicity': ('mmrobust.folders', 'mmrobust.processes'),
-    'mmrobust.datasets.transforms': ('mmrobust.corruptions', 'mmrobust.randomness', 'mmrobust.registry'),
+    'mmrobust.datasets.transforms': (
+        'mmrobust.corruptions',
+        'mmrobust.preprocessing',
+        'mmrobust.randomness',
+        'mmrobust.registry',
+    ),
     'mmrobust.models.layers': ('mmrobust.ops', 'mmrobust.registry'),
     # of ops only Attention, of which a block that is not made of our layers makes its view
     'mmrobust.models.backbones': (

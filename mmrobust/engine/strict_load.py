@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from mmrobust.checkpoint import adapted_to, compare_state_dicts, weights_of
 from mmrobust.classes import check_classes, classes_of_meta, num_outputs
-from mmrobust.datasets.early_check import check_labels, segmentation_parts
+from mmrobust.datasets.labels import check_labels, segmentation_parts
 from mmrobust.preprocessing import check_size_of_images
 from mmrobust.registry import HOOKS
 
@@ -45,7 +45,7 @@ class StrictLoadHook(Hook):
     Before training and testing the classes of model, data and checkpoint are compared as well, see
     :func:`mmrobust.classes.check_classes`; the config's ``class_map`` says which names mean the same. When training
     starts from other weights by ``load_from``, their classes may be others. Label files are read ahead, see
-    :func:`mmrobust.datasets.early_check.check_labels`, and what is ignored must be so everywhere.
+    :func:`mmrobust.datasets.labels.check_labels`, and what is ignored must be so everywhere.
 
     Args:
         strict: Whether a difference of keys is an error, or a warning in the log.

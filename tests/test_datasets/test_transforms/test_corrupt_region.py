@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mmrobust.datasets.transforms import Corrupt, CorruptRegion
-from mmrobust.datasets.transforms.corrupt_region import region_mask, region_of
+from mmrobust.datasets.transforms.corrupt import region_mask, region_of
 from mmrobust.registry import TRANSFORMS
 
 LABEL = np.random.default_rng(1).integers(0, 3, (40, 64)).astype(np.uint8)
