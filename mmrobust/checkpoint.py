@@ -11,7 +11,6 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
 from typing import Any
 from urllib.parse import urlparse
 
@@ -20,7 +19,6 @@ import numpy as np
 import torch
 from mmengine.dist import barrier, get_rank
 from mmengine.logging import HistoryBuffer
-from mmengine.utils import digit_version
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -82,7 +80,6 @@ _OF_THE_MACHINE = re.compile(r'CUDA|MPS|XPU|deserialize object on|allocat|out of
 AVERAGED = ('state_dict_ema', 'model_ema')
 FRAMES = ('state_dict', 'model', 'teacher', *AVERAGED)
 MOST = 20  # names of each kind in a message
-TAKES_ALLOW_LIST = digit_version(torch.__version__) >= digit_version('2.6')
 
 
 def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> Any:
@@ -114,7 +111,7 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
     if is_zip and not is_whole(path):  # torch.load reads the wrong bytes and says nothing
         raise ValueError(f'The checkpoint {path} is damaged: not everything in it has the checksum noted there.')
     try:
-        with torch.serialization.safe_globals(ALLOWED_GLOBALS) if TAKES_ALLOW_LIST else nullcontext():
+        with torch.serialization.safe_globals(ALLOWED_GLOBALS):
             checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except PermissionError:
         raise
@@ -187,8 +184,6 @@ def register_safe_loader() -> None:
     The OneDL fork of MMEngine falls back to unpickling anything after a warning, and official MMEngine reads an address
     on the internet like that from the start. May be called repeatedly.
     """
-    if not TAKES_ALLOW_LIST:
-        return  # an older torch would refuse the checkpoints of MMEngine itself
     loader = mmengine_checkpoint.CheckpointLoader
     loader.register_scheme(prefixes='', loader=load_from_local, force=True)
     loader.register_scheme(prefixes=('http://', 'https://'), loader=load_from_http, force=True)

@@ -8,7 +8,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 from mmrobust.attacks import fgsm, pgd
-from mmrobust.attacks.balls import require_sizes
+from mmrobust.attacks.ascent import require_sizes
 from mmrobust.evaluation.benchmarks.classification_base import IMAGENET_IMAGES, ErrorTable, error_layout, too_few
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Predictions

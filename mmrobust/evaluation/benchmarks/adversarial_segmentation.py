@@ -8,7 +8,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 from mmrobust.attacks import SEA, SEGMENTATION_ATTACKS, attack_segmentation
-from mmrobust.attacks.balls import BALLS, require_sizes
+from mmrobust.attacks.ascent import BALLS, require_sizes
 from mmrobust.attacks.segmentation import USUAL_EPS, USUAL_STEP
 from mmrobust.evaluation.benchmarks.adversarial import Adversarial, blind_warning
 from mmrobust.evaluation.benchmarks.segmentation_base import SegmentationBenchmark
