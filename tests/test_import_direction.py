@@ -169,7 +169,7 @@ def test_project_follows_the_rules():
         ('models/decode_heads/head.py', 'from mmrobust.datasets import labels', True),
         ('models/decode_heads/head.py', 'from mmrobust import engine', True),
         ('datasets/cityscapes.py', 'import mmrobust.models.backbones', True),
-        ('datasets/minicity/street.py', 'from mmrobust.datasets.minicity.sky import paint', False),
+        ('datasets/minicity/street.py', 'from mmrobust.datasets.minicity.scene import paint', False),
         ('datasets/minicity/street.py', 'from mmrobust.randomness import derive_seed', True),
         ('analysis/statistics.py', 'from mmrobust.models.layers import AttentionView', False),
         ('analysis/statistics.py', 'from mmrobust.models.layers import SelfAttention', True),

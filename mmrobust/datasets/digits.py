@@ -10,8 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmrobust.files import read_json
-from mmrobust.folders import fill_folder, is_empty
+from mmrobust.folders import fill_folder, is_filled
 
 __all__ = ['load_digits', 'write_digits']
 
@@ -55,7 +54,7 @@ def write_digits(root: str | Path, size: int = 64, overwrite: bool = False) -> b
     if size < 8:
         raise ValueError(f'size must be 8 or more, got {size}')
     root, params = Path(root), dict(version=VERSION, size=size, val_every=VAL_EVERY)
-    if _is_there(root, params, overwrite):
+    if is_filled(root, PARAMETER_FILE, params, overwrite, 'digits'):
         return False
     drawn, digits = load_digits()
     with fill_folder(root, PARAMETER_FILE) as partial:
@@ -71,20 +70,6 @@ def enlarge(image: np.ndarray, size: int) -> np.ndarray:
     """An image ``(8, 8)`` in 0 to 16 as ``(size, size)`` uint8, white on black."""
     large = cv2.resize(image * (255 / LEVELS), (size, size), interpolation=cv2.INTER_CUBIC)
     return large.round().clip(0, 255).astype(np.uint8)
-
-
-def _is_there(root: Path, params: dict, overwrite: bool) -> bool:
-    if is_empty(root):
-        return False
-    file = root / PARAMETER_FILE
-    if not file.is_file():
-        raise ValueError(f'{root} must be a folder of digits, an empty one or a new one; it has no {PARAMETER_FILE}')
-    found = read_json(file)
-    if found != params and not overwrite:
-        raise ValueError(
-            f'{root} holds other digits, with {found} (asked for {params}): pass --overwrite to replace them'
-        )
-    return found == params
 
 
 def _save(path: Path, image: np.ndarray) -> None:

@@ -67,6 +67,12 @@ class Brush:
         inside = (0, (bottom + top) / 2, (low + high) / 2) if axis == 'a' else ((low + high) / 2, (bottom + top) / 2, 0)
         self.face(points, color, lamp, inside)
 
+    def pair(self, at: float, span: Sequence[float], color: Color, lamp: int = 0) -> None:
+        """Two such rectangles on the plane b = at, one on the left and its mirror image on the right."""
+        low, high, bottom, top = span
+        self.panel('b', at, (-high, -low, bottom, top), color, lamp)
+        self.panel('b', at, (low, high, bottom, top), color, lamp)
+
     def box(self, low: Point, high: Point, color: Color, top_color: Color | None = None) -> None:
         """An axis-aligned box: the faces one can see."""
         (a0, h0, b0), (a1, h1, b1) = low, high
