@@ -102,8 +102,8 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
         raise nothing_at('checkpoint', path)
     if path.endswith('.safetensors'):
         return _load_safetensors(path, map_location)
-    is_zip = zipfile.is_zipfile(path)
-    if is_zip and (size := _unpacked_size(path)) > osp.getsize(path):  # torch.save compresses nothing
+    is_zip, size = zipfile.is_zipfile(path), _unpacked_size(path)
+    if size > osp.getsize(path):  # torch.save compresses nothing
         raise ValueError(
             f'The checkpoint {path} must hold what torch.save wrote, got a zip file of {osp.getsize(path)} bytes that '
             f'unpacks to {size}.'

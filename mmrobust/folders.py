@@ -84,7 +84,7 @@ def is_filled(root: Path, sign: str, parameters: Mapping[str, Any], overwrite: b
     if found != parameters and not overwrite:
         keys = [key for key in {**parameters, **found} if found.get(key) != parameters.get(key)]
         listed = ', '.join(f'{key}={found.get(key)} (asked for {parameters.get(key)})' for key in keys)
-        raise ValueError(f'{root} holds {what} with {listed}: pass --overwrite to replace it')
+        raise ValueError(f'{root} holds {what} with other parameters, {listed}: pass --overwrite to replace it')
     return found == parameters
 
 

@@ -61,7 +61,10 @@ def write_digits(root: str | Path, size: int = 64, overwrite: bool = False) -> b
         for digit in range(10):
             for place, number in enumerate(np.flatnonzero(digits == digit)):
                 split = 'val' if place % VAL_EVERY == VAL_EVERY - 1 else 'train'
-                _save(partial / split / str(digit) / f'{number:04d}.png', enlarge(drawn[number], size))
+                folder = partial / split / str(digit)
+                folder.mkdir(parents=True, exist_ok=True)
+                image = cv2.imencode('.png', enlarge(drawn[number], size))[1]
+                (folder / f'{number:04d}.png').write_bytes(image.tobytes())
         (partial / PARAMETER_FILE).write_text(json.dumps(params, indent=2) + '\n')
     return True
 
@@ -70,9 +73,3 @@ def enlarge(image: np.ndarray, size: int) -> np.ndarray:
     """An image ``(8, 8)`` in 0 to 16 as ``(size, size)`` uint8, white on black."""
     large = cv2.resize(image * (255 / LEVELS), (size, size), interpolation=cv2.INTER_CUBIC)
     return large.round().clip(0, 255).astype(np.uint8)
-
-
-def _save(path: Path, image: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), image):
-        raise OSError(f'could not write {path}')
