@@ -36,8 +36,7 @@ def prepare() -> None:
     """
     stack = find_stack()
     if stack == 'openmmlab':
-        refuse_new_python()
-        require_pkg_resources()
+        require_what_official_needs()
     name_distributions(stack)
     find_own_configs()
     read_checkpoints_safely()
@@ -53,7 +52,7 @@ def find_stack() -> str:
     Raises:
         ImportError: there is not exactly one complete stack.
     """
-    found = {stack: _installed(distributions.values()) for stack, distributions in STACKS.items()}
+    found = {stack: installed(distributions.values()) for stack, distributions in STACKS.items()}
     present = [stack for stack in STACKS if found[stack]]
     listed = ', '.join(f'{name} {version}' for stack in present for name, version in found[stack].items())
     if not present:
@@ -82,7 +81,7 @@ def _install(stack: str) -> str:
     return f'pip install {" ".join(STACKS[stack].values())}'
 
 
-def _installed(distributions) -> dict[str, str]:
+def installed(distributions) -> dict[str, str]:
     """Return the versions of those distributions that are installed (by name: listing all packages takes 0.2 s)."""
     versions = {}
     for name in distributions:
@@ -93,25 +92,17 @@ def _installed(distributions) -> dict[str, str]:
     return versions
 
 
-def refuse_new_python() -> None:
-    """Official MMEngine builds optimizers with ``pkgutil.find_loader``, which Python 3.14 removed.
+def require_what_official_needs() -> None:
+    """Official MMEngine builds optimizers with ``pkgutil.find_loader``, and imports ``pkg_resources``.
 
     Raises:
-        ImportError: this is Python 3.14 or newer.
+        ImportError: this is Python 3.14 or newer, which removed the first, or setuptools 82, which removed the second.
     """
     if sys.version_info >= (3, 14):
         raise ImportError(
             f'The official MMEngine cannot build an optimizer on Python {sys.version_info[0]}.{sys.version_info[1]}: '
             f'use Python 3.10 to 3.13, or replace the stack with the one of `{_install("onedl")}`.'
         )
-
-
-def require_pkg_resources() -> None:
-    """Official MMEngine imports ``pkg_resources``, which setuptools 82 removed.
-
-    Raises:
-        ImportError: there is no ``pkg_resources``.
-    """
     if importlib.util.find_spec('pkg_resources') is None:
         raise ImportError(
             'The official MMEngine needs pkg_resources, which setuptools 82 removed: run `pip install "setuptools<82"`.'
