@@ -283,7 +283,7 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
         ValueError: timm has no such network.
     """
     if path.startswith(OF_TIMM):
-        cfg_options = {'model.model_name': _require_network(path.removeprefix(OF_TIMM)), **(cfg_options or {})}
+        cfg_options = {'model.model_name': path.removeprefix(OF_TIMM), **(cfg_options or {})}
         path = str(own_file('configs/timm_imagenet.py'))
     require_file(path, 'config file')
     try:
@@ -295,14 +295,6 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
     set_options(config, cfg_options)
     settle_preprocessing(config)
     return config
-
-
-def _require_network(name: str) -> str:
-    import timm
-
-    if ':' not in name and not timm.is_model(name):  # hf-hub:... and local-dir:... are timm's business
-        raise ValueError(f'timm:NAME must name one of timm.list_models(), got {name!r}')
-    return name
 
 
 def set_options(config: Config, cfg_options: dict | None) -> None:
