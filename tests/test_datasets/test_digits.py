@@ -14,11 +14,11 @@ from mmpretrain.visualization import UniversalVisualizer as Visualizer
 pytest.importorskip('sklearn')
 
 from mmrobust.datasets import ImageFolder
-from mmrobust.datasets import digits as digits_module
-from mmrobust.datasets.digits import enlarge, load_digits, write_digits
 from tests.tool_loading import load_tool
 
 REPO = Path(__file__).parents[2]
+TOOL = load_tool('dataset_converters/digits.py')
+enlarge, load_digits, write_digits = TOOL.enlarge, TOOL.load_digits, TOOL.write_digits
 TINY = """
 _base_ = '{config}'
 size = 32
@@ -77,7 +77,7 @@ def test_it_is_an_image_folder(root):
 
 def test_writing_again_does_nothing_and_another_size_needs_overwrite(tmp_path, monkeypatch):
     images, digits = load_digits()
-    monkeypatch.setattr(digits_module, 'load_digits', lambda: (images[:100], digits[:100]))
+    monkeypatch.setattr(TOOL, 'load_digits', lambda: (images[:100], digits[:100]))
     root = tmp_path / 'again'
     assert write_digits(root, 16)
     assert not write_digits(root, 16)
@@ -99,7 +99,7 @@ def test_interrupted_writing_leaves_nothing(tmp_path, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(digits_module, 'enlarge', interrupt)
+    monkeypatch.setattr(TOOL, 'enlarge', interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_digits(tmp_path / 'digits')
     assert not list(tmp_path.iterdir())

@@ -26,6 +26,7 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
+from arguments import add_arguments, add_crop, add_timm, describe, load_models, name_corruption
 from mmrobust.analysis import (
     STATISTICS,
     AttentionStatistics,
@@ -35,7 +36,6 @@ from mmrobust.analysis import (
     TokenNorms,
     rollout_statistics,
 )
-from mmrobust.analysis.arguments import add_arguments, add_crop, add_timm, describe, load_models, name_corruption
 from mmrobust.analysis.observed_model import ObservedModel
 from mmrobust.analysis.tables import COLUMNS, DILATION_COLUMNS, PAIRS
 from mmrobust.files import write_whole
