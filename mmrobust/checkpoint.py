@@ -137,7 +137,7 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
 
 
 def _checked(checkpoint: Mapping[str, Any], path: str) -> Mapping[str, Any]:
-    """A checkpoint whose weights and ``meta`` are of the kind that MMEngine, which does not ask, takes them for."""
+    """The checkpoint, after a check that weights and ``meta`` have the types that MMEngine assumes."""
     if 'state_dict' in checkpoint:
         _taken(checkpoint, path)
     meta = checkpoint.get('meta')
@@ -436,7 +436,7 @@ def _is_uncounted(key: str, got: Mapping[str, Tensor]) -> bool:
 
 
 def _shown(text: Any) -> str:
-    """Text of a file of anyone's: what a terminal would obey is escaped, and what is long is cut."""
+    """Text of an untrusted file: control characters are escaped, and long text is cut."""
     text = repr(str(text))[1:-1]
     return text if len(text) <= 120 else f'{text[:120]}...'
 

@@ -38,7 +38,7 @@ warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformable
 
 end_loaders_that_cannot_hand_over()
 
-logging.raiseExceptions = False  # a log that nobody reads, or that cannot show a letter, is no reason for tracebacks
+logging.raiseExceptions = False  # no traceback where a log cannot be written or encoded
 for _stream in (sys.stdout, sys.stderr):
     if isinstance(_stream, io.TextIOWrapper) and not _stream.encoding.lower().startswith('utf'):
         _stream.reconfigure(errors='backslashreplace')

@@ -1,4 +1,4 @@
-"""All differences between the OpenMMLab stacks. Each function can be removed when its reason is gone.
+"""All differences between the OpenMMLab stacks. Remove a function when its reason is gone.
 
 Two families of distributions provide the same modules ``mmengine``, ``mmcv``, ``mmseg`` and ``mmpretrain``: the OneDL
 forks (maintained) and the official OpenMMLab releases. The rest of the project never asks which one is there.

@@ -11,7 +11,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.config import Config
 
-from mmrobust.registry import TRANSFORMS
+from mmrobust.registry import TRANSFORMS, type_name
 
 __all__ = ['RESIZE_AND_CROP', 'ResizeAndCropOfTimm', 'check_size_of_images', 'settle_preprocessing']
 
@@ -58,14 +58,12 @@ def settle_preprocessing(config: Config, pretrained_cfg: Mapping[str, Any] | Non
     model = config.get('model') or {}
     if config.get('data_preprocessor') and model:
         model.setdefault('data_preprocessor', config.data_preprocessor)
-    kind = model.get('type')
-    is_classifier = getattr(kind, '__name__', str(kind)).rpartition('.')[2] == 'TimmClassifier'
+    is_classifier = type_name(model.get('type')) == 'TimmClassifier'
     backbone = model.get('backbone') or {}
     given = model.get('data_preprocessor') or {}
     takes_timms = is_classifier or 'timm' in (given.get('mean'), given.get('std'))
     network = model if is_classifier else backbone if backbone.get('pretrained') or takes_timms else {}
     wanted = _settings(network, pretrained_cfg) if 'model_name' in network else None
-    given = model.get('data_preprocessor') or {}
     if wanted is None:
         if is_classifier and 'timm' in (given.get('mean'), given.get('std')):
             _refuse_unknown(str(network.get('model_name')))

@@ -35,14 +35,9 @@ class Image(NamedTuple):
     stem: str
 
 
-def conditions_known(data_root: str, split: str, backend_args: dict | None = None) -> bool:
-    """Whether each image of a split lies in a folder of its condition; otherwise only all of them can be used.
-
-    Raises:
-        FileNotFoundError: There is no folder ``data_root``.
-        ValueError: There is no such split.
-    """
-    return all(image.condition for image in _all_images(data_root, split, backend_args))
+def conditions_known(data_root: str, split: str) -> bool:
+    """Whether each image of a split lies in a folder of its condition; otherwise only all of them can be used."""
+    return all(image.condition for image in _all_images(data_root, split, None))
 
 
 def find_images(
@@ -57,9 +52,7 @@ def find_images(
         backend_args: File backend of MMEngine; None reads local files.
 
     Raises:
-        FileNotFoundError: There is no folder ``data_root``.
-        ValueError: There is no such split or condition, a condition has no image, or only some conditions are wanted
-            where they are merged.
+        FileNotFoundError, ValueError: Those of :class:`ACDCDataset`, except for labels.
     """
     _check_conditions(conditions)
     images = _all_images(data_root, split, backend_args)

@@ -25,8 +25,7 @@ class ImageFolder(SeededSampling, BaseDataset):
     names for the sorted folders. For a model of more classes ``metainfo=dict(subset=[...])`` says which of its outputs
     each class is: the labels are then those outputs.
 
-    MMPretrain's ``CustomDataset`` does the same, takes any number of classes for granted, and does not understand a
-    ``SeededIndex``.
+    MMPretrain's ``CustomDataset`` does not check the number of classes, and does not understand a ``SeededIndex``.
 
     Args:
         data_root: Folder with one folder per class.

@@ -11,6 +11,7 @@ from mmseg.datasets.transforms import LoadAnnotations
 from torch.utils.data import Dataset
 
 from mmrobust.datasets.transforms.loading import BrokenImageError
+from mmrobust.registry import type_name
 
 __all__ = ['check_labels', 'segmentation_parts', 'why_unlabelled', 'without_labels']
 
@@ -23,7 +24,7 @@ def check_labels(dataset: Dataset, indices: Sequence[int] | None = None) -> None
     Of more than ``MOST`` files as many are taken, spread evenly; each process of a distributed run takes its share.
 
     Args:
-        dataset: Any; what is no ``BaseSegDataset``, or wraps none as MMEngine does, or has no labels, is left alone.
+        dataset: Any; one that is no ``BaseSegDataset``, wraps none as MMEngine does, or has no labels, is skipped.
         indices: Of the samples to take; None takes all.
 
     Raises:
@@ -116,8 +117,7 @@ def why_unlabelled(config: Mapping[str, Any]) -> str:
 
 
 def _loads_labels(step: Any) -> bool:
-    kind = step.get('type') if isinstance(step, Mapping) else None
-    return (kind if isinstance(kind, str) else getattr(kind, '__name__', '')).endswith('LoadAnnotations')
+    return isinstance(step, Mapping) and type_name(step.get('type')).endswith('LoadAnnotations')
 
 
 def _label_steps(config: Any) -> Iterator[Mapping]:

@@ -21,7 +21,7 @@ from mmrobust.registry import DATA_SAMPLERS
 
 __all__ = ['SeededEpochSampler', 'SeededIndex', 'SeededInfiniteSampler', 'SeededRepeatAugSampler', 'SeededSampling']
 
-MAX_SUBSTITUTES = 9  # a folder that is broken as a whole is no accident
+MAX_SUBSTITUTES = 9  # more broken files in a row mean a broken folder
 
 
 class SeededIndex(NamedTuple):
@@ -83,7 +83,7 @@ def _seeded_sample(dataset: SeededSampling, get: Callable[[int], Any], idx: int 
 
 
 def take_seeds(dataset: Dataset) -> None:
-    """Let a dataset understand a ``SeededIndex``: give it the mix-in, in place, because its loader has it already.
+    """Give a dataset the mix-in, in place, because its loader holds it already: it then understands a ``SeededIndex``.
 
     A wrapper, such as ``ConcatDataset``, skips broken files if all that it wraps do.
 

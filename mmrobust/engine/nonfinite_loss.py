@@ -41,7 +41,7 @@ class StopOnNonFiniteLossHook(Hook):
             )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Refuse a checkpoint that resuming could only continue with NaN: a finite loss may have infinite gradients."""
+        """Refuse weights that are not finite, which a resumed run would keep: gradients of a finite loss may be."""
         model = trained_model(runner)
         parameters = dict(model.named_parameters())  # a buffer may hold -inf, such as a mask
         broken = [

@@ -63,7 +63,8 @@ def add_timm(parser: argparse.ArgumentParser) -> None:
         action='append',
         default=[],
         metavar=('NAME', 'CHECKPOINT'),
-        help="a ViT of timm by its name, with timm's weights or those of a checkpoint; once for each model",
+        help="a ViT of timm, with timm's weights or those of a checkpoint; once for each model. Short for "
+        '--model NAME timm:NAME CHECKPOINT on the images of --images',
     )
     parser.add_argument(
         '--images',
