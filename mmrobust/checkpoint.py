@@ -181,8 +181,8 @@ def _load_safetensors(path: str, map_location: Any) -> dict[str, Any]:
 def register_safe_loader() -> None:
     """Make MMEngine read every checkpoint with ``load_checkpoint_file``: load_from, --resume, init_model, Pretrained.
 
-    The OneDL fork of MMEngine falls back to unpickling anything after a warning, and official MMEngine reads an address
-    on the internet like that from the start. May be called repeatedly.
+    The OneDL fork of MMEngine falls back to unpickling anything after a warning. Official MMEngine cannot read its own
+    checkpoints with torch >= 2.6, and unpickles what it downloads. May be called repeatedly.
     """
     loader = mmengine_checkpoint.CheckpointLoader
     loader.register_scheme(prefixes='', loader=load_from_local, force=True)

@@ -39,7 +39,10 @@ def prepare() -> None:
         require_what_official_needs()
     name_distributions(stack)
     find_own_configs()
-    read_checkpoints_safely()
+    from mmrobust.checkpoint import refuse_strangers, register_safe_loader  # which import MMEngine
+
+    register_safe_loader()
+    refuse_strangers()
     let_inferencers_load_images()
 
 
@@ -144,19 +147,6 @@ def find_own_configs() -> None:
         return str(own_file(f'configs/{name}')), None
 
     Config._get_cfg_path = staticmethod(find)
-
-
-def read_checkpoints_safely() -> None:
-    """Read checkpoints in one way on every stack and every torch.
-
-    Official MMEngine 0.10.7 cannot read its own checkpoints with torch >= 2.6, which accepts an allow-list of types
-    only; the fork can, but runs whatever code a file holds when it meets a type that it does not know. Both go on with
-    random weights where nothing of a file fits the model.
-    """
-    from mmrobust.checkpoint import refuse_strangers, register_safe_loader
-
-    register_safe_loader()
-    refuse_strangers()
 
 
 def let_inferencers_load_images() -> None:

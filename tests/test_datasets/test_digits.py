@@ -88,23 +88,6 @@ def test_writing_again_does_nothing_and_another_size_needs_overwrite(tmp_path, m
     assert [path.name for path in tmp_path.iterdir()] == ['again']
 
 
-def test_a_folder_of_something_else_is_never_replaced(tmp_path):
-    (tmp_path / 'thesis.txt').write_text('mine')
-    with pytest.raises(ValueError, match=r'no digits\.json'):
-        write_digits(tmp_path, overwrite=True)
-    assert (tmp_path / 'thesis.txt').read_text() == 'mine'
-
-
-def test_interrupted_writing_leaves_nothing(tmp_path, monkeypatch):
-    def interrupt(*args):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(TOOL, 'enlarge', interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        write_digits(tmp_path / 'digits')
-    assert not list(tmp_path.iterdir())
-
-
 def test_bad_size_and_missing_scikit_learn(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match='size must be 8 or more, got 4'):
         write_digits(tmp_path / 'digits', size=4)
