@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from mmrobust.corruptions import EXTRA, GROUPS, SEVERITIES
+from mmrobust.corruptions import EXTRA, FIFTEEN, GROUPS, SEVERITIES
 
 __all__ = ['CORRUPTION_SETS', 'CorruptionSet']
 
-FIFTEEN = tuple(name for names in GROUPS.values() for name in names)
 _GROUP_OF = {name: group for group, names in GROUPS.items() for name in names} | dict.fromkeys(EXTRA, 'extra')
 
 

@@ -8,13 +8,12 @@ from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 
-from mmrobust.corruptions import GROUPS, SEVERITIES, check_corruption, corrupt
+from mmrobust.corruptions import FIFTEEN, SEVERITIES, check_corruption, corrupt
 from mmrobust.randomness import derive_seed
 from mmrobust.registry import TRANSFORMS
 
 __all__ = ['Corrupt', 'CorruptRegion', 'RandomCorrupt', 'name_below', 'region_mask', 'region_of']
 
-BENCHMARK = tuple(name for group in GROUPS.values() for name in group)
 # a class index, or x0, y0, x1, y1 in pixels, of which the last two lie outside
 Region = int | tuple[int, int, int, int]
 
@@ -117,7 +116,7 @@ class RandomCorrupt(BaseTransform):
 
     def __init__(
         self,
-        corruptions: Sequence[str] = BENCHMARK,
+        corruptions: Sequence[str] = FIFTEEN,
         severities: Sequence[int] = SEVERITIES,
         prob: float = 0.5,
         profile: str = 'rgb',
