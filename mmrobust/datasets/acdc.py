@@ -8,7 +8,7 @@ from mmengine import fileio
 from mmseg.datasets import BaseSegDataset
 from mmseg.datasets import CityscapesDataset as MMSegCityscapesDataset
 
-from mmrobust.datasets.cityscapes import LabelsMissingError, absolute, files_below, refuse_places
+from mmrobust.datasets.cityscapes import LabelsMissingError, absolute, files_below, refuse_places, sample_of
 from mmrobust.datasets.seeded_sampling import SeededSampling
 from mmrobust.registry import DATASETS
 
@@ -120,17 +120,10 @@ class ACDCDataset(SeededSampling, BaseSegDataset):
         """Return one dict per image, sorted by its path."""
         images = find_images(self.data_root, self.split, self.conditions, self.backend_args)
         labels = [None] * len(images) if self.split == 'test' else self._find_labels(images)
-        data_list = []
-        for image, label in zip(images, labels, strict=True):
-            sample = dict(
-                img_path=image.path,
-                condition=image.condition,
-                label_map=self.label_map,
-                reduce_zero_label=self.reduce_zero_label,
-                seg_fields=[],
-            )
-            data_list.append(sample if label is None else sample | dict(seg_map_path=label))
-        return data_list
+        return [
+            sample_of(self, img_path=image.path, condition=image.condition, seg_map_path=label)
+            for image, label in zip(images, labels, strict=True)
+        ]
 
     def _find_labels(self, images: list[Image]) -> list[str]:
         found = _find(self.data_root, LABEL_FOLDERS, self.split, LABEL_SUFFIX, self.backend_args)

@@ -16,7 +16,7 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.datasets import CityscapesDataset as MMSegCityscapesDataset
 from mmseg.datasets.transforms import LoadAnnotations as MMSegLoadAnnotations
 
-from mmrobust.datasets.cityscapes import LABEL_IDS, LabelsMissingError, absolute, files_below, refuse_places
+from mmrobust.datasets.cityscapes import LABEL_IDS, LabelsMissingError, absolute, files_below, refuse_places, sample_of
 from mmrobust.datasets.seeded_sampling import SeededSampling
 from mmrobust.datasets.transforms import LoadAnnotations
 from mmrobust.registry import DATASETS
@@ -188,15 +188,9 @@ class DomainDataset(SeededSampling, BaseSegDataset):
     def load_data_list(self) -> list[dict]:
         """Return one dict per image, sorted by its path."""
         data_list = []
-        for image, label, invalid in self.domain.find(self.data_root, self.condition, self.backend_args):
-            sample = dict(
-                img_path=osp.join(self.data_root, image),
-                seg_map_path=osp.join(self.data_root, label),
-                label_map=self.label_map,
-                reduce_zero_label=self.reduce_zero_label,
-                seg_fields=[],
-            )
-            data_list.append(sample | (dict(invalid_path=osp.join(self.data_root, invalid)) if invalid else {}))
+        for files in self.domain.find(self.data_root, self.condition, self.backend_args):
+            image, label, invalid = (osp.join(self.data_root, file) if file else None for file in files)
+            data_list.append(sample_of(self, img_path=image, seg_map_path=label, invalid_path=invalid))
         return data_list
 
     def get_data_info(self, idx: int) -> dict:
