@@ -14,10 +14,8 @@ from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPP
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
-__all__ = [
-    *('BENCHMARKS', 'DATASETS', 'DATA_SAMPLERS', 'HOOKS', 'MODELS', 'OPTIM_WRAPPER_CONSTRUCTORS', 'TRANSFORMS'),
-    'type_name',
-]
+# the registries alone, which the documentation lists
+__all__ = ['BENCHMARKS', 'DATASETS', 'DATA_SAMPLERS', 'HOOKS', 'MODELS', 'OPTIM_WRAPPER_CONSTRUCTORS', 'TRANSFORMS']
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmrobust', locations=['mmrobust.models'])
 DATASETS = Registry('dataset', parent=MMENGINE_DATASETS, scope='mmrobust', locations=['mmrobust.datasets'])
