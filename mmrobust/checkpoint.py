@@ -11,7 +11,6 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
 from typing import Any
 from urllib.parse import urlparse
 
@@ -20,7 +19,6 @@ import numpy as np
 import torch
 from mmengine.dist import barrier, get_rank
 from mmengine.logging import HistoryBuffer
-from mmengine.utils import digit_version
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -82,7 +80,6 @@ _OF_THE_MACHINE = re.compile(r'CUDA|MPS|XPU|deserialize object on|allocat|out of
 AVERAGED = ('state_dict_ema', 'model_ema')
 FRAMES = ('state_dict', 'model', 'teacher', *AVERAGED)
 MOST = 20  # names of each kind in a message
-TAKES_ALLOW_LIST = digit_version(torch.__version__) >= digit_version('2.6')
 
 
 def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> Any:
@@ -105,8 +102,8 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
         raise nothing_at('checkpoint', path)
     if path.endswith('.safetensors'):
         return _load_safetensors(path, map_location)
-    is_zip = zipfile.is_zipfile(path)
-    if is_zip and (size := _unpacked_size(path)) > osp.getsize(path):  # torch.save compresses nothing
+    is_zip, size = zipfile.is_zipfile(path), _unpacked_size(path)
+    if size > osp.getsize(path):  # torch.save compresses nothing
         raise ValueError(
             f'The checkpoint {path} must hold what torch.save wrote, got a zip file of {osp.getsize(path)} bytes that '
             f'unpacks to {size}.'
@@ -114,7 +111,7 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
     if is_zip and not is_whole(path):  # torch.load reads the wrong bytes and says nothing
         raise ValueError(f'The checkpoint {path} is damaged: not everything in it has the checksum noted there.')
     try:
-        with torch.serialization.safe_globals(ALLOWED_GLOBALS) if TAKES_ALLOW_LIST else nullcontext():
+        with torch.serialization.safe_globals(ALLOWED_GLOBALS):
             checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except PermissionError:
         raise
@@ -140,7 +137,7 @@ def load_checkpoint_file(path: str | os.PathLike, map_location: Any = 'cpu') -> 
 
 
 def _checked(checkpoint: Mapping[str, Any], path: str) -> Mapping[str, Any]:
-    """A checkpoint whose weights and ``meta`` are of the kind that MMEngine, which does not ask, takes them for."""
+    """The checkpoint, after a check that weights and ``meta`` have the types that MMEngine assumes."""
     if 'state_dict' in checkpoint:
         _taken(checkpoint, path)
     meta = checkpoint.get('meta')
@@ -184,11 +181,9 @@ def _load_safetensors(path: str, map_location: Any) -> dict[str, Any]:
 def register_safe_loader() -> None:
     """Make MMEngine read every checkpoint with ``load_checkpoint_file``: load_from, --resume, init_model, Pretrained.
 
-    The OneDL fork of MMEngine falls back to unpickling anything after a warning, and official MMEngine reads an address
-    on the internet like that from the start. May be called repeatedly.
+    The OneDL fork of MMEngine falls back to unpickling anything after a warning. Official MMEngine cannot read its own
+    checkpoints with torch >= 2.6, and unpickles what it downloads. May be called repeatedly.
     """
-    if not TAKES_ALLOW_LIST:
-        return  # an older torch would refuse the checkpoints of MMEngine itself
     loader = mmengine_checkpoint.CheckpointLoader
     loader.register_scheme(prefixes='', loader=load_from_local, force=True)
     loader.register_scheme(prefixes=('http://', 'https://'), loader=load_from_http, force=True)
@@ -441,7 +436,7 @@ def _is_uncounted(key: str, got: Mapping[str, Tensor]) -> bool:
 
 
 def _shown(text: Any) -> str:
-    """Text of a file of anyone's: what a terminal would obey is escaped, and what is long is cut."""
+    """Text of an untrusted file: control characters are escaped, and long text is cut."""
     text = repr(str(text))[1:-1]
     return text if len(text) <= 120 else f'{text[:120]}...'
 

@@ -7,7 +7,7 @@ from mmengine.registry import DATASETS
 from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 from torch import nn
 
-from mmrobust.datasets.imagenet_subsets import WNIDS
+from mmrobust.datasets.imagenet_variants import WNIDS
 
 __all__ = ['check_classes', 'classes_of_config', 'classes_of_meta', 'num_outputs']
 
@@ -24,7 +24,7 @@ def check_classes(
     Args:
         outputs: number of the model's classes; None if it does not say.
         data: names of the data's classes in the order of their labels.
-        trained: names of the model's classes in the order of its outputs; None if nobody says.
+        trained: names of the model's classes in the order of its outputs; None if unknown.
         subset: outputs that the data's labels are among, as a data set declares them in ``metainfo['subset']``. One for
             each class of the data says which output is which class, whatever the names.
         class_map: data's name of some of the model's classes that the model calls otherwise, one each.
@@ -104,5 +104,5 @@ def _same(one: str, other: str) -> bool:
 
 
 def _shown(names: Sequence[str]) -> str:
-    """The first of many names, and of their synonyms; they may come from a file of anyone's."""
+    """The first four names, cut, without synonyms: they may come from an untrusted file."""
     return ', '.join(repr(name.split(',')[0][:40]) for name in names[:4]) + (', ...' if len(names) > 4 else '')

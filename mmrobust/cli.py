@@ -38,7 +38,7 @@ warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformable
 
 end_loaders_that_cannot_hand_over()
 
-logging.raiseExceptions = False  # a log that nobody reads, or that cannot show a letter, is no reason for tracebacks
+logging.raiseExceptions = False  # no traceback where a log cannot be written or encoded
 for _stream in (sys.stdout, sys.stderr):
     if isinstance(_stream, io.TextIOWrapper) and not _stream.encoding.lower().startswith('utf'):
         _stream.reconfigure(errors='backslashreplace')
@@ -76,7 +76,7 @@ def one_sentence(kinds: tuple[type[Exception], ...] = USER_ERRORS, writes_to: st
     except Exception as error:
         _stop_watching_loaders()
         dead_loader = _of_dead_loader(error)
-        known = _of_lost_rank(error) or _of_mixed_sizes(error) or _of_unknown_type(error)
+        known = _of_library(error)
         if sys.flags.dev_mode or not (dead_loader or known or isinstance(error, kinds)):
             raise
         # str(KeyError) is the repr of its message, with quotes around it
@@ -159,35 +159,25 @@ def _size_of(disk: str) -> str:
     return f'{shutil.disk_usage(disk).total / 2**20:.3g} MiB' if os.path.isdir(disk) else 'it has'
 
 
-def _of_lost_rank(error: Exception) -> str | None:
-    """Sentence for an error of gloo or the store that has lost a process; None for other errors."""
+def _of_library(error: Exception) -> str | None:
+    """Sentence for errors of PyTorch and OpenMMLab whose own words do not help; None for others."""
     text = str(error)
-    if not isinstance(error, DistError) and not (isinstance(error, RuntimeError) and 'gloo' in text.lower()):
-        return None
-    reason = re.sub(r'^\[.*?\] ', '', text.strip().splitlines()[0]).split('. ')[0].rstrip('.')
-    return f'Another process of this run has died or does not answer ({reason}): its own output says why.'
-
-
-def _of_mixed_sizes(error: Exception) -> str | None:
-    """Sentence for MMSegmentation's or PyTorch's error for images that make no batch; None for other errors."""
-    if not re.search('image size in a batch should be the same|stack expects each tensor to be equal size', str(error)):
-        return None
-    return (
-        'The images of a batch must be of one size, got several: take one image per batch (--batch-size 1, or '
-        '--cfg-options test_dataloader.batch_size=1 val_dataloader.batch_size=1), or bring all to one size in the '
-        'pipeline.'
-    )
-
-
-def _of_unknown_type(error: Exception) -> str | None:
-    """Sentence for MMEngine's error for a type that nobody has registered; None for other errors."""
-    found = re.match(r'(\S+) is not in the (\S+) registry', str(error.args[0] if error.args else ''))
-    if not isinstance(error, KeyError) or found is None:
-        return None
-    return (
-        f'A type in the config must be registered, got {found[1]!r}, which is not in the registry {found[2]}: check '
-        'its spelling, and that custom_imports names the package that has it.'
-    )
+    if isinstance(error, DistError) or (isinstance(error, RuntimeError) and 'gloo' in text.lower()):
+        reason = re.sub(r'^\[.*?\] ', '', text.strip().splitlines()[0]).split('. ')[0].rstrip('.')
+        return f'Another process of this run has died or does not answer ({reason}): its own output says why.'
+    if re.search('image size in a batch should be the same|stack expects each tensor to be equal size', text):
+        return (
+            'The images of a batch must be of one size, got several: take one image per batch (--batch-size 1, or '
+            '--cfg-options test_dataloader.batch_size=1 val_dataloader.batch_size=1), or bring all to one size in the '
+            'pipeline.'
+        )
+    unknown = re.match(r'(\S+) is not in the (\S+) registry', str(error.args[0] if error.args else ''))
+    if isinstance(error, KeyError) and unknown:
+        return (
+            f'A type in the config must be registered, got {unknown[1]!r}, which is not in the registry {unknown[2]}: '
+            'check its spelling, and that custom_imports names the package that has it.'
+        )
+    return None
 
 
 class Parser(argparse.ArgumentParser):
@@ -293,7 +283,7 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
         ValueError: timm has no such network.
     """
     if path.startswith(OF_TIMM):
-        cfg_options = {'model.model_name': _require_network(path.removeprefix(OF_TIMM)), **(cfg_options or {})}
+        cfg_options = {'model.model_name': path.removeprefix(OF_TIMM), **(cfg_options or {})}
         path = str(own_file('configs/timm_imagenet.py'))
     require_file(path, 'config file')
     try:
@@ -305,14 +295,6 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
     set_options(config, cfg_options)
     settle_preprocessing(config)
     return config
-
-
-def _require_network(name: str) -> str:
-    import timm
-
-    if ':' not in name and not timm.is_model(name):  # hf-hub:... and local-dir:... are timm's business
-        raise ValueError(f'timm:NAME must name one of timm.list_models(), got {name!r}')
-    return name
 
 
 def set_options(config: Config, cfg_options: dict | None) -> None:

@@ -1,4 +1,4 @@
-"""All differences between the OpenMMLab stacks. Each function can be removed when its reason is gone.
+"""All differences between the OpenMMLab stacks. Remove a function when its reason is gone.
 
 Two families of distributions provide the same modules ``mmengine``, ``mmcv``, ``mmseg`` and ``mmpretrain``: the OneDL
 forks (maintained) and the official OpenMMLab releases. The rest of the project never asks which one is there.
@@ -36,11 +36,13 @@ def prepare() -> None:
     """
     stack = find_stack()
     if stack == 'openmmlab':
-        refuse_new_python()
-        require_pkg_resources()
+        require_what_official_needs()
     name_distributions(stack)
     find_own_configs()
-    read_checkpoints_safely()
+    from mmrobust.checkpoint import refuse_strangers, register_safe_loader  # which import MMEngine
+
+    register_safe_loader()
+    refuse_strangers()
     let_inferencers_load_images()
 
 
@@ -53,7 +55,7 @@ def find_stack() -> str:
     Raises:
         ImportError: there is not exactly one complete stack.
     """
-    found = {stack: _installed(distributions.values()) for stack, distributions in STACKS.items()}
+    found = {stack: installed(distributions.values()) for stack, distributions in STACKS.items()}
     present = [stack for stack in STACKS if found[stack]]
     listed = ', '.join(f'{name} {version}' for stack in present for name, version in found[stack].items())
     if not present:
@@ -82,7 +84,7 @@ def _install(stack: str) -> str:
     return f'pip install {" ".join(STACKS[stack].values())}'
 
 
-def _installed(distributions) -> dict[str, str]:
+def installed(distributions) -> dict[str, str]:
     """Return the versions of those distributions that are installed (by name: listing all packages takes 0.2 s)."""
     versions = {}
     for name in distributions:
@@ -93,25 +95,17 @@ def _installed(distributions) -> dict[str, str]:
     return versions
 
 
-def refuse_new_python() -> None:
-    """Official MMEngine builds optimizers with ``pkgutil.find_loader``, which Python 3.14 removed.
+def require_what_official_needs() -> None:
+    """Official MMEngine builds optimizers with ``pkgutil.find_loader``, and imports ``pkg_resources``.
 
     Raises:
-        ImportError: this is Python 3.14 or newer.
+        ImportError: this is Python 3.14 or newer, which removed the first, or setuptools 82, which removed the second.
     """
     if sys.version_info >= (3, 14):
         raise ImportError(
             f'The official MMEngine cannot build an optimizer on Python {sys.version_info[0]}.{sys.version_info[1]}: '
             f'use Python 3.10 to 3.13, or replace the stack with the one of `{_install("onedl")}`.'
         )
-
-
-def require_pkg_resources() -> None:
-    """Official MMEngine imports ``pkg_resources``, which setuptools 82 removed.
-
-    Raises:
-        ImportError: there is no ``pkg_resources``.
-    """
     if importlib.util.find_spec('pkg_resources') is None:
         raise ImportError(
             'The official MMEngine needs pkg_resources, which setuptools 82 removed: run `pip install "setuptools<82"`.'
@@ -153,19 +147,6 @@ def find_own_configs() -> None:
         return str(own_file(f'configs/{name}')), None
 
     Config._get_cfg_path = staticmethod(find)
-
-
-def read_checkpoints_safely() -> None:
-    """Read checkpoints in one way on every stack and every torch.
-
-    Official MMEngine 0.10.7 cannot read its own checkpoints with torch >= 2.6, which accepts an allow-list of types
-    only; the fork can, but runs whatever code a file holds when it meets a type that it does not know. Both go on with
-    random weights where nothing of a file fits the model.
-    """
-    from mmrobust.checkpoint import refuse_strangers, register_safe_loader
-
-    register_safe_loader()
-    refuse_strangers()
 
 
 def let_inferencers_load_images() -> None:

@@ -1,13 +1,15 @@
 """Lets one process at a time have a folder, and fills a folder completely or not at all."""
 
 import errno
+import json
 import logging
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 try:
     import fcntl
@@ -16,7 +18,7 @@ except ImportError:  # Windows
 
 from mmengine.logging import print_log
 
-__all__ = ['fill_folder', 'is_empty', 'lock_folder']
+__all__ = ['fill_folder', 'is_empty', 'is_filled', 'lock_folder', 'read_parameters']
 
 PARTIAL = '.partial'  # in a folder that is being filled
 FOREIGN = (PARTIAL, 'lost+found')  # the latter is in every volume
@@ -66,6 +68,36 @@ def lock_folder(folder: str | Path, name: str = 'run.lock') -> Iterator[None]:
 def is_empty(folder: Path) -> bool:
     """Whether there is nothing in a folder, or no folder, except for what a killed process has left there."""
     return not folder.exists() or (folder.is_dir() and all(place.name in FOREIGN for place in folder.iterdir()))
+
+
+def is_filled(root: Path, sign: str, parameters: Mapping[str, Any], overwrite: bool, what: str) -> bool:
+    """Whether a folder is there that was filled with these parameters, which the file ``sign`` in it holds as JSON.
+
+    Raises:
+        ValueError: it is filled with others and ``overwrite`` is False, or with something else than ``what``.
+    """
+    if is_empty(root):
+        return False
+    if not (root / sign).is_file():
+        raise ValueError(f'{root} must be a folder of {what}, an empty one or a new one; it has no {sign}')
+    found = read_parameters(root / sign)
+    if found != parameters and not overwrite:
+        keys = [key for key in {**parameters, **found} if found.get(key) != parameters.get(key)]
+        listed = ', '.join(f'{key}={found.get(key)} (asked for {parameters.get(key)})' for key in keys)
+        raise ValueError(f'{root} holds {what} with other parameters, {listed}: pass --overwrite to replace it')
+    return found == parameters
+
+
+def read_parameters(file: Path) -> dict[str, Any]:
+    """What a folder was filled with.
+
+    Raises:
+        ValueError: the file is no JSON of the kind.
+    """
+    try:
+        return dict(json.loads(file.read_text()))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f'{file} is damaged ({error}): remove the folder {file.parent}') from error
 
 
 @contextmanager

@@ -8,12 +8,33 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from mmcv.transforms import BaseTransform
 from mmengine.config import Config
 
-__all__ = ['RESIZE_AND_CROP', 'check_size_of_images', 'settle_preprocessing']
+from mmrobust.registry import TRANSFORMS, type_name
+
+__all__ = ['RESIZE_AND_CROP', 'ResizeAndCropOfTimm', 'check_size_of_images', 'settle_preprocessing']
 
 RESIZE_AND_CROP = 'mmrobust.ResizeAndCropOfTimm'  # a step of a pipeline that stands for those of the network
 GEOMETRY = ('Resize', 'ResizeEdge', 'CenterCrop')
+
+
+@TRANSFORMS.register_module()
+class ResizeAndCropOfTimm(BaseTransform):
+    """Resize and crop of the config's network of timm; :func:`settle_preprocessing` puts the steps in its place.
+
+    Raises:
+        ValueError: Nothing was put in its place.
+    """
+
+    def __init__(self) -> None:
+        raise ValueError(
+            'mmrobust.ResizeAndCropOfTimm must be in the val_pipeline or test_pipeline of a TimmClassifier that timm '
+            'knows, and the config read by mmrobust.cli.load_config: otherwise give the steps themselves.'
+        )
+
+    def transform(self, results: dict) -> dict:
+        raise NotImplementedError
 
 
 def settle_preprocessing(config: Config, pretrained_cfg: Mapping[str, Any] | None = None) -> None:
@@ -37,14 +58,12 @@ def settle_preprocessing(config: Config, pretrained_cfg: Mapping[str, Any] | Non
     model = config.get('model') or {}
     if config.get('data_preprocessor') and model:
         model.setdefault('data_preprocessor', config.data_preprocessor)
-    kind = model.get('type')
-    is_classifier = getattr(kind, '__name__', str(kind)).rpartition('.')[2] == 'TimmClassifier'
+    is_classifier = type_name(model.get('type')) == 'TimmClassifier'
     backbone = model.get('backbone') or {}
     given = model.get('data_preprocessor') or {}
     takes_timms = is_classifier or 'timm' in (given.get('mean'), given.get('std'))
     network = model if is_classifier else backbone if backbone.get('pretrained') or takes_timms else {}
     wanted = _settings(network, pretrained_cfg) if 'model_name' in network else None
-    given = model.get('data_preprocessor') or {}
     if wanted is None:
         if is_classifier and 'timm' in (given.get('mean'), given.get('std')):
             _refuse_unknown(str(network.get('model_name')))

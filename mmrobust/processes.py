@@ -1,4 +1,4 @@
-"""Processes that end when there is nothing left to do for them, and whether one lives."""
+"""Ends processes that have lost their parent or cannot hand over a batch; tells whether one is alive."""
 
 import errno
 import multiprocessing

@@ -4,6 +4,8 @@ MMEngine imports this module when it meets the prefix ``mmrobust.`` and then the
 no ``custom_imports``; shipped configs name them all the same, because a missing installation then gives a clear error.
 """
 
+from typing import Any
+
 from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
@@ -12,6 +14,7 @@ from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPP
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
+# the registries alone, which the documentation lists
 __all__ = ['BENCHMARKS', 'DATASETS', 'DATA_SAMPLERS', 'HOOKS', 'MODELS', 'OPTIM_WRAPPER_CONSTRUCTORS', 'TRANSFORMS']
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmrobust', locations=['mmrobust.models'])
@@ -31,3 +34,8 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
 )
 # no parent: MMEngine knows no benchmarks
 BENCHMARKS = Registry('benchmark', scope='mmrobust', locations=['mmrobust.evaluation.benchmarks'])
+
+
+def type_name(kind: Any) -> str:
+    """Name of a ``type`` in a config, without its scope: ``'FAN'`` of ``'mmrobust.FAN'`` and of the class itself."""
+    return getattr(kind, '__name__', str(kind or '')).rpartition('.')[2]

@@ -1,4 +1,4 @@
-"""SIGTERM, with which clusters take a machine back: noted when it comes, granted when it suits."""
+"""SIGTERM, which clusters send before they take a machine back: noted at once, obeyed at the next good moment."""
 
 import functools
 import os
@@ -17,9 +17,7 @@ from mmrobust.processes import end_loaders_that_cannot_hand_over
 
 __all__ = ['EXIT_CODE', 'noted_sigterm', 'outlive_sigterm', 'stopped_by_sigterm']
 
-EXIT_CODE = 128 + signal.SIGTERM  # 143, what a shell says of a process that SIGTERM has ended
-
-
+EXIT_CODE = 128 + signal.SIGTERM  # 143, as a shell reports a process that SIGTERM has ended
 GRACE = 1  # second: torchrun passes on what the whole group of processes has received already
 
 

@@ -60,7 +60,7 @@ def test_a_checkpoint_of_this_project(tmp_path, capsys, tiny_hybrid):
     assert tuple(found.origin) == ('mmrobust', 'FAN', 'segmentor')
     assert (found.classes, found.dtypes, found.optimizer) == (19, ('float16', 'float32'), False)
     assert found.parameters == sum(value.numel() for value in model.parameters()) + 19 * 8
-    assert 'Hybrid of 2 blocks with 16 channels' in found.network  # no published arch
+    assert 'FAN Hybrid has 2 blocks with 16 channels' in found.network  # no published arch
     printed = _printed(capsys, path)
     assert printed['use'] == 'tools/test.py CONFIG FILE, where CONFIG was fan_minicity'
     assert printed['classes'] == '19: c0, c1, c2, ...'

@@ -5,7 +5,7 @@ from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 from torch import nn
 
 from mmrobust.classes import check_classes, classes_of_config, classes_of_meta, num_outputs
-from mmrobust.datasets.imagenet_subsets import WNIDS
+from mmrobust.datasets.imagenet_variants import WNIDS
 
 DIGITS = [str(digit) for digit in range(10)]
 

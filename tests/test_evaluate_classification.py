@@ -18,8 +18,7 @@ from mmpretrain.registry import MODELS
 from mmrobust.attacks import fgsm, pixel_logits
 from mmrobust.corruptions import corrupt
 from mmrobust.datasets.imagenet_p import read_frames
-from mmrobust.datasets.imagenet_subsets import WNIDS, subset_indices, subset_wnids
-from mmrobust.datasets.imagenet_variants import ImageNetVariant
+from mmrobust.datasets.imagenet_variants import SUBSETS, VARIANTS, WNIDS, ImageNetVariant
 from mmrobust.evaluation.benchmarks import ImageNetC
 from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.counts import Predictions
@@ -224,7 +223,7 @@ def imagenet(files):
     jpeg = cv2.imencode('.jpg', _image(0, 32))[1].tobytes()
     for folder in (
         *(f'val/{wnid}' for wnid in WNIDS),
-        *(f'imagenet-a/{wnid}' for wnid in subset_wnids('imagenet-a')),
+        *(f'imagenet-a/{wnid}' for wnid in VARIANTS['imagenet-a'].folders),
         *(f'imagenet-c/fog/3/{wnid}' for wnid in WNIDS),
     ):
         (root / folder).mkdir(parents=True)
@@ -241,7 +240,7 @@ def test_predictions_on_imagenet_a_are_among_its_classes(files, imagenet, tool, 
     printed = capsys.readouterr().out
     assert '| clean | ' in printed and '| imagenet-a | ' in printed
     found = _labels_and_predictions(tmp_path, 'imagenet-a')
-    allowed = np.array(subset_indices('imagenet-a'))
+    allowed = np.array(SUBSETS['imagenet-a'])
     assert len(found) == 200 and {label for label, _ in found.values()} == set(allowed)
     pixels = torch.from_numpy(cv2.imread(str(next(imagenet.glob('imagenet-a/*/*'))))).permute(2, 0, 1)[None] / 255
     logits = pixel_logits(_model(files, 'imagenet'))(pixels)[0]
@@ -420,7 +419,7 @@ def test_low_precision(files, tool, whole, tmp_path, capsys):
 
 
 def test_class_folders_that_are_not_the_expected_ones(files, imagenet, tool, tmp_path, capsys):
-    for name, wnids in (('val', WNIDS[1:]), ('imagenet-a', [*subset_wnids('imagenet-a')[:-1], 'n00000000'])):
+    for name, wnids in (('val', WNIDS[1:]), ('imagenet-a', [*VARIANTS['imagenet-a'].folders[:-1], 'n00000000'])):
         (tmp_path / name).mkdir()
         for wnid in wnids:
             os.symlink(imagenet / 'val' / (wnid if wnid in WNIDS else WNIDS[0]), tmp_path / name / wnid)

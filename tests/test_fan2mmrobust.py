@@ -82,7 +82,7 @@ def _lacking(released):
         (lambda released: {key: value for key, value in released.items() if 'head' not in key}, ['has no head']),
         (
             lambda released: {key: value for key, value in released.items() if not key.startswith('blocks.1.')},
-            ['Hybrid of 1 blocks with 16 channels', 'base_hybrid'],
+            ['FAN Hybrid has 1 blocks with 16 channels', 'base_hybrid'],
         ),
     ],
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mmrobust.folders import fill_folder, is_empty, lock_folder
+from mmrobust.folders import fill_folder, is_empty, is_filled, lock_folder
 
 CONTEXT = multiprocessing.get_context('fork')
 
@@ -106,6 +106,31 @@ def test_what_fails_changes_nothing(tmp_path, there):
         raise KeyboardInterrupt
     assert content(tmp_path) == ({'folder/sub/file': '1', 'folder/sign': '1'} if there else {})
     assert there or not list(tmp_path.iterdir())
+
+
+def filled(folder, overwrite: bool = False, **parameters) -> bool:
+    return is_filled(folder, 'sign', parameters, overwrite, 'streets')
+
+
+def test_what_a_folder_was_filled_with(tmp_path):
+    """MiniCity and the digits ask this before they write."""
+    assert not filled(tmp_path / 'new', size=8)
+    (tmp_path / 'sign').write_text('{"size": 8}')
+    assert filled(tmp_path, size=8) and not filled(tmp_path, overwrite=True, size=16)
+    with pytest.raises(ValueError, match=r'holds streets with other parameters, size=8 \(asked for 16\): pass --overw'):
+        filled(tmp_path, size=16)
+    with pytest.raises(ValueError, match=r'other parameters, size=8 \(asked for None\)'):
+        filled(tmp_path)
+    (tmp_path / 'sign').rename(tmp_path / 'thesis.txt')
+    with pytest.raises(ValueError, match='must be a folder of streets, an empty one or a new one; it has no sign'):
+        filled(tmp_path, overwrite=True, size=8)
+
+
+@pytest.mark.parametrize('text', ['[1]', '{', 'null', '[' * 100_000])
+def test_damaged_parameters_are_named(tmp_path, text):
+    (tmp_path / 'sign').write_text(text)
+    with pytest.raises(ValueError, match=rf'^{tmp_path}/sign is damaged .*remove the folder'):
+        filled(tmp_path, size=8)
 
 
 def _fill_and_wait(folder, ready) -> None:

@@ -83,7 +83,7 @@ def _lacking(released):
         (lambda released: {key: value for key, value in released.items() if 'head' not in key}, ['has no head']),
         (
             lambda released: {key: value for key, value in released.items() if '.blocks.1.' not in key},
-            ['2 blocks with [16, 32] channels', 'base_plus'],
+            ['RVT has 2 blocks with 16 and 32 channels', 'base_plus'],
         ),
     ],
 )

@@ -226,7 +226,7 @@ def test_attention_of_a_network_by_name(tmp_path):
         torch.testing.assert_close(features, wanted, rtol=0, atol=1e-5)
         seen = observed.observe(images, lambda view: view.probs())
     assert len(seen) == 2 and seen[0].shape[-2:] == (5, 5)
-    with pytest.raises(ValueError, match=r"timm:NAME must name one of timm\.list_models\(\), got 'vit_typo'"):
+    with pytest.raises(ValueError, match=r"model_name must be one of timm\.list_models\(\) .*, got 'vit_typo'"):
         cli.load_config('timm:vit_typo')
 
 

@@ -16,10 +16,9 @@ from mmengine.runner import CheckpointLoader
 from mmseg.apis import MMSegInferencer
 
 from mmrobust.checkpoint import fitting
+from mmrobust.datasets.image_folder import IMAGE_SUFFIXES
 from mmrobust.datasets.transforms import LoadImageFromFile
 from mmrobust.files import nothing_at
-
-SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -46,9 +45,11 @@ def find_images(img: str) -> list[str]:
         return [img]
     if not path.is_dir():
         raise nothing_at('image or folder', img)
-    images = sorted(str(file) for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+    images = sorted(str(file) for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
     if not images:
-        raise FileNotFoundError(f'The folder {img!r} has no image: none of its files ends in {", ".join(SUFFIXES)}.')
+        raise FileNotFoundError(
+            f'The folder {img!r} has no image: none of its files ends in {", ".join(IMAGE_SUFFIXES)}.'
+        )
     return images
 
 

@@ -28,8 +28,8 @@ from torch.utils.data import Dataset
 from mmrobust.datasets.acdc import ACDCDataset
 from mmrobust.datasets.cityscapes import LabelsMissingError
 from mmrobust.datasets.corrupted import refuse_wrapper
+from mmrobust.datasets.labels import why_unlabelled, without_labels
 from mmrobust.datasets.transforms.corrupt import name_below
-from mmrobust.datasets.unlabelled import why_unlabelled, without_labels
 from mmrobust.engine.any_device import init_cpu_group
 from mmrobust.engine.strict_load import require_fit
 from mmrobust.evaluation.submission import SERVERS, Server, write_submission

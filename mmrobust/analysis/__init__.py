@@ -5,8 +5,7 @@ from mmrobust.analysis.attention_statistics import STATISTICS, AttentionStatisti
 from mmrobust.analysis.distribution import Distribution, Summary
 from mmrobust.analysis.observing import preprocess, require_observable
 from mmrobust.analysis.rollout import attention_rollout, has_rollout, rollout_statistics
-from mmrobust.analysis.statistics_table import StatisticsTable
-from mmrobust.analysis.tap_dilations import DilationTable, dilation_shares
+from mmrobust.analysis.tables import DilationTable, StatisticsTable, dilation_shares
 from mmrobust.analysis.token_norms import TokenNorms
 
 __all__ = [

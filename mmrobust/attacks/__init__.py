@@ -1,9 +1,8 @@
 """Adversarial attacks on classifiers and segmentation models."""
 
+from mmrobust.attacks.logits import pixel_logits, segmentor_logits
 from mmrobust.attacks.pgd import fgsm, pgd
-from mmrobust.attacks.pixel_logits import pixel_logits
 from mmrobust.attacks.segmentation import SEA, SEGMENTATION_ATTACKS, AttackedImages, attack_segmentation
-from mmrobust.attacks.segmentor_logits import segmentor_logits
 
 __all__ = [
     'SEA',

@@ -1,14 +1,61 @@
-"""Gradient ascent on the pixels of images, which is what all attacks here do."""
+"""Gradient ascent on the pixels of images inside a ball around each, which is what all attacks here do.
+
+A ball is that of a norm, cut by the valid range: every image in it has pixels in [0, 1].
+"""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from mmrobust.attacks.balls import Ball
+__all__ = ['BALLS', 'Ascent', 'Ball', 'ascend', 'margins_of', 'require_images', 'require_sizes', 'uniform_noise']
 
-__all__ = ['Ascent', 'ascend', 'require_images', 'uniform_noise']
+
+class Ball(Protocol):
+    """What an attack asks of a norm; images are ``(B, C, H, W)``, ``eps`` is the radius."""
+
+    def start(self, images: Tensor, noise: Tensor, eps: float) -> Tensor:
+        """A point of the ball of uncut range, from ``noise`` in [-1, 1) of the shape of the images."""
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        """The step of length 1 that a linear loss with this gradient rises most by; 0 where there is no gradient."""
+
+    def project(self, current: Tensor, images: Tensor, eps: float) -> Tensor:
+        """Bring images back into the ball around ``images``, and into the valid range."""
+
+
+class _LInf:
+    """No pixel changes by more than ``eps``."""
+
+    def start(self, images: Tensor, noise: Tensor, eps: float) -> Tensor:
+        return images + eps * noise
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        return gradient.sign()
+
+    def project(self, current: Tensor, images: Tensor, eps: float) -> Tensor:
+        return current.clamp((images - eps).clamp(min=0), (images + eps).clamp(max=1))
+
+
+class _L2:
+    """The change of an image, as one vector, is no longer than ``eps``."""
+
+    def start(self, images: Tensor, noise: Tensor, eps: float) -> Tensor:
+        return images + eps * self.direction(noise)
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        # by its largest part first: the square of a small gradient is 0 in float32
+        gradient = gradient / _largest(gradient)
+        return gradient / _length(gradient).clamp(min=1)
+
+    def project(self, current: Tensor, images: Tensor, eps: float) -> Tensor:
+        change = current - images
+        shrunk = change * (eps / _length(change).clamp(min=eps)) if eps else torch.zeros_like(change)
+        return (images + shrunk).clamp(0, 1)  # which brings no pixel farther from the image
+
+
+BALLS: dict[str, Ball] = {'linf': _LInf(), 'l2': _L2()}
 
 
 class Ascent(NamedTuple):
@@ -87,6 +134,12 @@ def ascend(
         return Ascent(current, by_margin, blind)
 
 
+def margins_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """The best wrong logit minus the true one, in the shape of the labels: logits have the classes in axis 1."""
+    true = logits.gather(1, labels[:, None])
+    return (logits.scatter(1, labels[:, None], -torch.inf).amax(1, keepdim=True) - true).squeeze(1)
+
+
 def uniform_noise(images: Tensor, seeds: Sequence[int] | None) -> Tensor:
     """Noise in [-1, 1) of the shape of ``images``, each image's from its own generator, on the CPU.
 
@@ -133,3 +186,26 @@ def _gradient(losses: Tensor, images: Tensor) -> Tensor:
             f'The gradient of {len(broken)} of {len(images)} images is not finite, first of image {broken[0]}.'
         )
     return gradient
+
+
+def require_sizes(eps: float, step_size: float, num_steps: int, norm: str = 'linf') -> None:
+    """Raise ValueError if a size of an attack is not in its range; an eps of 1 would make every image any other."""
+    if norm not in BALLS:
+        raise ValueError(f'norm must be one of {", ".join(BALLS)}, got {norm!r}')
+    for name, value in (('eps', eps), ('step_size', step_size)):
+        if norm == 'linf' and not 0 <= value < 1:
+            raise ValueError(f'{name} must be 0 to less than 1, the whole range of a pixel, such as 1/255, got {value}')
+        if not 0 <= value < float('inf'):
+            raise ValueError(f'{name} must be 0 or more, the length of a change of the whole image, got {value}')
+    if num_steps < 1:
+        raise ValueError(f'num_steps must be 1 or more, got {num_steps}')
+
+
+def _length(images: Tensor) -> Tensor:
+    return images.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+
+
+def _largest(images: Tensor) -> Tensor:
+    """The largest size of a value in each image, or 1 where all are 0."""
+    largest = images.flatten(1).abs().amax(1).view(-1, 1, 1, 1)
+    return torch.where(largest > 0, largest, 1)

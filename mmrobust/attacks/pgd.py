@@ -15,12 +15,10 @@ and FGSM with eps 1/255. RVT steps in normalised space with a step and a ball pe
 
 from collections.abc import Callable, Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmrobust.attacks.ascent import ascend, require_images, uniform_noise
-from mmrobust.attacks.balls import BALLS, require_sizes
+from mmrobust.attacks.ascent import BALLS, ascend, margins_of, require_images, require_sizes, uniform_noise
 
 __all__ = ['fgsm', 'pgd']
 
@@ -84,7 +82,7 @@ def pgd(
         if observe is not None:
             observe(losses)
 
-    found = ascend(logits_of, images, labels, _losses, _margins, BALLS['linf'], sizes, noise, watch)
+    found = ascend(logits_of, images, labels, _losses, margins_of, BALLS['linf'], sizes, noise, watch)
     if tell_gradients is not None:
         tell_gradients(found.by_margin, found.blind)
     return found.images
@@ -113,9 +111,3 @@ def _losses(logits: Tensor, labels: Tensor, step: int) -> Tensor:
             f'labels must be 0 to {logits.size(1) - 1} as the logits are, got {labels.min()} to {labels.max()}'
         )
     return F.cross_entropy(logits, labels, reduction='none')
-
-
-def _margins(logits: Tensor, labels: Tensor) -> Tensor:
-    """The best wrong logit minus the true one, of each image, ``(B,)``."""
-    true = logits.gather(1, labels[:, None])
-    return (logits.scatter(1, labels[:, None], -torch.inf).amax(1, keepdim=True) - true).squeeze(1)

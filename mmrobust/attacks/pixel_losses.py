@@ -2,7 +2,7 @@
 
 With ``u`` the logits of a pixel, ``y`` its label, ``p = softmax(u)`` and ``CE = -log p_y``, every loss is a function of
 logits ``(B, K, H, W)``, classes ``(B, H, W)`` from 0 to K - 1, the weight ``(B, H, W)`` of 1 for pixels that have a
-label and 0 for the others, the step from 1 to T, and T. It returns ``(B, H, W)``, whatever where there is no label.
+label and 0 for the others, the step from 1 to T, and T. It returns ``(B, H, W)``, any value where there is no label.
 Weights of ``CE`` are constants: no gradient flows through them.
 """
 

@@ -22,8 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmrobust.attacks.ascent import ascend, require_images, uniform_noise
-from mmrobust.attacks.balls import BALLS, require_sizes
+from mmrobust.attacks.ascent import BALLS, ascend, margins_of, require_images, require_sizes, uniform_noise
 from mmrobust.attacks.pixel_losses import (
     PixelLoss,
     balanced_masked_cross_entropy,
@@ -134,10 +133,8 @@ def attack_segmentation(
         _check_logits(logits, classes)
         return mean(_LOSSES[attack](logits, classes, labelled, step + 1, num_steps))
 
-    def margins_of(logits: Tensor, classes: Tensor) -> Tensor:
-        true = logits.gather(1, classes[:, None])
-        margins = logits.scatter(1, classes[:, None], -torch.inf).amax(1) - true.squeeze(1)
-        return mean(torch.where(logits.argmax(1) == classes, margins, 0))
+    def margins_of_right(logits: Tensor, classes: Tensor) -> Tensor:
+        return mean(torch.where(logits.argmax(1) == classes, margins_of(logits, classes), 0))
 
     def judge(of: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Images, their number of right pixels ``(B,)``, and their cross-entropy ``(B,)``."""
@@ -156,7 +153,7 @@ def attack_segmentation(
         _, _, before = judge(images, logits)
         del logits
         sizes = [(factor * eps, factor * step_size) for factor in factors]
-        found = ascend(logits_of, images, classes, losses_of, margins_of, BALLS[norm], sizes, noise, watch)
+        found = ascend(logits_of, images, classes, losses_of, margins_of_right, BALLS[norm], sizes, noise, watch)
         final, right, after = _worse(*points, judge(found.images, logits_of(found.images)))
     some = right > 0  # an attack that has nothing left to climb is not blind
     return AttackedImages(final, before, after, found.by_margin, found.blind & some)

@@ -7,11 +7,8 @@ python -m mmrobust.check checkpoint.pth        # what the file is, and what take
 import argparse
 import sys
 
-from mmrobust import cli  # first: it checks the OpenMMLab stack
-
-# isort: split
-from mmrobust.check import data, machine
-from mmrobust.check.weights import describe
+from mmrobust import cli
+from mmrobust.check import data, describe, machine
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmrobust.models import FAN, RVT
+from mmrobust.models import FAN, RVT, Swin
 from mmrobust.models.backbones.fan import ARCHS as FAN_ARCHS
 from mmrobust.models.backbones.rvt import ARCHS as RVT_ARCHS
 from mmrobust.models.backbones.rvt import PATCH_SIZE
@@ -16,7 +16,6 @@ from mmrobust.models.backbones.swin import ARCHS as SWIN_ARCHS
 
 __all__ = ['fan_options', 'rvt_options', 'swin_options', 'timm_names']
 
-_WIDTH = re.compile(r'^(?:backbone\.)?blocks\.(\d+)\.norm1\.weight$')
 _PARTS_OF_NAMES = {192: 'tiny', 384: 'small', 768: 'base', 1024: 'large', 1280: 'huge'}  # of a VisionTransformer
 
 
@@ -26,15 +25,10 @@ def fan_options(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     Raises:
         ValueError: no arch has this kind of stem, channels and depth.
     """
-    widths = _widths(weights)
     is_hybrid = any(key.endswith('patch_embed.stem.0.weight') for key in weights)
-    for name, arch in FAN_ARCHS.items():
-        if (_widths_of(FAN, arch=name, out_indices=(0,)), 'stem_depths' in arch) == (widths, is_hybrid):
-            return dict(arch=name) | _tap(weights)
-    kind = 'Hybrid' if is_hybrid else 'ViT'
-    raise ValueError(
-        f'no FAN arch is a {kind} of {len(widths)} blocks with {_shown(widths)} channels; known are {sorted(FAN_ARCHS)}'
-    )
+    archs = {name: arch for name, arch in FAN_ARCHS.items() if ('stem_depths' in arch) == is_hybrid}
+    title = f'FAN {"Hybrid" if is_hybrid else "ViT"}'
+    return dict(arch=_alike(title, FAN, archs, weights, out_indices=(0,))[0]) | _tap(weights)
 
 
 def rvt_options(weights: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -45,17 +39,12 @@ def rvt_options(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     Raises:
         ValueError: no arch has blocks of these channels.
     """
-    widths = _widths(weights)
+    alike = _alike('RVT', RVT, RVT_ARCHS, weights, out_type='avg_featmap')
     scaling = [value for key, value in weights.items() if key.endswith('.position_scaling.logits')]
-    alike = {
-        name: arch for name, arch in RVT_ARCHS.items() if _widths_of(RVT, arch=arch, out_type='avg_featmap') == widths
-    }
-    if not alike:
-        raise ValueError(f'no RVT arch has {len(widths)} blocks with {widths} channels; known are {sorted(RVT_ARCHS)}')
-    named = [name for name, arch in alike.items() if arch['scaled_blocks'] == len(scaling)]
+    named = [name for name in alike if RVT_ARCHS[name]['scaled_blocks'] == len(scaling)]
     is_conv = any(key.endswith('blocks.0.mlp.dwconv.weight') for key in weights)
     options: dict[str, Any] = dict(
-        arch=named[0] if named else next(iter(alike.values())) | dict(scaled_blocks=len(scaling)),
+        arch=named[0] if named else RVT_ARCHS[alike[0]] | dict(scaled_blocks=len(scaling)),
         ffn_type='conv' if is_conv else 'linear',
     )
     options |= _tap(weights)
@@ -70,12 +59,7 @@ def swin_options(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     Raises:
         ValueError: no arch has this depth and these channels.
     """
-    first = next((value.numel() for key, value in weights.items() if key.endswith('blocks.0.norm1.weight')), 0)
-    depth = sum(bool(re.search(r'blocks\.\d+\.norm1\.weight$', key)) for key in weights)
-    for name, arch in SWIN_ARCHS.items():
-        if (arch['embed_dims'], sum(arch['depth'])) == (first, depth):
-            return dict(arch=name) | _tap(weights)
-    raise ValueError(f'no Swin arch has {depth} blocks, the first of {first} channels; known are {sorted(SWIN_ARCHS)}')
+    return dict(arch=_alike('Swin', Swin, SWIN_ARCHS, weights)[0]) | _tap(weights)
 
 
 def timm_names(weights: Mapping[str, Tensor]) -> list[str]:
@@ -95,7 +79,7 @@ def timm_names(weights: Mapping[str, Tensor]) -> list[str]:
     wanted = _shapes(weights)
     found = []
     for name in sorted(dict.fromkeys(names), key=len):
-        if timm.is_model(name) and _entry_is(name, ('vision_transformer', 'deit')):
+        if timm.model_entrypoint(name).__module__.rpartition('.')[2] in ('vision_transformer', 'deit'):
             with torch.device('meta'):
                 network = timm.create_model(name, num_classes=0)
             if type(network) in (VisionTransformer, VisionTransformerDistilled) and (
@@ -105,31 +89,35 @@ def timm_names(weights: Mapping[str, Tensor]) -> list[str]:
     return found
 
 
-def _entry_is(name: str, modules: tuple[str, ...]) -> bool:
-    import timm
-
-    return timm.model_entrypoint(name).__module__.rpartition('.')[2] in modules
-
-
 def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {key: tuple(value.shape) for key, value in weights.items() if not re.match(r'(aux_)?head(_dist)?\.', key)}
 
 
-def _widths(weights: Mapping[str, Tensor]) -> list[int]:
-    """Channels of every block."""
-    found = {int(match[1]): weights[match[0]].numel() for match in map(_WIDTH.match, weights) if match}
-    return [found[index] for index in sorted(found)]
+def _alike(
+    title: str, kind: type, archs: Mapping[str, dict], weights: Mapping[str, Tensor], **options: Any
+) -> list[str]:
+    """Names of the archs with as many blocks of the same channels.
 
-
-def _widths_of(kind: type, **options: Any) -> list[int]:
+    Raises:
+        ValueError: there is none.
+    """
+    widths = _widths(weights)
     with torch.device('meta'):
-        return [block.norm1.weight.numel() for block in kind(**options).blocks]
+        found = [name for name in archs if _widths(kind(arch=archs[name], **options).state_dict()) == widths]
+    if not found:
+        shown = ' and '.join(map(str, dict.fromkeys(widths)))
+        raise ValueError(
+            f'no arch of {title} has {len(widths)} blocks with {shown} channels; known are {sorted(archs)}'
+        )
+    return found
+
+
+def _widths(weights: Mapping[str, Tensor]) -> list[int]:
+    """Channels of every block, ascending, as they are along these networks."""
+    norms = (value for key, value in weights.items() if re.search(r'(^|\.)blocks\.\d+\.norm1\.weight$', key))
+    return sorted(norm.numel() for norm in norms)
 
 
 def _tap(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     found = next((value for key, value in weights.items() if key.endswith('blocks.0.tap.predictor.0.weight')), None)
     return {} if found is None else dict(tap_cfg=dict(num_branches=found.size(0)))
-
-
-def _shown(widths: list[int]) -> str:
-    return ' and '.join(map(str, dict.fromkeys(widths)))

@@ -11,7 +11,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from mmrobust.datasets.corruption_sets import CORRUPTION_SETS
 from mmrobust.datasets.imagenet_variants import OF_CORRUPTIONS, VARIANTS, check_cells
 
-__all__ = ['DataError', 'rows']
+__all__ = ['rows']
 
 _CITYSCAPES = {'train': 2975, 'val': 500}
 _ACDC = {'train': 1600, 'val': 406, 'test': 2000}
@@ -19,15 +19,11 @@ _IMAGENET_TRAIN = 1281167
 _DIGITS = {'train': 1442, 'val': 355}
 
 
-class DataError(ValueError):
-    """A data set is there, but not whole."""
-
-
 def rows(root: str | Path) -> Iterator[tuple[str, str]]:
     """Label and text of each line to print: what is there, by the data sets' own checks, and what is not.
 
     Raises:
-        DataError: after all lines, of the first data set that is not whole.
+        ValueError: after all lines, of the first data set that is not whole.
     """
     root, absent, broken = Path(root), [], []
     for name, parts in _known(root):
@@ -42,7 +38,7 @@ def rows(root: str | Path) -> Iterator[tuple[str, str]]:
     if absent:
         yield 'not there', f'{", ".join(absent)} in {root.absolute()}'
     if broken:
-        raise DataError(broken[0])
+        raise ValueError(broken[0])
 
 
 def _known(root: Path) -> Iterator[tuple[str, list[tuple[str, Any, Any]]]]:

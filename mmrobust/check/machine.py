@@ -1,14 +1,13 @@
 """The versions that are installed, and the device."""
 
-import importlib.metadata
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 
-from mmrobust.compat import STACKS, find_stack, own_file
+from mmrobust.compat import STACKS, find_stack, installed, own_file
 from mmrobust.ops import kernels
 from mmrobust.version import __version__
 
@@ -25,7 +24,8 @@ def rows() -> Iterator[tuple[str, str]]:
     line = 'OneDL forks' if stack == 'onedl' else 'official packages'
     yield 'OpenMMLab', f'{line}: {_versions(STACKS[stack].values())}'
     yield 'packages', _versions(_PACKAGES)
-    other = [name for name, (here, tested) in _installed(_all_packages(stack)).items() if tested and here != tested]
+    here, tested = _here([*STACKS[stack].values(), *_PACKAGES]), tested_versions()
+    other = [name for name in here if tested.get(name, here[name]) != here[name]]
     yield 'tested', f'other versions of {", ".join(other)}' if other else 'with exactly these versions'
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
@@ -55,27 +55,16 @@ def tested_versions() -> dict[str, str]:
     return dict(line.split('==') for line in lines if '==' in line and not line.startswith('#'))
 
 
-def _all_packages(stack: str) -> list[str]:
-    return [*STACKS[stack].values(), *_PACKAGES]
-
-
-def _installed(names: list[str]) -> dict[str, tuple[str, str | None]]:
-    """Package to its version here and the tested one, of those that are installed."""
-    tested, found = tested_versions(), {}
-    for name in names:
-        try:
-            here = importlib.metadata.version(name).partition('+')[0]  # +cu130 is the same release
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        found[name] = here, tested.get(name)
-    return found
-
-
-def _versions(names) -> str:
+def _versions(names: Iterable[str]) -> str:
+    tested = tested_versions()
     return ', '.join(
-        f'{name} {here}' + (f' (tested {tested})' if tested not in (None, here) else '')
-        for name, (here, tested) in _installed(list(names)).items()
+        f'{name} {here}' + (f' (tested {tested[name]})' if tested.get(name, here) != here else '')
+        for name, here in _here(names).items()
     )
+
+
+def _here(names: Iterable[str]) -> dict[str, str]:
+    return {name: version.partition('+')[0] for name, version in installed(names).items()}  # +cu130 is the same release
 
 
 def _cores() -> int:

@@ -14,7 +14,10 @@ from .digital import brightness, contrast, elastic_transform, jpeg_compression, 
 from .noise import gaussian_noise, impulse_noise, shot_noise, speckle_noise
 from .weather import fog, frost, snow, spatter
 
-__all__ = ['CORRUPTIONS', 'EXTRA', 'GROUPS', 'MIN_SIDE', 'PROFILES', 'SEVERITIES', 'check_corruption', 'corrupt']
+__all__ = [
+    *('CORRUPTIONS', 'EXTRA', 'FIFTEEN', 'GROUPS', 'MIN_SIDE', 'PROFILES', 'SEVERITIES'),
+    *('check_corruption', 'corrupt'),
+]
 
 Corruption = Callable[[np.ndarray, int, np.random.Generator], np.ndarray]
 
@@ -51,6 +54,9 @@ GROUPS: dict[str, tuple[str, ...]] = {
     'weather': ('snow', 'frost', 'fog', 'brightness'),
     'digital': ('contrast', 'elastic_transform', 'pixelate', 'jpeg_compression'),
 }
+
+#: The 15 without their groups.
+FIFTEEN = tuple(name for names in GROUPS.values() for name in names)
 
 #: The 4 that ImageNet-C keeps for validation, and the group that each would belong to.
 EXTRA: dict[str, str] = {

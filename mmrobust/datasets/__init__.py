@@ -10,8 +10,13 @@ from mmrobust.datasets.drawn_weather import DrawWeather
 from mmrobust.datasets.image_folder import ImageFolder
 from mmrobust.datasets.imagenet_p import ImageNetP
 from mmrobust.datasets.imagenet_variants import ImageNetVariant
-from mmrobust.datasets.seeded_epochs import SeededEpochSampler, SeededRepeatAugSampler
-from mmrobust.datasets.seeded_sampling import SeededIndex, SeededInfiniteSampler, SeededSampling
+from mmrobust.datasets.seeded_sampling import (
+    SeededEpochSampler,
+    SeededIndex,
+    SeededInfiniteSampler,
+    SeededRepeatAugSampler,
+    SeededSampling,
+)
 
 __all__ = [
     'CIFARC',

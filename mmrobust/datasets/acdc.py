@@ -8,7 +8,7 @@ from mmengine import fileio
 from mmseg.datasets import BaseSegDataset
 from mmseg.datasets import CityscapesDataset as MMSegCityscapesDataset
 
-from mmrobust.datasets.cityscapes import LabelsMissingError, absolute, files_below
+from mmrobust.datasets.cityscapes import LabelsMissingError, absolute, files_below, refuse_places, sample_of
 from mmrobust.datasets.seeded_sampling import SeededSampling
 from mmrobust.registry import DATASETS
 
@@ -35,14 +35,9 @@ class Image(NamedTuple):
     stem: str
 
 
-def conditions_known(data_root: str, split: str, backend_args: dict | None = None) -> bool:
-    """Whether each image of a split lies in a folder of its condition; otherwise only all of them can be used.
-
-    Raises:
-        FileNotFoundError: There is no folder ``data_root``.
-        ValueError: There is no such split.
-    """
-    return all(image.condition for image in _all_images(data_root, split, backend_args))
+def conditions_known(data_root: str, split: str) -> bool:
+    """Whether each image of a split lies in a folder of its condition; otherwise only all of them can be used."""
+    return all(image.condition for image in _all_images(data_root, split, None))
 
 
 def find_images(
@@ -57,9 +52,7 @@ def find_images(
         backend_args: File backend of MMEngine; None reads local files.
 
     Raises:
-        FileNotFoundError: There is no folder ``data_root``.
-        ValueError: There is no such split or condition, a condition has no image, or only some conditions are wanted
-            where they are merged.
+        FileNotFoundError, ValueError: Those of :class:`ACDCDataset`, except for labels.
     """
     _check_conditions(conditions)
     images = _all_images(data_root, split, backend_args)
@@ -115,12 +108,7 @@ class ACDCDataset(SeededSampling, BaseSegDataset):
     def __init__(
         self, data_root: str, split: str = 'val', conditions: Sequence[str] = CONDITIONS, **kwargs: Any
     ) -> None:
-        surplus = sorted({'ann_file', 'data_prefix', 'img_suffix', 'seg_map_suffix'} & kwargs.keys())
-        if surplus:
-            raise TypeError(
-                f'ACDCDataset finds its files by data_root, split and conditions, and takes no {", ".join(surplus)}: '
-                'remove it, with _delete_=True where a config inherits it.'
-            )
+        refuse_places(self, 'data_root, split and conditions', kwargs)
         _check_split(split)
         _check_conditions(conditions)
         self.split, self.conditions = split, tuple(conditions)
@@ -132,17 +120,10 @@ class ACDCDataset(SeededSampling, BaseSegDataset):
         """Return one dict per image, sorted by its path."""
         images = find_images(self.data_root, self.split, self.conditions, self.backend_args)
         labels = [None] * len(images) if self.split == 'test' else self._find_labels(images)
-        data_list = []
-        for image, label in zip(images, labels, strict=True):
-            sample = dict(
-                img_path=image.path,
-                condition=image.condition,
-                label_map=self.label_map,
-                reduce_zero_label=self.reduce_zero_label,
-                seg_fields=[],
-            )
-            data_list.append(sample if label is None else sample | dict(seg_map_path=label))
-        return data_list
+        return [
+            sample_of(self, img_path=image.path, condition=image.condition, seg_map_path=label)
+            for image, label in zip(images, labels, strict=True)
+        ]
 
     def _find_labels(self, images: list[Image]) -> list[str]:
         found = _find(self.data_root, LABEL_FOLDERS, self.split, LABEL_SUFFIX, self.backend_args)

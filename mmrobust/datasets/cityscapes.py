@@ -2,8 +2,11 @@
 
 import os.path as osp
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from mmengine import fileio
+from mmseg.datasets import BaseSegDataset
 from mmseg.datasets import CityscapesDataset as MMSegCityscapesDataset
 
 from mmrobust.datasets.seeded_sampling import SeededSampling
@@ -95,3 +98,19 @@ class LabelsMissingError(FileNotFoundError):
 def absolute(path: str) -> str:
     """Make a local path absolute, for messages; an address such as ``s3://...`` stays."""
     return path if '://' in path else osp.abspath(path)
+
+
+def sample_of(dataset: BaseSegDataset, **values: Any) -> dict[str, Any]:
+    """An entry of the ``data_list`` of a data set, with these values: paths that are None are left out."""
+    given = {key: value for key, value in values.items() if value is not None or not key.endswith('_path')}
+    return given | dict(label_map=dataset.label_map, reduce_zero_label=dataset.reduce_zero_label, seg_fields=[])
+
+
+def refuse_places(dataset: object, places: str, arguments: Mapping[str, Any]) -> None:
+    """Raise TypeError for arguments of OpenMMLab that say where files lie, which a data set finds by ``places``."""
+    surplus = sorted({'ann_file', 'data_prefix', 'img_suffix', 'seg_map_suffix'} & arguments.keys())
+    if surplus:
+        raise TypeError(
+            f'{type(dataset).__name__} finds its files by {places}, and takes no {", ".join(surplus)}: remove it, with '
+            '_delete_=True where a config inherits it.'
+        )

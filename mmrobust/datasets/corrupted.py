@@ -6,7 +6,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from mmrobust.registry import DATASETS
+from mmrobust.registry import DATASETS, type_name
 
 __all__ = ['corrupted_dataset', 'labels_step', 'position_of_loading', 'refuse_wrapper']
 
@@ -78,7 +78,7 @@ def refuse_wrapper(dataset: Mapping[str, Any]) -> None:
     """
     if 'pipeline' not in dataset and ('dataset' in dataset or 'datasets' in dataset):
         raise ValueError(
-            f'the dataset must have a pipeline of its own here, got {_last_part(dataset["type"])}: write a config for '
+            f'the dataset must have a pipeline of its own here, got {type_name(dataset["type"])}: write a config for '
             'each dataset in it, and take them one after the other'
         )
 
@@ -89,7 +89,7 @@ def position_of_loading(pipeline: list[dict]) -> int:
     Raises:
         ValueError: there is no ``LoadImageFromFile``.
     """
-    names = [_last_part(step['type']) for step in pipeline]
+    names = [type_name(step['type']) for step in pipeline]
     if 'LoadImageFromFile' not in names:
         raise ValueError(f'the pipeline must have LoadImageFromFile, got {names}')
     return names.index('LoadImageFromFile')
@@ -97,8 +97,4 @@ def position_of_loading(pipeline: list[dict]) -> int:
 
 def labels_step(pipeline: list[dict]) -> dict | None:
     """The step of a pipeline that loads labels; None if there is none."""
-    return next((step for step in pipeline if _last_part(step['type']) == 'LoadAnnotations'), None)
-
-
-def _last_part(kind: str | type) -> str:
-    return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
+    return next((step for step in pipeline if type_name(step['type']) == 'LoadAnnotations'), None)

@@ -17,7 +17,7 @@ from mmrobust.datasets.transforms.load_corrupted import MANIFEST, check_manifest
 from mmrobust.files import create_whole, write_whole
 from mmrobust.processes import end_with_parent, is_alive
 
-__all__ = ['check_pixels', 'start_copy', 'target_of', 'write_image', 'write_images']
+__all__ = ['check_pixels', 'start_copy', 'write_image', 'write_images']
 
 
 def start_copy(corrupted_root: str, seed: int, profile: str) -> None:
@@ -45,7 +45,7 @@ def check_pixels(corrupted_root: str, jobs: Sequence[tuple[Corrupt, str]]) -> No
     """
     for place in sorted({0, len(jobs) // 2, len(jobs) - 1}) if jobs else ():
         corrupt, path = jobs[place]
-        target = target_of(corrupted_root, corrupt, path)
+        target = path_in_copy(corrupted_root, corrupt, path)
         if not Path(target).is_file():
             continue
         found, expected = (LoadImageFromFile()({'img_path': of})['img'] for of in (target, path))
@@ -56,11 +56,6 @@ def check_pixels(corrupted_root: str, jobs: Sequence[tuple[Corrupt, str]]) -> No
             )
 
 
-def target_of(corrupted_root: str, corrupt: Corrupt, path: str) -> str:
-    """Return where the copy of an image belongs."""
-    return path_in_copy(corrupted_root, corrupt.corruption, corrupt.severity, corrupt.data_root, path)
-
-
 def write_image(corrupted_root: str, corrupt: Corrupt, path: str) -> None:
     """Write the copy of one image, completely or not at all.
 
@@ -69,7 +64,7 @@ def write_image(corrupted_root: str, corrupt: Corrupt, path: str) -> None:
         OSError: the disk is full or the folder cannot be written.
     """
     image = corrupt(LoadImageFromFile()({'img_path': path}))['img']
-    target = target_of(corrupted_root, corrupt, path)
+    target = path_in_copy(corrupted_root, corrupt, path)
     write_whole(target, cv2.imencode('.png', image)[1].tobytes(), f'{target}.{socket.gethostname()}.{os.getpid()}.tmp')
 
 

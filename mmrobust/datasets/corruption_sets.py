@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from mmrobust.corruptions import EXTRA, GROUPS, SEVERITIES
+from mmrobust.corruptions import EXTRA, FIFTEEN, GROUPS, SEVERITIES
 
 __all__ = ['CORRUPTION_SETS', 'CorruptionSet']
 
-FIFTEEN = tuple(name for names in GROUPS.values() for name in names)
 _GROUP_OF = {name: group for group, names in GROUPS.items() for name in names} | dict.fromkeys(EXTRA, 'extra')
 
 
@@ -57,16 +56,9 @@ CORRUPTION_SETS = {
     'imagenet-c-bar': CorruptionSet(
         'ImageNet-C-bar',
         (
-            'blue_noise_sample',
-            'brownish_noise',
-            'caustic_refraction',
-            'checkerboard_cutout',
-            'cocentric_sine_waves',  # so spelled
-            'inverse_sparkles',
-            'perlin_noise',
-            'plasma_noise',
-            'single_frequency_greyscale',
-            'sparkles',
+            *('blue_noise_sample', 'brownish_noise', 'caustic_refraction', 'checkerboard_cutout'),
+            *('cocentric_sine_waves',),  # so spelled
+            *('inverse_sparkles', 'perlin_noise', 'plasma_noise', 'single_frequency_greyscale', 'sparkles'),
         ),
         (),
         50_000,
@@ -76,18 +68,8 @@ CORRUPTION_SETS = {
     'imagenet-3dcc': CorruptionSet(
         'ImageNet-3DCC',
         (
-            'near_focus',
-            'far_focus',
-            'bit_error',
-            'color_quant',
-            'flash',
-            'fog_3d',
-            'h265_abr',
-            'h265_crf',
-            'iso_noise',
-            'low_light',
-            'xy_motion_blur',
-            'z_motion_blur',
+            *('near_focus', 'far_focus', 'bit_error', 'color_quant', 'flash', 'fog_3d', 'h265_abr', 'h265_crf'),
+            *('iso_noise', 'low_light', 'xy_motion_blur', 'z_motion_blur'),
         ),
         (),
         50_000,

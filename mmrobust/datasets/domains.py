@@ -16,7 +16,7 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.datasets import CityscapesDataset as MMSegCityscapesDataset
 from mmseg.datasets.transforms import LoadAnnotations as MMSegLoadAnnotations
 
-from mmrobust.datasets.cityscapes import LABEL_IDS, LabelsMissingError, absolute, files_below
+from mmrobust.datasets.cityscapes import LABEL_IDS, LabelsMissingError, absolute, files_below, refuse_places, sample_of
 from mmrobust.datasets.seeded_sampling import SeededSampling
 from mmrobust.datasets.transforms import LoadAnnotations
 from mmrobust.registry import DATASETS
@@ -171,12 +171,7 @@ class DomainDataset(SeededSampling, BaseSegDataset):
     def __init__(
         self, domain: str | Mapping[str, Any], data_root: str, condition: str | None = None, **kwargs: Any
     ) -> None:
-        surplus = sorted({'ann_file', 'data_prefix', 'img_suffix', 'seg_map_suffix'} & kwargs.keys())
-        if surplus:
-            raise TypeError(
-                f'DomainDataset finds its files by domain, data_root and condition, and takes no {", ".join(surplus)}: '
-                'remove it, with _delete_=True where a config inherits it.'
-            )
+        refuse_places(self, 'domain, data_root and condition', kwargs)
         self.domain = choose_domains([domain])[0] if isinstance(domain, str) else _entry('domain', domain, _tables())
         self.condition = condition
         self._table = self.domain.table
@@ -193,15 +188,9 @@ class DomainDataset(SeededSampling, BaseSegDataset):
     def load_data_list(self) -> list[dict]:
         """Return one dict per image, sorted by its path."""
         data_list = []
-        for image, label, invalid in self.domain.find(self.data_root, self.condition, self.backend_args):
-            sample = dict(
-                img_path=osp.join(self.data_root, image),
-                seg_map_path=osp.join(self.data_root, label),
-                label_map=self.label_map,
-                reduce_zero_label=self.reduce_zero_label,
-                seg_fields=[],
-            )
-            data_list.append(sample | (dict(invalid_path=osp.join(self.data_root, invalid)) if invalid else {}))
+        for files in self.domain.find(self.data_root, self.condition, self.backend_args):
+            image, label, invalid = (osp.join(self.data_root, file) if file else None for file in files)
+            data_list.append(sample_of(self, img_path=image, seg_map_path=label, invalid_path=invalid))
         return data_list
 
     def get_data_info(self, idx: int) -> dict:

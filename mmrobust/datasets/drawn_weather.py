@@ -21,7 +21,7 @@ class DrawWeather(BaseTransform):
         data_root: folder of the MiniCity.
 
     Raises:
-        ValueError: an argument is not allowed, the folder is no MiniCity of this version, or an image is none of it.
+        ValueError: an argument is not allowed, the folder holds no MiniCity of this version, or an image is not in it.
     """
 
     def __init__(self, condition: str, severity: int, data_root: str) -> None:

@@ -1,16 +1,20 @@
-"""Data set of one folder per class."""
+"""Data sets of one folder per class: any, and what those of ImageNet share with it."""
 
+import os.path as osp
+import warnings
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from mmengine import fileio
 from mmpretrain.datasets import BaseDataset
 
-from mmrobust.datasets.cityscapes import absolute
-from mmrobust.datasets.imagenet_variants import IMAGE_SUFFIXES, class_folders, files_of_classes, refuse_places
+from mmrobust.datasets.cityscapes import absolute, files_below, is_hidden, refuse_places
 from mmrobust.datasets.seeded_sampling import SeededSampling
 from mmrobust.registry import DATASETS
 
-__all__ = ['ImageFolder']
+__all__ = ['IMAGE_SUFFIXES', 'ImageFolder', 'files_of_classes', 'refusal']
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 
 @DATASETS.register_module()
@@ -21,8 +25,7 @@ class ImageFolder(SeededSampling, BaseDataset):
     names for the sorted folders. For a model of more classes ``metainfo=dict(subset=[...])`` says which of its outputs
     each class is: the labels are then those outputs.
 
-    MMPretrain's ``CustomDataset`` does the same, takes any number of classes for granted, and does not understand a
-    ``SeededIndex``.
+    MMPretrain's ``CustomDataset`` does not check the number of classes, and does not understand a ``SeededIndex``.
 
     Args:
         data_root: Folder with one folder per class.
@@ -40,7 +43,7 @@ class ImageFolder(SeededSampling, BaseDataset):
     def __init__(
         self, data_root: str, expected_classes: int | None = None, expected_images: int | None = None, **kwargs: Any
     ) -> None:
-        refuse_places(type(self).__name__, kwargs)
+        refuse_places(self, 'data_root', kwargs)
         self.expected_classes, self.expected_images = expected_classes, expected_images
         super().__init__(ann_file='', data_root=str(data_root), **kwargs)
 
@@ -49,7 +52,7 @@ class ImageFolder(SeededSampling, BaseDataset):
         title, remedy = 'image folder', 'it needs one folder of images per class, see docs/how-to/datasets.md'
         folders = []
         if fileio.isdir(self.data_root):
-            folders = class_folders(self.data_root)
+            folders = _class_folders(self.data_root)
             if not folders or len(folders) != (self.expected_classes or len(folders)):
                 expected = self.expected_classes or 'one or more'
                 raise ValueError(
@@ -84,3 +87,67 @@ class ImageFolder(SeededSampling, BaseDataset):
                 'is no folder.'
             )
         return folders if strangers else names
+
+
+def _class_folders(root: str) -> list[str]:
+    """The folders in ``root``, sorted, without hidden ones such as ``.ipynb_checkpoints``, which are no classes."""
+    return sorted(name for name in fileio.list_dir_or_file(root, list_file=False) if not is_hidden(name))
+
+
+def files_of_classes(
+    root: str, folders: Sequence[str], suffixes: Sequence[str], title: str, remedy: str
+) -> list[tuple[str, int]]:
+    """List the files of each class as (path, place of its folder in ``folders``), sorted by place and name.
+
+    Hidden files and folders do not count; of files with another suffix a warning says how many there are.
+
+    Raises:
+        FileNotFoundError: there is no folder ``root``.
+        ValueError: its folders are not exactly ``folders``, or one has no file with one of the suffixes.
+    """
+    if not fileio.isdir(root):
+        raise FileNotFoundError(f'There is no {title} in {absolute(root)}: {remedy}.')
+    mismatch = _mismatch(set(_class_folders(root)), folders)
+    if mismatch:
+        raise refusal(title, root, mismatch, remedy)
+    by_folder: dict[str, list[str]] = {folder: [] for folder in folders}
+    others = []
+    for name in files_below(root, None):
+        folder, _, file = name.replace(osp.sep, '/').partition('/')
+        if folder in by_folder:
+            (by_folder[folder] if file.lower().endswith(tuple(suffixes)) else others).append(name)
+    if others:
+        warnings.warn(
+            f'{title} in {absolute(root)}: {len(others)} files such as {min(others)} are left out, they end in none of '
+            f'{", ".join(suffixes)}.',
+            stacklevel=2,
+        )
+    empty = [folder for folder, names in by_folder.items() if not names]
+    if empty:
+        shown = ', '.join(empty[:3]) + (', ...' if len(empty) > 3 else '')
+        found = f'no file *{suffixes[0]} in {len(empty)} of {len(folders)} class folders ({shown})'
+        raise refusal(title, root, found, remedy)
+    return [
+        (fileio.join_path(root, name), place)
+        for place, names in enumerate(by_folder.values())
+        for name in sorted(names)
+    ]
+
+
+def refusal(title: str, folder: str, found: str, remedy: str) -> ValueError:
+    """The error for a folder that holds something else than it should."""
+    return ValueError(f'{title} in {absolute(folder)} has {found}: {remedy}.')
+
+
+def _mismatch(found: Collection[str], expected: Sequence[str]) -> str | None:
+    """Say in one sentence how the class folders differ from those of a data set; None if they do not."""
+    missing = [name for name in expected if name not in found]
+    surplus = sorted(set(found) - set(expected))
+    if not missing and not surplus:
+        return None
+    differences = [
+        f'{len(names)} {how} ({", ".join(names[:3])}{", ..." if len(names) > 3 else ""})'
+        for names, how in ((missing, 'missing'), (surplus, 'unexpected'))
+        if names
+    ]
+    return f'{len(found)} class folders, not the expected {len(expected)}: {" and ".join(differences)}'

@@ -9,9 +9,9 @@ from mmengine import fileio
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 
-from mmrobust.datasets.cityscapes import absolute
-from mmrobust.datasets.imagenet_subsets import WNIDS
-from mmrobust.datasets.imagenet_variants import files_of_classes, refuse_places
+from mmrobust.datasets.cityscapes import absolute, refuse_places
+from mmrobust.datasets.image_folder import files_of_classes
+from mmrobust.datasets.imagenet_variants import WNIDS
 from mmrobust.registry import DATASETS
 
 __all__ = ['ImageNetP', 'read_frames']
@@ -50,7 +50,7 @@ class ImageNetP(BaseDataset):
     METAINFO = {'classes': IMAGENET_CATEGORIES}
 
     def __init__(self, data_root: str, perturbation: str, difficulty: int = 1, **kwargs: Any) -> None:
-        refuse_places(type(self).__name__, kwargs)
+        refuse_places(self, 'data_root', kwargs)
         if perturbation not in PERTURBATIONS:
             raise ValueError(f'perturbation must be one of {", ".join(PERTURBATIONS)}, got {perturbation!r}')
         if difficulty not in (1, 2, 3):

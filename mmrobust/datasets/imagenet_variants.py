@@ -1,23 +1,26 @@
 """ImageNet's validation images and their relatives V2, A, R, Sketch, C, C-bar and 3DCC, labelled among 1000 classes."""
 
-import os.path as osp
-import warnings
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
 from mmengine import fileio
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 
 from mmrobust.corruptions import check_corruption
-from mmrobust.datasets.cityscapes import absolute, files_below, is_hidden
+from mmrobust.datasets.cityscapes import absolute, refuse_places
 from mmrobust.datasets.corruption_sets import CORRUPTION_SETS
-from mmrobust.datasets.imagenet_subsets import SUBSETS, WNIDS, folder_mismatch, subset_indices, subset_wnids
+from mmrobust.datasets.image_folder import IMAGE_SUFFIXES, files_of_classes, refusal
 from mmrobust.registry import DATASETS
 
-__all__ = ['IMAGENET_C_CELLS', 'VARIANTS', 'ImageNetVariant', 'check_cells', 'files_of_classes', 'refuse_places']
+__all__ = ['SUBSETS', 'VARIANTS', 'WNIDS', 'ImageNetVariant', 'check_cells']
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+_CLASSES = yaml.safe_load(Path(__file__).with_name('imagenet_classes.yml').read_text(encoding='utf-8'))
+WNIDS = tuple(_CLASSES['wnids'].split())
+#: By the name of the variant, which of the 1000 classes it has.
+SUBSETS = {name: tuple(map(int, _CLASSES[name].split())) for name in ('imagenet-a', 'imagenet-r')}
 OF_CORRUPTIONS = ('imagenet-c', 'imagenet-c-bar', 'imagenet-3dcc')
 
 
@@ -37,6 +40,10 @@ class Variant(NamedTuple):
     remedy: str
 
 
+def _folders(subset: str) -> tuple[str, ...]:
+    return tuple(WNIDS[index] for index in SUBSETS[subset])
+
+
 #: By name. The folders of ImageNet-V2 are the indices themselves, 0 to 999; sorted as text they are in another order.
 VARIANTS = {
     'imagenet': Variant(
@@ -53,13 +60,13 @@ VARIANTS = {
     ),
     'imagenet-a': Variant(
         'ImageNet-A',
-        subset_wnids('imagenet-a'),
+        _folders('imagenet-a'),
         7500,
         'download and unpack imagenet-a.tar from https://github.com/hendrycks/natural-adv-examples',
     ),
     'imagenet-r': Variant(
         'ImageNet-R',
-        subset_wnids('imagenet-r'),
+        _folders('imagenet-r'),
         30000,
         'download and unpack imagenet-r.tar from https://github.com/hendrycks/imagenet-r',
     ),
@@ -71,8 +78,6 @@ VARIANTS = {
     for name, of in CORRUPTION_SETS.items()
     if name in OF_CORRUPTIONS
 }
-#: The (corruption, severity) of the benchmark: 15 x 5.
-IMAGENET_C_CELLS = CORRUPTION_SETS['imagenet-c'].cells
 
 
 @DATASETS.register_module()
@@ -113,7 +118,7 @@ class ImageNetVariant(BaseDataset):
         expected_images: int | None = None,
         **kwargs: Any,
     ) -> None:
-        refuse_places(type(self).__name__, kwargs)
+        refuse_places(self, 'data_root', kwargs)
         if variant not in VARIANTS:
             raise ValueError(f'variant must be one of {", ".join(VARIANTS)}, got {variant!r}')
         if variant in OF_CORRUPTIONS:
@@ -124,8 +129,7 @@ class ImageNetVariant(BaseDataset):
             raise ValueError(f'only {owners} have a corruption and a severity, got {corruption!r}, {severity!r}')
         self.variant, self.corruption, self.severity = variant, corruption, severity
         self.expected_images = VARIANTS[variant].num_images if expected_images is None else expected_images
-        subset = subset_indices(variant) if variant in SUBSETS else None
-        metainfo = dict(subset=subset) | (kwargs.pop('metainfo', None) or {})
+        metainfo = dict(subset=SUBSETS.get(variant)) | (kwargs.pop('metainfo', None) or {})
         super().__init__(ann_file='', data_root=str(data_root), metainfo=metainfo, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -139,12 +143,12 @@ class ImageNetVariant(BaseDataset):
         files = files_of_classes(folder, folders, IMAGE_SUFFIXES, title, remedy)
         if len(files) != self.expected_images:
             found = f'{len(files)} images, not the expected {self.expected_images}'
-            raise _refusal(title, folder, found, f'{remedy}, or set expected_images for a smaller set of your own')
-        labels = subset_indices(self.variant) if self.variant in SUBSETS else range(len(folders))
+            raise refusal(title, folder, found, f'{remedy}, or set expected_images for a smaller set of your own')
+        labels = SUBSETS.get(self.variant, range(len(folders)))
         return [dict(img_path=path, gt_label=labels[place]) for path, place in files]
 
 
-def check_cells(name: str, data_root: str, cells: Iterable[tuple[str, int]] = IMAGENET_C_CELLS) -> None:
+def check_cells(name: str, data_root: str, cells: Iterable[tuple[str, int]]) -> None:
     """Refuse a set that is not unpacked completely, before hours are spent on the part that is there.
 
     Only the folders of corruptions and severities are looked for; :class:`ImageNetVariant` counts the images of one.
@@ -152,7 +156,7 @@ def check_cells(name: str, data_root: str, cells: Iterable[tuple[str, int]] = IM
     Args:
         name: Of a set of ``CORRUPTION_SETS`` in folders.
         data_root: Folder with ``<corruption>/<severity>/<wnid>/*.JPEG``.
-        cells: The (corruption, severity) that are needed, the 75 of ImageNet-C by default.
+        cells: The (corruption, severity) that are needed.
 
     Raises:
         FileNotFoundError: A folder is missing; the sentence says which.
@@ -170,65 +174,6 @@ def check_cells(name: str, data_root: str, cells: Iterable[tuple[str, int]] = IM
         raise FileNotFoundError(
             f'There is no {CORRUPTION_SETS[name].title} {shown} in {absolute(data_root)}: {remedy}.'
         )
-
-
-def class_folders(root: str) -> list[str]:
-    """The folders in ``root``, sorted, without hidden ones such as ``.ipynb_checkpoints``, which are no classes."""
-    return sorted(name for name in fileio.list_dir_or_file(root, list_file=False) if not is_hidden(name))
-
-
-def files_of_classes(
-    root: str, folders: Sequence[str], suffixes: Sequence[str], title: str, remedy: str
-) -> list[tuple[str, int]]:
-    """List the files of each class as (path, place of its folder in ``folders``), sorted by place and name.
-
-    Hidden files and folders do not count; of files with another suffix a warning says how many there are.
-
-    Raises:
-        FileNotFoundError: there is no folder ``root``.
-        ValueError: its folders are not exactly ``folders``, or one has no file with one of the suffixes.
-    """
-    if not fileio.isdir(root):
-        raise FileNotFoundError(f'There is no {title} in {absolute(root)}: {remedy}.')
-    mismatch = folder_mismatch(set(class_folders(root)), folders)
-    if mismatch:
-        raise _refusal(title, root, mismatch, remedy)
-    by_folder: dict[str, list[str]] = {folder: [] for folder in folders}
-    others = []
-    for name in files_below(root, None):
-        folder, _, file = name.replace(osp.sep, '/').partition('/')
-        if folder in by_folder:
-            (by_folder[folder] if file.lower().endswith(tuple(suffixes)) else others).append(name)
-    if others:
-        warnings.warn(
-            f'{title} in {absolute(root)}: {len(others)} files such as {min(others)} are left out, they end in none of '
-            f'{", ".join(suffixes)}.',
-            stacklevel=2,
-        )
-    empty = [folder for folder, names in by_folder.items() if not names]
-    if empty:
-        shown = ', '.join(empty[:3]) + (', ...' if len(empty) > 3 else '')
-        found = f'no file *{suffixes[0]} in {len(empty)} of {len(folders)} class folders ({shown})'
-        raise _refusal(title, root, found, remedy)
-    return [
-        (fileio.join_path(root, name), place)
-        for place, names in enumerate(by_folder.values())
-        for name in sorted(names)
-    ]
-
-
-def refuse_places(name: str, arguments: dict) -> None:
-    """Raise TypeError for arguments of MMPretrain that say where files lie."""
-    surplus = sorted({'ann_file', 'data_prefix'} & arguments.keys())
-    if surplus:
-        raise TypeError(
-            f'{name} finds its files by data_root, and takes no {", ".join(surplus)}: remove it, with _delete_=True '
-            'where a config inherits it.'
-        )
-
-
-def _refusal(title: str, folder: str, found: str, remedy: str) -> ValueError:
-    return ValueError(f'{title} in {absolute(folder)} has {found}: {remedy}.')
 
 
 def _unpack_again(name: str, corruptions: Sequence[str], data_root: str) -> str:

@@ -10,17 +10,18 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
-from mmengine.dataset import InfiniteSampler
+from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.logging import print_log
+from mmpretrain.datasets import RepeatAugSampler
 from torch.utils.data import Dataset
 
 from mmrobust.datasets.transforms.loading import BrokenImageError
 from mmrobust.randomness import derive_seed, seeded
 from mmrobust.registry import DATA_SAMPLERS
 
-__all__ = ['SeededIndex', 'SeededInfiniteSampler', 'SeededSampling']
+__all__ = ['SeededEpochSampler', 'SeededIndex', 'SeededInfiniteSampler', 'SeededRepeatAugSampler', 'SeededSampling']
 
-MAX_SUBSTITUTES = 9  # a folder that is broken as a whole is no accident
+MAX_SUBSTITUTES = 9  # more broken files in a row mean a broken folder
 
 
 class SeededIndex(NamedTuple):
@@ -82,7 +83,7 @@ def _seeded_sample(dataset: SeededSampling, get: Callable[[int], Any], idx: int 
 
 
 def take_seeds(dataset: Dataset) -> None:
-    """Let a dataset understand a ``SeededIndex``: give it the mix-in, in place, because its loader has it already.
+    """Give a dataset the mix-in, in place, because its loader holds it already: it then understands a ``SeededIndex``.
 
     A wrapper, such as ``ConcatDataset``, skips broken files if all that it wraps do.
 
@@ -163,3 +164,54 @@ class SeededInfiniteSampler(InfiniteSampler):
                 f'set randomness=dict(seed={seed}) in the configuration.'
             )
         self.seed = seed
+
+
+class SeededEpochs:
+    """Sampler mix-in, left of the sampler class: the same indices, with seeds from (seed, epoch, position).
+
+    Positions are counted over all ranks. So a run that is resumed, after an epoch or within one, sees what an
+    undisturbed one sees.
+
+    Raises:
+        TypeError: It is no dataset, such as a list.
+    """
+
+    def __init__(self, dataset: Dataset, *args, **kwargs) -> None:
+        take_seeds(dataset)
+        super().__init__(dataset, *args, **kwargs)
+        self.skipped = 0
+
+    def __iter__(self) -> Iterator[SeededIndex]:
+        skipped, self.skipped = self.skipped, 0
+        for count, index in islice(enumerate(super().__iter__()), skipped, None):
+            yield SeededIndex(index, derive_seed(self.seed, self.epoch, self.rank + count * self.world_size))
+
+    def skip_in_next_epoch(self, num_samples: int) -> None:
+        """Leave out the first ``num_samples`` samples of this rank, once: a run is resumed within an epoch."""
+        self.skipped = num_samples
+
+    def reseed(self, seed: int) -> None:
+        """Take the seed of the run that is resumed, which MMEngine learns only after it has built the sampler."""
+        self.seed = seed
+
+
+@DATA_SAMPLERS.register_module()
+class SeededEpochSampler(SeededEpochs, DefaultSampler):
+    """MMEngine's ``DefaultSampler`` that yields ``SeededIndex`` instead of integers, in the same order.
+
+    Args:
+        dataset: Any dataset, which learns to understand a ``SeededIndex``.
+        args, kwargs: As in ``DefaultSampler``.
+    """
+
+
+@DATA_SAMPLERS.register_module()
+class SeededRepeatAugSampler(SeededEpochs, RepeatAugSampler):
+    """MMPretrain's ``RepeatAugSampler`` that yields ``SeededIndex`` instead of integers, in the same order.
+
+    Each repetition of an image has a seed of its own, so each is augmented in another way.
+
+    Args:
+        dataset: Any dataset, which learns to understand a ``SeededIndex``.
+        args, kwargs: As in ``RepeatAugSampler``.
+    """

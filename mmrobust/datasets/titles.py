@@ -6,10 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmrobust.registry import type_name
+
 __all__ = ['data_title', 'trained_on']
 
 SPLITS = ('train', 'val', 'test', 'validation', 'training', 'testing')
-FORMATS = ('BaseSegDataset', 'CityscapesDataset', 'ImageFolder', 'CustomDataset', 'BaseDataset')  # of anyone's data
+FORMATS = (
+    'BaseSegDataset',
+    'CityscapesDataset',
+    'ImageFolder',
+    'CustomDataset',
+    'BaseDataset',
+)  # formats, not data sets
 MINICITY = 'minicity.json'  # what its writer leaves
 NAMES = {'cityscapes': 'Cityscapes', 'minicity': 'MiniCity', 'acdc': 'ACDC', 'imagenet': 'ImageNet'}
 # of train, val and test, as published
@@ -19,21 +27,20 @@ CITIES = {
     *('frankfurt', 'lindau', 'munster'),
     *('berlin', 'bielefeld', 'bonn', 'leverkusen', 'mainz', 'munich'),
 }
-LETTERS = 60  # of a name that comes from a file of anyone's
+LETTERS = 60  # at most: the name may come from an untrusted file
 
 
 def data_title(dataset: Mapping[str, Any]) -> str:
     """Name and split of a data set from its config, such as ``Cityscapes val`` or ``MiniCity train``.
 
     The folders are looked at where they are there: MiniCity and Cityscapes share a format. Others are called like their
-    class, or like their folder where the class is a format of anyone's data.
+    class, or like their folder where the class is only a format.
     """
     if 'datasets' in dataset:
         return ' + '.join(dict.fromkeys(map(data_title, dataset['datasets'])))
     if 'type' in dataset and 'pipeline' not in dataset and isinstance(dataset.get('dataset'), Mapping):
         return data_title(dataset['dataset'])
-    kind = dataset.get('type') or ''
-    kind = (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[2]
+    kind = type_name(dataset.get('type'))
     prefix = dataset.get('data_prefix') or dataset.get('img_dir') or ''
     prefix = (prefix.get('img_path') or '') if isinstance(prefix, Mapping) else prefix
     root = Path(str(dataset.get('data_root') or ''))
@@ -55,7 +62,7 @@ def trained_on(meta: Mapping[str, Any], config: Mapping[str, Any]) -> str:
 
     Args:
         meta: of its checkpoint, where MMEngine and its predecessors write the training's config as text.
-        config: what the model is built from, whose own training data are taken for granted if the checkpoint is silent.
+        config: what the model is built from; its training data count if the checkpoint says nothing.
     """
     for content, who in ((_of_text(meta.get('cfg') or meta.get('config')), 'its checkpoint'), (config, 'the config')):
         loader, old = content.get('train_dataloader'), content.get('data')
@@ -74,7 +81,7 @@ def _is_cityscapes(images: Path, folder: str) -> bool:
 
 
 def _of_text(text: Any) -> Mapping[str, Any]:
-    """The values of a config's text, ``name = dict(...)`` line by line, without running it; empty if it is none."""
+    """The values of a config's text, ``name = dict(...)`` line by line, not run; empty if it is no config."""
     try:
         body = ast.parse(text).body if isinstance(text, str) else ()
         assigned = [step for step in body if isinstance(step, ast.Assign) and isinstance(step.targets[0], ast.Name)]

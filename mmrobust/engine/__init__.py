@@ -1,6 +1,6 @@
 """Hooks, loops' helpers and optimizers of a training run."""
 
-from mmrobust.engine.atomic_backend import AtomicLocalBackend
+from mmrobust.engine.any_device import SyncBuffersHook
 from mmrobust.engine.attention_hook import AttentionLogHook
 from mmrobust.engine.checkpoint_hook import CheckpointHook
 from mmrobust.engine.compile import CompileHook
@@ -11,7 +11,7 @@ from mmrobust.engine.seeded_iterations import SeedIterationHook
 from mmrobust.engine.stop_on_sigterm import StopOnSigtermHook
 from mmrobust.engine.strict_load import StrictLoadHook
 from mmrobust.engine.substitutes import CountSubstitutesHook
-from mmrobust.engine.sync_buffers import SyncBuffersHook
+from mmrobust.files import AtomicLocalBackend
 
 __all__ = [
     'AtomicLocalBackend',

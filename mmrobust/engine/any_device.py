@@ -1,4 +1,4 @@
-"""Mixed precision and data-parallel training on any device; MMEngine offers both on GPUs only."""
+"""Mixed precision and data-parallel training on any device, which MMEngine offers on GPUs only; statistics of norms."""
 
 import os
 import subprocess
@@ -9,14 +9,19 @@ from datetime import timedelta
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.dist import all_reduce_params
+from mmengine.hooks import EMAHook
+from mmengine.hooks import SyncBuffersHook as MMEngineSyncBuffersHook
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODEL_WRAPPERS, OPTIM_WRAPPERS
+from mmengine.runner import Runner
 from torch import distributed, nn
 
 from mmrobust.acceleration import computes_in_bfloat16
+from mmrobust.registry import HOOKS
 
-__all__ = ['AnyDeviceDataParallel', 'BFloat16OptimWrapper', 'enable_amp', 'init_cpu_group']
+__all__ = ['AnyDeviceDataParallel', 'BFloat16OptimWrapper', 'SyncBuffersHook', 'enable_amp', 'init_cpu_group']
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -84,6 +89,21 @@ class AnyDeviceDataParallel(MMDistributedDataParallel):
         if next(module.parameters()).device.type == 'cpu':
             module, device_ids = revert_sync_batchnorm(module), None
         super().__init__(module, device_ids=device_ids, **kwargs)
+
+
+@HOOKS.register_module()
+class SyncBuffersHook(MMEngineSyncBuffersHook):
+    """MMEngine's hook, for the weights that ``EMAHook`` averages too.
+
+    Each rank has counted statistics of its own images. It would validate with these, while a checkpoint holds those of
+    rank 0. At the end of an epoch, before both, every rank takes the mean over ranks.
+    """
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        super().after_train_epoch(runner)
+        for hook in runner.hooks if self.distributed else ():
+            if isinstance(hook, EMAHook):
+                all_reduce_params(hook.ema_model.buffers(), op='mean')
 
 
 def init_cpu_group(config: Config) -> None:

@@ -1,5 +1,7 @@
 """Logs attention while a model trains: overfocusing and ADL of every layer, and maps now and then."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from mmengine.dist import is_main_process
@@ -76,13 +78,7 @@ class AttentionLogHook(Hook):
     def before_train(self, runner: Runner) -> None:
         require_observable(trained_model(runner))
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | tuple | list | None = None,
-        outputs: dict | None = None,
-    ) -> None:
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         step = runner.iter + 1
         if step % self.interval or not is_main_process():
             return

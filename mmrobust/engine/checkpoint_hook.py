@@ -12,8 +12,8 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner, find_latest_c
 from torch.utils.data import DataLoader
 
 from mmrobust.checkpoint import is_whole
-from mmrobust.engine.atomic_backend import AtomicLocalBackend
 from mmrobust.engine.resumed_run import check_resumed, gradients_are_used, refuse_idle_schedule, steps_of
+from mmrobust.files import AtomicLocalBackend
 from mmrobust.registry import HOOKS
 
 __all__ = ['CheckpointHook', 'saved_checkpoints']

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from mmengine.dist import is_main_process
@@ -51,13 +52,7 @@ class DiversificationLogHook(Hook):
         self.num_images = num_images
         self.was_active = False
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | tuple | list | None = None,
-        outputs: dict | None = None,
-    ) -> None:
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         step, quarter = runner.iter + 1, math.ceil(runner.max_iters / 4)
         if (step % self.interval and step != quarter) or not is_main_process():
             return

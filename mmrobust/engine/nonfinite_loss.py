@@ -1,6 +1,7 @@
 """Stops training at the first NaN or infinite loss and keeps the last good checkpoint."""
 
 import math
+from typing import Any
 
 import torch
 from mmengine.dist import all_reduce
@@ -26,13 +27,7 @@ class StopOnNonFiniteLossHook(Hook):
 
     priority = 'HIGHEST'  # MMEngine's hook that passes the losses on to the log is VERY_HIGH
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | tuple | list | None = None,
-        outputs: dict | None = None,
-    ) -> None:
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         outputs = {} if outputs is None else outputs
         _copy_to_cpu(outputs)
         terms = {name: torch.as_tensor(value).item() for name, value in outputs.items()}
@@ -46,7 +41,7 @@ class StopOnNonFiniteLossHook(Hook):
             )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Refuse a checkpoint that resuming could only continue with NaN: a finite loss may have infinite gradients."""
+        """Refuse weights that are not finite, which a resumed run would keep: gradients of a finite loss may be."""
         model = trained_model(runner)
         parameters = dict(model.named_parameters())  # a buffer may hold -inf, such as a mask
         broken = [

@@ -1,6 +1,5 @@
 """Merges parameter groups of equal settings, so that the optimizer updates many parameters at once."""
 
-import inspect
 from typing import Any
 
 from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
@@ -12,7 +11,7 @@ from mmrobust.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 __all__ = ['MergedOptimWrapperConstructor']
 
-FUSED = (Adam, AdamW, SGD)  # on a GPU; SGD since torch 2.3, others on a CPU alone
+FUSED = (Adam, AdamW, SGD)  # on a GPU; others on a CPU alone
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -32,13 +31,11 @@ class MergedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def __call__(self, model: nn.Module) -> OptimWrapper:
         kind = self.optimizer_cfg['type']
         kind = OPTIMIZERS.get(kind) if isinstance(kind, str) else kind
-        fuses = kind in FUSED and 'fused' in inspect.signature(kind).parameters
         chosen = {'fused', 'foreach', 'differentiable'} & {*self.optimizer_cfg}
-        if fuses and not chosen and all(one.is_cuda for one in model.parameters() if one.requires_grad):
+        if kind in FUSED and not chosen and all(one.is_cuda for one in model.parameters() if one.requires_grad):
             self.optimizer_cfg = {**self.optimizer_cfg, 'fused': True}
         wrapper = super().__call__(model)
-        if hasattr(Optimizer, 'register_load_state_dict_pre_hook'):  # since torch 2.2
-            wrapper.optimizer.register_load_state_dict_pre_hook(_fit_state)
+        wrapper.optimizer.register_load_state_dict_pre_hook(_fit_state)
         return wrapper
 
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', *args: Any, **kwargs: Any) -> None:

@@ -3,6 +3,7 @@
 import functools
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from mmengine.dist import all_reduce
@@ -63,13 +64,7 @@ class StopOnSigtermHook(Hook):
         for loop in filter(None, (runner.train_loop, runner.val_loop)):
             outlive_sigterm(loop.dataloader)
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | tuple | list | None = None,
-        outputs: dict | None = None,
-    ) -> None:
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         if not self._agreed() or not gradients_are_used(runner):
             return
         by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)

@@ -12,9 +12,9 @@ from torch.utils.data import Dataset
 
 from mmrobust.checkpoint import adapted_to, compare_state_dicts, weights_of
 from mmrobust.classes import check_classes, classes_of_meta, num_outputs
-from mmrobust.datasets.early_check import check_labels, segmentation_parts
+from mmrobust.datasets.labels import check_labels, segmentation_parts
 from mmrobust.preprocessing import check_size_of_images
-from mmrobust.registry import HOOKS
+from mmrobust.registry import HOOKS, type_name
 
 __all__ = ['StrictLoadHook', 'require_fit']
 
@@ -27,15 +27,10 @@ def require_fit(config: Config, strict: bool) -> None:
         strict: Whether it is strict where the config has none; True makes the config's own strict too.
     """
     hooks = list(config.get('custom_hooks') or [])
-    own = [hook for hook in hooks if _is_strict_load(hook)]
+    own = [hook for hook in hooks if type_name(hook.get('type')) == StrictLoadHook.__name__]
     for hook in own:
         hook['strict'] = strict or hook.get('strict', True)
     config.custom_hooks = hooks if own else [*hooks, dict(type='mmrobust.StrictLoadHook', strict=strict)]
-
-
-def _is_strict_load(hook: dict) -> bool:
-    kind = hook.get('type')
-    return getattr(kind, '__name__', str(kind)).rpartition('.')[2] == StrictLoadHook.__name__
 
 
 @HOOKS.register_module()
@@ -45,7 +40,7 @@ class StrictLoadHook(Hook):
     Before training and testing the classes of model, data and checkpoint are compared as well, see
     :func:`mmrobust.classes.check_classes`; the config's ``class_map`` says which names mean the same. When training
     starts from other weights by ``load_from``, their classes may be others. Label files are read ahead, see
-    :func:`mmrobust.datasets.early_check.check_labels`, and what is ignored must be so everywhere.
+    :func:`mmrobust.datasets.labels.check_labels`, and what is ignored must be so everywhere.
 
     Args:
         strict: Whether a difference of keys is an error, or a warning in the log.

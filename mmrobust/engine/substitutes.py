@@ -1,5 +1,7 @@
 """Counts skipped images."""
 
+from typing import Any
+
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -19,13 +21,7 @@ class CountSubstitutesHook(Hook):
     def before_train(self, runner: Runner) -> None:
         self.first = runner.iter
 
-    def after_train_iter(
-        self,
-        runner: Runner,
-        batch_idx: int,
-        data_batch: dict | tuple | list | None = None,
-        outputs: dict | None = None,
-    ) -> None:
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
         self.replaced += [
             sample.substitute_for for sample in samples or () if getattr(sample, 'substitute_for', None) is not None

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 from torch.utils.data import Dataset
 
-from mmrobust.datasets.early_check import check_labels
+from mmrobust.datasets.labels import check_labels
 from mmrobust.datasets.transforms.corrupt import name_below
 from mmrobust.evaluation.models.classification import is_number, number_of
 

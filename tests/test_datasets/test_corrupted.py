@@ -260,7 +260,7 @@ def test_a_copy_needs_the_folder_of_the_clean_images(minicity, on_disk):
     with pytest.raises(ValueError, match=rf'must lie below data_root {minicity}/gtFine'):
         corrupted_dataset(config, **NOISE, corrupted_root=on_disk)[0]
     with pytest.raises(ValueError, match='must lie below data_root /data/a'):
-        path_in_copy('/copy', 'fog', 1, '/data/a', '/data/a/..')
+        path_in_copy('/copy', Corrupt('fog', 1, '/data/a'), '/data/a/..')
 
 
 def test_a_broken_copy_is_named(minicity, tmp_path):

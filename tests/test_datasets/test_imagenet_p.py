@@ -8,7 +8,7 @@ from mmengine.registry import DATASETS
 
 from mmrobust.datasets import ImageNetP, imagenet_p
 from mmrobust.datasets.imagenet_p import read_frames
-from mmrobust.datasets.imagenet_subsets import WNIDS
+from mmrobust.datasets.imagenet_variants import WNIDS
 from mmrobust.evaluation.statistics.perturbation_stability import EXTRA_PERTURBATIONS, PERTURBATIONS
 
 

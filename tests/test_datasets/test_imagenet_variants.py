@@ -1,5 +1,6 @@
 """Which images and labels are taken, and what is said about folders that are not as they should be."""
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -11,9 +12,10 @@ from mmengine.registry import DATASETS
 
 from mmrobust.corruptions import CORRUPTIONS
 from mmrobust.datasets import ImageNetVariant
-from mmrobust.datasets.imagenet_subsets import WNIDS, subset_indices, subset_wnids
-from mmrobust.datasets.imagenet_variants import IMAGENET_C_CELLS, OF_CORRUPTIONS, VARIANTS, check_cells
+from mmrobust.datasets.corruption_sets import CORRUPTION_SETS
+from mmrobust.datasets.imagenet_variants import OF_CORRUPTIONS, SUBSETS, VARIANTS, WNIDS, check_cells
 
+IMAGENET_C_CELLS = CORRUPTION_SETS['imagenet-c'].cells
 NUMBERS = tuple(map(str, range(1000)))
 
 
@@ -52,8 +54,8 @@ def samples(dataset: ImageNetVariant) -> list[tuple[str, int]]:
         ('imagenet', WNIDS, range(1000)),
         ('imagenet-sketch', WNIDS, range(1000)),
         ('imagenet-v2', NUMBERS, range(1000)),
-        ('imagenet-a', subset_wnids('imagenet-a'), subset_indices('imagenet-a')),
-        ('imagenet-r', subset_wnids('imagenet-r'), subset_indices('imagenet-r')),
+        ('imagenet-a', VARIANTS['imagenet-a'].folders, SUBSETS['imagenet-a']),
+        ('imagenet-r', VARIANTS['imagenet-r'].folders, SUBSETS['imagenet-r']),
     ],
 )
 def test_labels_are_among_the_1000_classes(tmp_path, fill, variant, folders, labels):
@@ -71,7 +73,7 @@ def test_folders_of_v2_are_sorted_as_integers(tmp_path, fill):
 
 
 def test_order_is_not_that_of_the_disk(tmp_path, fill, monkeypatch):
-    fill(tmp_path / 'data', subset_wnids('imagenet-a'))
+    fill(tmp_path / 'data', VARIANTS['imagenet-a'].folders)
     found = samples(ImageNetVariant(tmp_path / 'data', 'imagenet-a', expected_images=201))
     scandir = os.scandir
     monkeypatch.setattr(os, 'scandir', lambda path: sorted(scandir(path), key=lambda entry: entry.name, reverse=True))
@@ -95,7 +97,7 @@ def test_in_a_config_of_mmpretrain(tmp_path, fill):
     pipeline = [dict(type='LoadImageFromFile'), dict(type='mmpretrain.PackInputs')]
     config = dict(
         type='mmrobust.ImageNetVariant',
-        data_root=str(fill(tmp_path / 'data', subset_wnids('imagenet-r'))),
+        data_root=str(fill(tmp_path / 'data', VARIANTS['imagenet-r'].folders)),
         variant='imagenet-r',
         expected_images=201,
         pipeline=pipeline,
@@ -104,7 +106,7 @@ def test_in_a_config_of_mmpretrain(tmp_path, fill):
     dataset = DATASETS.build(config)
     item = dataset[2]
     assert len(dataset) == 3 and item['inputs'].shape == (3, 4, 5)
-    assert item['data_samples'].gt_label.tolist() == [subset_indices('imagenet-r')[1]]
+    assert item['data_samples'].gt_label.tolist() == [SUBSETS['imagenet-r'][1]]
     wrapped = dict(type='mmrobust.CorruptedDataset', corruption='fog', severity=1, dataset=config)
     assert [type(step).__name__ for step in DATASETS.build(wrapped).pipeline.transforms][1] == 'Corrupt'
 
@@ -120,7 +122,7 @@ def test_published_numbers_of_images(tmp_path, fill):
         'imagenet-c-bar': 50000,
         'imagenet-3dcc': 50000,
     }
-    fill(tmp_path / 'data', subset_wnids('imagenet-a'))
+    fill(tmp_path / 'data', VARIANTS['imagenet-a'].folders)
     sentence = (
         f'^ImageNet-A in {tmp_path}/data has 201 images, not the expected 7500: download and unpack imagenet-a.tar '
         r'from https://\S+, or set expected_images for a smaller set of your own\.$'
@@ -141,7 +143,7 @@ def test_no_folder_says_where_to_get_it(tmp_path, monkeypatch, variant):
 
 
 def test_other_class_folders(tmp_path, fill):
-    fill(tmp_path / 'data', subset_wnids('imagenet-r'))
+    fill(tmp_path / 'data', VARIANTS['imagenet-r'].folders)
     with pytest.raises(
         ValueError, match=r'data has 200 class folders, not the expected 1000: 800 missing \(n01440764,'
     ):
@@ -150,6 +152,10 @@ def test_other_class_folders(tmp_path, fill):
         ImageNetVariant(tmp_path / 'data', 'imagenet-a')
     with pytest.raises(ValueError, match=r'200 class folders, .* 1000 missing \(0, 1, 2, \.\.\.\) and 200 unexpected'):
         ImageNetVariant(tmp_path / 'data', 'imagenet-v2')
+    (tmp_path / 'data/n1').mkdir()
+    with pytest.raises(ValueError, match=r'has 201 class folders, not the expected 200: 1 unexpected \(n1\): '):
+        ImageNetVariant(tmp_path / 'data', 'imagenet-r')
+    (tmp_path / 'data/n1').rmdir()
     shutil.rmtree(tmp_path / 'data/n01443537')
     with pytest.raises(ValueError, match=r'has 199 class folders, not the expected 200: 1 missing \(n01443537\): '):
         ImageNetVariant(tmp_path / 'data', 'imagenet-r')
@@ -163,7 +169,7 @@ def test_images_without_class_folders(tmp_path, image):
 
 
 def test_a_class_without_images(tmp_path, fill):
-    fill(tmp_path / 'data', subset_wnids('imagenet-a'))
+    fill(tmp_path / 'data', VARIANTS['imagenet-a'].folders)
     (tmp_path / 'data/n01498041/b.JPEG').rename(tmp_path / 'data/n01498041/b.txt')
     assert len(ImageNetVariant(tmp_path / 'data', 'imagenet-a', expected_images=200)) == 200  # a.png is left
     (tmp_path / 'data/n01531178/b.JPEG').unlink()
@@ -194,16 +200,16 @@ def test_all_of_imagenet_c_is_checked_at_once(tmp_path):
     assert len(set(IMAGENET_C_CELLS)) == 75 and {name for name, _ in IMAGENET_C_CELLS} == set(list(CORRUPTIONS)[:15])
     for corruption, severity in IMAGENET_C_CELLS:
         (tmp_path / corruption / str(severity)).mkdir(parents=True)
-    check_cells('imagenet-c', tmp_path)
+    check_cells('imagenet-c', tmp_path, IMAGENET_C_CELLS)
     (tmp_path / 'pixelate/5').rmdir()
     with pytest.raises(
         FileNotFoundError, match=rf'^There is no ImageNet-C pixelate/5 in {tmp_path}: unpack digital.tar'
     ):
-        check_cells('imagenet-c', tmp_path)
+        check_cells('imagenet-c', tmp_path, IMAGENET_C_CELLS)
     shutil.rmtree(tmp_path / 'snow')
     sentence = r'snow/1, snow/2, snow/3, snow/4, snow/5 and 1 more in .*: unpack weather.tar, digital.tar of'
     with pytest.raises(FileNotFoundError, match=sentence):
-        check_cells('imagenet-c', tmp_path)
+        check_cells('imagenet-c', tmp_path, IMAGENET_C_CELLS)
     check_cells('imagenet-c', tmp_path, [('fog', 1)])
 
 
@@ -230,3 +236,46 @@ def test_all_of_imagenet_c_is_checked_at_once(tmp_path):
 def test_wrong_arguments_are_refused_before_files_are_looked_for(tmp_path, arguments, kind, sentence):
     with pytest.raises(kind, match=sentence):
         ImageNetVariant(tmp_path / 'none', lazy_init=True, **arguments)
+
+
+# sha256 of the comma-joined indices and wnids
+HASHES = {
+    'imagenet-a': (
+        '973e8c3e530bf5dbd49999d046e74084ba5184ab98036b42b111d8dcdecf1015',
+        'b42e81c12a300300b184e87ddfbb7ea60d94501d0403fe80727f25839866db80',
+    ),
+    'imagenet-r': (
+        'a1d9a9ace3098120f5db861d97049116efe80683f4e48c65a62f9bd30fc3366a',
+        '98ce4fd873b9b46b5761d21549c019aa8ce0047775b0e4ff3822336b2762b476',
+    ),
+}
+
+
+def sha256(values):
+    return hashlib.sha256(','.join(map(str, values)).encode()).hexdigest()
+
+
+def test_1000_classes():
+    assert len(set(WNIDS)) == 1000 and list(WNIDS) == sorted(WNIDS)
+    assert sha256(WNIDS) == '858fd8cc1983d57f3a05012a7aacf30415a430b1efb5bd17284bb3282160c0d5'
+
+
+@pytest.mark.parametrize('subset', SUBSETS)
+def test_subset(subset):
+    indices, wnids = SUBSETS[subset], VARIANTS[subset].folders
+    assert len(set(indices)) == len(wnids) == 200
+    assert list(indices) == sorted(indices) and list(wnids) == sorted(wnids)
+    assert (sha256(indices), sha256(wnids)) == HASHES[subset]
+
+
+def test_the_subsets_share_86_classes():
+    assert len(set(SUBSETS['imagenet-a']) & set(SUBSETS['imagenet-r'])) == 86
+
+
+def test_equals_timm():
+    info = Path(pytest.importorskip('timm.data').__file__).parent / '_info'
+    assert list(WNIDS) == (info / 'imagenet_synsets.txt').read_text().split()
+    for subset in SUBSETS:
+        name = subset.replace('-', '_')
+        assert list(VARIANTS[subset].folders) == (info / f'{name}_synsets.txt').read_text().split()
+        assert list(map(str, SUBSETS[subset])) == (info / f'{name}_indices.txt').read_text().split()

@@ -199,20 +199,6 @@ def test_writing_again_does_nothing_and_other_parameters_need_overwrite(dataset,
     assert [path.name for path in tmp_path.iterdir()] == ['again']
 
 
-@pytest.mark.parametrize('content', ['[1]', '{', 'null', '[' * 100_000])
-def test_damaged_parameters_are_named(tmp_path, content):
-    (tmp_path / 'minicity.json').write_text(content)
-    with pytest.raises(ValueError, match=rf'^{tmp_path}/minicity\.json is damaged .*remove the folder'):
-        write_minicity(tmp_path, SMALL)
-
-
-def test_a_folder_of_something_else_is_never_replaced(tmp_path):
-    (tmp_path / 'thesis.txt').write_text('mine')
-    with pytest.raises(ValueError, match=r'no minicity\.json'):
-        write_minicity(tmp_path, SMALL, overwrite=True)
-    assert (tmp_path / 'thesis.txt').read_text() == 'mine'
-
-
 def test_interrupted_writing_leaves_nothing(tmp_path, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt

@@ -16,7 +16,7 @@ from mmseg.registry import DATASETS
 from PIL import Image
 
 import mmrobust.datasets  # noqa: F401 (registers the loaders)
-from mmrobust.datasets.early_check import MOST, check_labels
+from mmrobust.datasets.labels import MOST, check_labels
 from mmrobust.evaluation.images import LabelMapImages
 from tests.tiny_segmentation import REPO, TINY_SEGMENTATION
 from tests.tool_loading import load_tool
@@ -208,7 +208,7 @@ def test_the_labels_that_are_checked(tmp_path, monkeypatch):
     seen.clear()
     check_labels(data, [1, 2])
     assert sorted(seen) == [1, 2]
-    monkeypatch.setattr('mmrobust.datasets.early_check.get_dist_info', lambda: (1, 4))
+    monkeypatch.setattr('mmrobust.datasets.labels.get_dist_info', lambda: (1, 4))
     seen.clear()
     check_labels(data, range(10))
     assert sorted(seen) == [1, 5, 9]

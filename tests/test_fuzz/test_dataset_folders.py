@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mmrobust.datasets import CityscapesDataset, ImageFolder
 from mmrobust.datasets.acdc import find_images
-from mmrobust.datasets.transforms import LoadAnnotations, LoadImageFromFile
+from mmrobust.datasets.transforms import Corrupt, LoadAnnotations, LoadImageFromFile
 from mmrobust.datasets.transforms.load_corrupted import path_in_copy
 from tests.test_fuzz.examples import examples
 
@@ -126,7 +126,7 @@ def test_a_copy_lies_in_its_folder(root, parts):
     path = os.path.join('/data', root, *parts)
     inside = f'{os.path.normpath(path)}/'.startswith(f'/data/{root}/')
     try:
-        found = path_in_copy('/copy', 'fog', 3, f'/data/{root}', path)
+        found = path_in_copy('/copy', Corrupt('fog', 3, f'/data/{root}'), path)
     except ValueError as error:
         assert not inside and 'must lie below data_root' in str(error)
     else:

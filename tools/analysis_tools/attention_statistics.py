@@ -10,7 +10,7 @@ python tools/analysis_tools/attention_statistics.py --timm vit_large_patch14_din
 
 Writes statistics.csv, a line for each statistic, layer and head, and box plots as PNG, SVG and CSV; of models with TAP
 also dilations, as PNG, SVG and CSV. The definitions are those of attention_statistics.py, token_norms.py, rollout.py
-and tap_dilations.py of mmrobust/analysis.
+and tables.py of mmrobust/analysis.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
+from arguments import add_arguments, add_crop, add_timm, describe, load_models, name_corruption
 from mmrobust.analysis import (
     STATISTICS,
     AttentionStatistics,
@@ -35,10 +36,8 @@ from mmrobust.analysis import (
     TokenNorms,
     rollout_statistics,
 )
-from mmrobust.analysis.arguments import add_arguments, add_crop, add_timm, describe, load_models, name_corruption
 from mmrobust.analysis.observed_model import ObservedModel
-from mmrobust.analysis.statistics_table import COLUMNS, PAIRS
-from mmrobust.analysis.tap_dilations import COLUMNS as DILATION_COLUMNS
+from mmrobust.analysis.tables import COLUMNS, DILATION_COLUMNS, PAIRS
 from mmrobust.files import write_whole
 from mmrobust.models.layers import AttentionView
 from mmrobust.visualization.attention_boxes import Box, Boxes, statistic_boxes

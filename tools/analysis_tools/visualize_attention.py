@@ -21,8 +21,8 @@ from mmrobust import cli  # first: it checks the OpenMMLab stack
 import numpy as np
 from torch import Tensor
 
+from arguments import add_arguments, add_crop, add_timm, describe, load_models, name_corruption
 from mmrobust.analysis import CoarseMaps, TokenAttention, attention_rollout, has_rollout
-from mmrobust.analysis.arguments import add_arguments, add_crop, add_timm, describe, load_models, name_corruption
 from mmrobust.analysis.observed_model import ObservedModel
 from mmrobust.models.layers import AttentionView
 from mmrobust.visualization.attention_panels import (

@@ -19,7 +19,7 @@ from mmrobust import cli  # first: it checks the OpenMMLab stack
 # isort: split
 import numpy as np
 
-from mmrobust.analysis.arguments import NO_CORRUPTION, add_arguments, describe, name_corruption, named, which_device
+from arguments import NO_CORRUPTION, add_arguments, describe, name_corruption, named, which_device
 from mmrobust.corruptions import CORRUPTIONS
 from mmrobust.datasets.acdc import CONDITIONS
 from mmrobust.datasets.corrupted import position_of_loading

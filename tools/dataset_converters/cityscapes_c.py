@@ -21,8 +21,9 @@ from mmengine import fileio
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmrobust.corruptions import PROFILES
-from mmrobust.datasets.corrupted_copy import check_pixels, start_copy, target_of, write_images
+from mmrobust.datasets.corrupted_copy import check_pixels, start_copy, write_images
 from mmrobust.datasets.transforms import Corrupt, LoadImageFromFile
+from mmrobust.datasets.transforms.load_corrupted import path_in_copy
 from mmrobust.evaluation.benchmarks.presets import PRESETS, select_cells
 
 INTERRUPTED = 130  # exit code of a command that Ctrl-C has stopped
@@ -105,7 +106,7 @@ def main(argv: list[str] | None = None) -> None:
             for cell in cells
             for image in images
         ]
-        there = {job for job in jobs if Path(target_of(args.out, *job)).exists()}
+        there = {job for job in jobs if Path(path_in_copy(args.out, *job)).exists()}
         todo = [job for job in jobs if job not in there]
         check_pixels(args.out, [job for job in jobs if job in there])
         announce(args.out, len(todo), len(jobs), images[0])

@@ -3,11 +3,10 @@
 from .canvas import Canvas
 from .labels import CLASSES, IGNORE, LABEL_IDS, PALETTE, to_color, to_label_ids
 from .layout import SPLITS, lay_out
-from .preview import overview
 from .scene import draw_scene
 from .street import Street
 from .weather import CONDITIONS, STRENGTHS, label_map, render
-from .writer import VERSION, MiniCityParams, read_params, street_of, write_minicity
+from .writer import VERSION, MiniCityParams, overview, read_params, street_of, write_minicity
 
 __all__ = [
     'CLASSES',

@@ -67,6 +67,12 @@ class Brush:
         inside = (0, (bottom + top) / 2, (low + high) / 2) if axis == 'a' else ((low + high) / 2, (bottom + top) / 2, 0)
         self.face(points, color, lamp, inside)
 
+    def pair(self, at: float, span: Sequence[float], color: Color, lamp: int = 0) -> None:
+        """Two such rectangles on the plane b = at, one on the left and its mirror image on the right."""
+        low, high, bottom, top = span
+        self.panel('b', at, (-high, -low, bottom, top), color, lamp)
+        self.panel('b', at, (low, high, bottom, top), color, lamp)
+
     def box(self, low: Point, high: Point, color: Color, top_color: Color | None = None) -> None:
         """An axis-aligned box: the faces one can see."""
         (a0, h0, b0), (a1, h1, b1) = low, high
@@ -82,7 +88,7 @@ class Brush:
                 inside=inside,
             )
 
-    def hull(self, balls: Sequence[tuple[Point, float]], color: Color, lamp: int = 0, up: float = 0.1) -> None:
+    def hull(self, balls: Sequence[tuple[Point, float]], color: Color, lamp: int = 0) -> None:
         """The outline around balls (centre, radius): limbs, heads, torsos, tubes; lit from the sun's side."""
         centres = self.world([centre for centre, _ in balls])
         if centres[:, 2].min() < NEAR:
@@ -94,20 +100,20 @@ class Brush:
         toward = self.canvas.toward_sun
         facing = 0.5 - 0.5 * toward[2]
         dark, bright = 110 * facing + 20, 140 * facing + 90
-        self._round(pixels, radii, color, (dark, 150, 255 * up, lamp), depth)
+        self._round(pixels, radii, color, (dark, 150, 25.5, lamp), depth)
         if radii.max() > 2.5:
             step = np.array([toward[0], -toward[1]]) * 0.3
-            self._round(pixels + step * radii[:, None], radii * 0.68, color, (bright, 190, 255 * up, lamp), depth)
+            self._round(pixels + step * radii[:, None], radii * 0.68, color, (bright, 190, 25.5, lamp), depth)
 
     def _round(self, pixels: np.ndarray, radii: np.ndarray, color: Color, light: Sequence[float], depth: float) -> None:
         ring = (pixels[:, None] + radii[:, None, None] * _CIRCLE).reshape(-1, 2).astype(np.float32)
         self.canvas.polygon(cv2.convexHull(ring)[:, 0], self.label, color, light, depth)
 
-    def disc(self, centre: Point, radius: float, color: Color, lamp: int = 0, inside: Point | None = None) -> None:
+    def disc(self, centre: Point, radius: float, color: Color) -> None:
         """A wheel's side: a circle in the plane a = const."""
         a, h, b = centre
         points = [(a, h + radius * sin, b + radius * cos) for cos, sin in _WHEEL]
-        self.face(points, color, lamp, (0, h, b) if inside is None else inside)
+        self.face(points, color, inside=(0, h, b))
 
     def spoked_wheel(self, centre: Point, radius: float, tyre: float, color: Color, rim: Color) -> None:
         """An open wheel in the plane a = const: one sees through it, but the label covers it."""

@@ -7,13 +7,13 @@ import numpy as np
 from .brush import Brush
 from .buildings import draw_house
 from .camera import Camera
-from .canvas import SUPERSAMPLING, Canvas
+from .canvas import FAR, SUPERSAMPLING, Canvas
 from .foliage import draw_backdrop, draw_bush, draw_tree
 from .furniture import draw_bin, draw_border, draw_lamp, draw_sign, draw_signal
 from .ground import draw_ground
 from .labels import IGNORE, TRAIN_ID
+from .noise import sample, tile
 from .people import draw_bicycle, draw_cyclist, draw_motorcycle, draw_motorcyclist, draw_person
-from .sky import draw_sky
 from .street import Street, Thing
 from .vehicles import draw_bus, draw_car, draw_train, draw_truck
 
@@ -43,7 +43,7 @@ def draw_scene(street: Street, width: int, height: int) -> Canvas:
     width, height = width * SUPERSAMPLING, height * SUPERSAMPLING
     camera = Camera(width, height, street.focal * width, street.pitch * height, width / 2, street.eye)
     canvas = Canvas(camera, street.sun)
-    draw_sky(canvas, street)
+    _draw_sky(canvas, street)
     draw_ground(canvas, street, _bodies(street))
     draw_backdrop(canvas, np.random.default_rng([street.seed, 3]))
 
@@ -64,6 +64,37 @@ def draw_scene(street: Street, width: int, height: int) -> Canvas:
     if street.bonnet:
         _draw_bonnet(canvas, street)
     return canvas
+
+
+def _draw_sky(canvas: Canvas, street: Street) -> None:
+    """A gradient with a glow around the sun, and clouds on a plane that runs to the horizon."""
+    camera, sun = canvas.camera, canvas.sun
+    rng = np.random.default_rng([street.seed, 1])
+    bottom = int(np.floor(camera.horizon)) + 1
+    up = ((camera.horizon - np.arange(bottom, dtype=np.float32)) / camera.focal)[:, None] + 0.004
+    across = ((np.arange(camera.width, dtype=np.float32) - camera.centre) / camera.focal)[None]
+
+    zenith = np.array([rng.uniform(70, 105), rng.uniform(125, 155), rng.uniform(190, 220)], np.float32)
+    haze = np.array([rng.uniform(205, 228), rng.uniform(215, 230), rng.uniform(222, 238)], np.float32)
+    height = np.clip(up / 0.5, 0, 1) ** 0.7
+    color = haze + (zenith - haze) * height[..., None] * np.ones_like(across)[..., None]
+    ray = np.stack(np.broadcast_arrays(across, up, np.float32(1)), -1)
+    closeness = (ray @ sun.direction.astype(np.float32)) / np.linalg.norm(ray, axis=-1)
+    glow = np.clip(closeness, 0, 1) ** 6
+    color += glow[..., None] * np.array([70, 58, 34], np.float32)
+
+    far = 26 / (up + 0.06)
+    drift = rng.uniform(0, 256, 2)
+    density = sample(tile(5, 4, 6), across * far * 1.1 + drift[0], far + drift[1])
+    thick = np.clip((density - rng.uniform(-0.7, 1.1)) * 0.9, 0, 1)
+    body = 247 - 52 * np.clip(density - 0.3, 0, 1.4) * thick
+    cloud = np.stack((body, body * 0.995, body * 1.005), -1)
+    color += (cloud - color) * (thick * np.clip(up / 0.04, 0.25, 1) * 0.9)[..., None]
+
+    canvas.albedo[:bottom] = np.clip(color, 0, 255)
+    canvas.label[:bottom] = TRAIN_ID['sky']
+    canvas.depth[:bottom] = FAR
+    canvas.light[:bottom] = (0, 255, 0, 0)
 
 
 def _draw_thing(canvas: Canvas, street: Street, thing: Thing) -> None:

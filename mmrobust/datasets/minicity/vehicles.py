@@ -12,6 +12,7 @@ _GLASS = (38, 46, 54)
 _SKYLIT = (92, 108, 120)
 _TYRE = (26, 26, 27)
 _DARK = (34, 34, 36)
+_LENS, _RED = (238, 240, 236), (182, 26, 24)  # of lamps
 
 
 def _wheel(brush: Brush, a: float, b: float, radius: float) -> None:
@@ -126,9 +127,7 @@ def _car_rear(
     brush.panel('b', rear, (-half, half, sill, belt - 0.42), color * 0.82)
     brush.panel('b', rear, (-half, half, sill, sill + 0.14), _DARK)
     brush.panel('b', rear, (-half, half, belt - 0.43, belt - 0.4), color * 0.5)
-    for sign in (-1, 1):
-        low, high = sorted((sign * (half - 0.3), sign * (half - 0.02)))
-        brush.panel('b', rear, (low, high, belt - 0.3, belt - 0.06), (176, 26, 24), LAMP_TAIL)
+    brush.pair(rear, (half - 0.3, half - 0.02, belt - 0.3, belt - 0.06), (176, 26, 24), LAMP_TAIL)
     brush.panel('b', rear, (-0.26, 0.26, belt - 0.36, belt - 0.24), (232, 230, 214))
     if rng.random() < 0.2:
         brush.panel('b', rear, (-half + 0.3, half - 0.3, belt - 0.1, belt - 0.07), (200, 200, 200))
@@ -138,9 +137,7 @@ def _car_front(brush: Brush, half: float, front: float, sill: float, bonnet: flo
     brush.panel('b', front, (-half, half, sill, sill + 0.14), _DARK)
     brush.panel('b', front, (-half + 0.36, half - 0.36, bonnet - 0.26, bonnet - 0.06), (24, 25, 27))
     brush.panel('b', front, (-0.26, 0.26, sill + 0.08, sill + 0.2), (232, 230, 214))
-    for sign in (-1, 1):
-        low, high = sorted((sign * (half - 0.32), sign * (half - 0.03)))
-        brush.panel('b', front, (low, high, bonnet - 0.24, bonnet - 0.07), (238, 240, 236), LAMP_HEAD)
+    brush.pair(front, (half - 0.32, half - 0.03, bonnet - 0.24, bonnet - 0.07), _LENS, LAMP_HEAD)
 
 
 def draw_bus(brush: Brush, rng: np.random.Generator) -> None:
@@ -173,14 +170,10 @@ def draw_bus(brush: Brush, rng: np.random.Generator) -> None:
     brush.panel('b', rear, (-half + 0.3, half - 0.3, 0.62, 1.4), color * 0.62)
     brush.panel('b', rear, (-0.4, 0.4, 2.68, 2.95), (250, 176, 40), LAMP_SIGN)
     brush.panel('b', rear, (-0.26, 0.26, 0.42, 0.55), (230, 228, 214))
-    for sign in (-1, 1):
-        low, high = sorted((sign * (half - 0.22), sign * (half - 0.03)))
-        brush.panel('b', rear, (low, high, 0.7, 1.35), (182, 26, 24), LAMP_TAIL)
-        low, high = sorted((sign * (half - 0.4), sign * (half - 0.12)))
-        brush.panel('b', front, (low, high, 0.66, 0.84), (238, 240, 236), LAMP_HEAD)
-        brush.hull(
-            [((sign * (half + 0.16), 2.3, front + 0.1), 0.09), ((sign * (half + 0.16), 1.95, front + 0.1), 0.09)], _DARK
-        )
+    brush.pair(rear, (half - 0.22, half - 0.03, 0.7, 1.35), _RED, LAMP_TAIL)
+    brush.pair(front, (half - 0.4, half - 0.12, 0.66, 0.84), _LENS, LAMP_HEAD)
+    for a in (-half - 0.16, half + 0.16):  # mirrors
+        brush.hull([((a, 2.3, front + 0.1), 0.09), ((a, 1.95, front + 0.1), 0.09)], _DARK)
 
 
 def draw_truck(brush: Brush, rng: np.random.Generator) -> None:
@@ -207,9 +200,7 @@ def draw_truck(brush: Brush, rng: np.random.Generator) -> None:
         )
         brush.panel('b', front, (-0.8, 0.8, 0.95, 1.45), (36, 36, 38))
         brush.panel('b', front, (-half + 0.1, half - 0.1, 0.5, 0.8), _DARK)
-        for sign in (-1, 1):
-            low, high = sorted((sign * (half - 0.42), sign * (half - 0.1)))
-            brush.panel('b', front, (low, high, 0.82, 1.02), (238, 240, 236), LAMP_HEAD)
+        brush.pair(front, (half - 0.42, half - 0.1, 0.82, 1.02), _LENS, LAMP_HEAD)
 
     def draw_load() -> None:
         stop = front - 2.2
@@ -226,9 +217,7 @@ def draw_truck(brush: Brush, rng: np.random.Generator) -> None:
         for h in (1.35, (1.35 + top) / 2, top - 0.3):
             brush.panel('b', rear, (-half + 0.1, half - 0.1, h, h + 0.04), load * 0.7)
         brush.panel('b', rear, (-half + 0.1, half - 0.1, 0.62, 0.78), (190, 60, 40))
-        for sign in (-1, 1):
-            low, high = sorted((sign * (half - 0.4), sign * (half - 0.06)))
-            brush.panel('b', rear, (low, high, 0.82, 0.98), (182, 26, 24), LAMP_TAIL)
+        brush.pair(rear, (half - 0.4, half - 0.06, 0.82, 0.98), _RED, LAMP_TAIL)
 
     for part in (draw_cab, draw_load) if cab_first else (draw_load, draw_cab):
         part()
@@ -257,14 +246,12 @@ def draw_train(brush: Brush, rng: np.random.Generator) -> None:
             brush.panel('a', a, (b + 0.71, b + 0.79, 0.45, 2.6), color)
         for b in (-4.0, 4.0):
             brush.panel('a', a, (b - 0.35, b + 0.35, 0.25, height), (44, 44, 46))
-    for end, lamp, lens in ((front, LAMP_HEAD, (238, 240, 236)), (rear, LAMP_TAIL, (182, 26, 24))):
+    for end, lamp, lens in ((front, LAMP_HEAD, _LENS), (rear, LAMP_TAIL, _RED)):
         nose = end - np.sign(end) * 0.15
         brush.panel('b', nose, (-half + 0.12, half - 0.12, 1.4, 2.75), _GLASS)
         brush.face([(-half + 0.15, 2.7, nose), (0.2, 2.7, nose), (-0.5, 1.6, nose), (-half + 0.15, 1.6, nose)], _SKYLIT)
         brush.panel('b', nose, (-0.7, 0.7, 2.85, 3.15), (250, 176, 40), LAMP_SIGN)
         brush.panel('b', end, (-half, half, 0.22, 0.45), _DARK)
         brush.panel('b', end, (-half, half, 1.05, 1.12), light)
-        for sign in (-1, 1):
-            low, high = sorted((sign * (half - 0.42), sign * (half - 0.15)))
-            brush.panel('b', end, (low, high, 0.68, 0.92), lens, lamp)
+        brush.pair(end, (half - 0.42, half - 0.15, 0.68, 0.92), lens, lamp)
     brush.hull([((0, height, 0), 0.03), ((0, height + 0.7, -0.8), 0.03), ((0, height + 1.3, 0.1), 0.03)], (50, 50, 52))

@@ -10,7 +10,7 @@
 
 import functools
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmrobust.folders import fill_folder, is_empty
+from mmrobust.folders import fill_folder, is_filled, read_parameters
 from mmrobust.processes import end_with_parent
 
 from .labels import to_color, to_label_ids
@@ -93,7 +93,7 @@ def write_minicity(
         OSError: when another process writes there, or it cannot be written.
     """
     root, params = Path(root), params or MiniCityParams()
-    if _is_there(root, params, overwrite):
+    if is_filled(root, PARAMETER_FILE, params.as_json(), overwrite, 'MiniCity'):
         return False
     with fill_folder(root, PARAMETER_FILE) as partial:
         pool = ProcessPoolExecutor(initializer=end_with_parent)  # streets are independent of each other
@@ -108,28 +108,6 @@ def write_minicity(
     return True
 
 
-def _is_there(root: Path, params: MiniCityParams, overwrite: bool) -> bool:
-    if is_empty(root):
-        return False
-    if not (root / PARAMETER_FILE).is_file():
-        raise ValueError(f'{root} must be a MiniCity folder, an empty one or a new one; it has no {PARAMETER_FILE}')
-    found = _read(root / PARAMETER_FILE)
-    if found == params.as_json():
-        return True
-    if not overwrite:
-        differing = [f'{key}={found.get(key)} (asked for {value})' for key, value in params.as_json().items()
-                     if found.get(key) != value]  # fmt: skip
-        raise ValueError(f'{root} holds another MiniCity, with {", ".join(differing)}: pass --overwrite to replace it')
-    return False
-
-
-def _read(file: Path) -> dict:
-    try:
-        return dict(json.loads(file.read_text()))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f'{file} is damaged ({error}): remove the folder {file.parent}') from error
-
-
 def read_params(root: str | Path) -> MiniCityParams:
     """Parameters of a MiniCity that this version can draw again.
 
@@ -139,7 +117,7 @@ def read_params(root: str | Path) -> MiniCityParams:
     file = Path(root, PARAMETER_FILE)
     if not file.is_file():
         raise ValueError(f'the images must be those of a MiniCity folder, got {root} without {PARAMETER_FILE}')
-    found = _read(file)
+    found = read_parameters(file)
     version = found.pop('version', None)
     if version != VERSION or set(found) != set(MiniCityParams.__dataclass_fields__):
         raise ValueError(
@@ -160,6 +138,20 @@ def street_of(params: MiniCityParams, image: str | Path) -> Street:
     if split not in SPLITS or not number or not number[0].isdigit():
         raise ValueError(f'the image must be <split>/<city>/<city>_<street>_..., got {path}')
     return lay_out(params.seed, split, int(number[0]))
+
+
+def overview(
+    seed: int = 0, size: tuple[int, int] = (512, 256), split: str = 'val', indices: Sequence[int] = (0, 1, 2, 3)
+) -> np.ndarray:
+    """An RGB image (uint8): a row for each street, clear, its label, and in each condition, with a head above."""
+    rows = []
+    for index in indices:
+        street = lay_out(seed, split, index)
+        canvas = draw_scene(street, *size)
+        images = [render(canvas, street), to_color(label_map(canvas))]
+        rows.append(np.concatenate([*images, *(render(canvas, street, condition) for condition in CONDITIONS)], 1))
+    heads = [_head(text, size[0]) for text in ('clear', 'label', *CONDITIONS)]
+    return np.concatenate([np.concatenate(heads, 1), *rows], 0)
 
 
 def _write_street(root: Path, params: MiniCityParams, split: str, index: int) -> None:
@@ -189,3 +181,12 @@ def _save(path: Path, image: np.ndarray) -> None:
     done, png = cv2.imencode('.png', image[..., ::-1] if image.ndim == 3 else image)
     assert done, 'OpenCV could not encode a PNG'
     path.write_bytes(png.tobytes())
+
+
+def _head(text: str, width: int) -> np.ndarray:
+    """White, with black text in the middle."""
+    scale = max(0.3, width / 500)
+    (wide, high), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    head = np.full((2 * high, width, 3), 255, np.uint8)
+    place = ((width - wide) // 2, 3 * high // 2)
+    return cv2.putText(head, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), max(1, width // 400), cv2.LINE_AA)

@@ -9,8 +9,7 @@ import os.path as osp
 
 from mmengine import fileio
 
-from mmrobust.corruptions import check_corruption
-from mmrobust.datasets.transforms.corrupt import name_below
+from mmrobust.datasets.transforms.corrupt import Corrupt, name_below
 from mmrobust.datasets.transforms.loading import LoadImageFromFile
 from mmrobust.registry import TRANSFORMS
 
@@ -54,38 +53,30 @@ class LoadCorruptedImageFromFile(LoadImageFromFile):
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
-        check_corruption(corruption, severity, profile)
+        self.corrupted_root = corrupted_root
+        self.corrupt = Corrupt(corruption, severity, data_root, seed, profile)  # what has been done to the images
         if not data_root:
             raise ValueError(f'a copy of corrupted images needs the data_root of the clean ones, got {data_root!r}')
         check_manifest(corrupted_root, seed, profile, self.backend_args)
-        self.corrupted_root = corrupted_root
-        self.corruption = corruption
-        self.severity = severity
-        self.data_root = data_root
-        self.seed = seed
-        self.profile = profile
 
     def transform(self, results: dict) -> dict | None:
         """Add img, img_shape and ori_shape (both (H, W))."""
-        path = path_in_copy(self.corrupted_root, self.corruption, self.severity, self.data_root, results['img_path'])
+        how, path = self.corrupt, path_in_copy(self.corrupted_root, self.corrupt, results['img_path'])
         # looked up first: with ignore_empty an absent file would be passed over, and another image taken instead
         if not fileio.exists(path, backend_args=self.backend_args):
             raise FileNotFoundError(
-                f'There is no {path}: write it with `python {TOOL} {self.data_root} {self.corrupted_root} '
-                f'--corruptions {self.corruption} --severities {self.severity} --seed {self.seed} '
-                f'--profile {self.profile}`, with the --images and --suffix that fit {results["img_path"]}.'
+                f'There is no {path}: write it with `python {TOOL} {how.data_root} {self.corrupted_root} --corruptions '
+                f'{how.corruption} --severities {how.severity} --seed {how.seed} --profile {how.profile}`, with the '
+                f'--images and --suffix that fit {results["img_path"]}.'
             )
         loaded = super().transform({**results, 'img_path': path, 'img': None})  # a clean one would do
         return None if loaded is None else {**loaded, 'img_path': results['img_path']}
 
     def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(corrupted_root={self.corrupted_root!r}, corruption={self.corruption!r}, '
-            f'severity={self.severity}, seed={self.seed}, profile={self.profile!r})'
-        )
+        return f'{type(self).__name__}(corrupted_root={self.corrupted_root!r}, {self.corrupt!r})'
 
 
-def path_in_copy(corrupted_root: str, corruption: str, severity: int, data_root: str, path: str) -> str:
+def path_in_copy(corrupted_root: str, corrupt: Corrupt, path: str) -> str:
     """Return where the copy of the image ``path`` lies.
 
     A copy is a PNG: a name that does not end in ``.png`` gets it appended, so ``a.jpg`` and ``a.png`` stay two files.
@@ -93,10 +84,11 @@ def path_in_copy(corrupted_root: str, corruption: str, severity: int, data_root:
     Raises:
         ValueError: the image is not below ``data_root``.
     """
-    name = name_below(data_root, path)
+    name = name_below(corrupt.data_root, path)
     if f'{name}/'.startswith('../'):
-        raise ValueError(f'the image {path} must lie below data_root {data_root} to have a corrupted copy')
-    return osp.join(corrupted_root, corruption, str(severity), name if name.endswith('.png') else f'{name}.png')
+        raise ValueError(f'the image {path} must lie below data_root {corrupt.data_root} to have a corrupted copy')
+    name = name if name.endswith('.png') else f'{name}.png'
+    return osp.join(corrupted_root, corrupt.corruption, str(corrupt.severity), name)
 
 
 def manifest(seed: int, profile: str) -> dict[str, int | str]:

@@ -9,7 +9,7 @@ import numpy as np
 from mmengine.config import Config
 
 from mmrobust.datasets.acdc import CONDITIONS, conditions_known
-from mmrobust.datasets.unlabelled import without_labels
+from mmrobust.datasets.labels import without_labels
 from mmrobust.evaluation.benchmarks.base import protocol_title
 from mmrobust.evaluation.benchmarks.segmentation_base import (
     MIOU,

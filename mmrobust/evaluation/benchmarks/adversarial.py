@@ -7,7 +7,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 from mmrobust.attacks import fgsm, pgd
-from mmrobust.attacks.balls import BALLS, require_sizes
+from mmrobust.attacks.ascent import BALLS, require_sizes
 from mmrobust.evaluation.benchmarks.adversarial_segmentation import AdversarialSegmentation, blind_warning, several
 from mmrobust.evaluation.benchmarks.base import require_some
 from mmrobust.evaluation.benchmarks.classification_base import IMAGENET_IMAGES, ErrorTable, error_layout, too_few

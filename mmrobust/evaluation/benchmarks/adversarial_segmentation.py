@@ -8,7 +8,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 from mmrobust.attacks import SEA, SEGMENTATION_ATTACKS, attack_segmentation
-from mmrobust.attacks.balls import require_sizes
+from mmrobust.attacks.ascent import require_sizes
 from mmrobust.attacks.segmentation import USUAL_EPS, USUAL_STEP
 from mmrobust.evaluation.benchmarks.base import require_some
 from mmrobust.evaluation.benchmarks.segmentation_base import MIOU, SegmentationBenchmark

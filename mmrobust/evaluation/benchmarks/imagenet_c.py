@@ -10,8 +10,7 @@ from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 
 from mmrobust.corruptions import CORRUPTIONS
 from mmrobust.datasets.corruption_sets import CORRUPTION_SETS, CorruptionSet
-from mmrobust.datasets.imagenet_subsets import WNIDS
-from mmrobust.datasets.imagenet_variants import check_cells
+from mmrobust.datasets.imagenet_variants import WNIDS, check_cells
 from mmrobust.evaluation.benchmarks.base import protocol_title, severity_grid
 from mmrobust.evaluation.benchmarks.classification_base import (
     IMAGENET_IMAGES,

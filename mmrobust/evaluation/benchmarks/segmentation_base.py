@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from mmrobust.datasets.corrupted import position_of_loading
-from mmrobust.datasets.transforms.corrupt_region import Region, region_mask
+from mmrobust.datasets.transforms.corrupt import Region, region_mask
 from mmrobust.evaluation.benchmarks.base import Benchmark
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Confidences, Confusion, RegionalConfusion

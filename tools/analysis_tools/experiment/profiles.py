@@ -7,7 +7,6 @@ from typing import Any
 from mmengine.config import Config
 
 from experiment.arms import ADL, BASELINE, POOLING
-from mmrobust.corruptions import GROUPS
 
 CONFIGS = Path(__file__).resolve().parents[3] / 'configs'
 
@@ -19,8 +18,6 @@ GATE_ADL = 0.3  # Eq. (2) of the paper at tau = 2
 GATE_ACTIVE = 0.5  # share of rows with an entry above the threshold
 
 SIZE = (512, 256)  # width and height of images of a config
-
-CORRUPTIONS = tuple(name for group in GROUPS.values() for name in group)
 
 #: ViT on 8 x 8 tokens; minutes a run on one CPU core.
 CROPS = dict(

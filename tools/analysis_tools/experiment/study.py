@@ -15,8 +15,8 @@ import torch
 
 from experiment.arms import ADL, STRONGER, WITH_TAP, changes
 from experiment.images import Images, corrupted, draw_crops, draw_scenes, read_images
-from experiment.profiles import CORRUPTIONS
 from experiment.training import HeldOut, run
+from mmrobust.corruptions import FIFTEEN
 from mmrobust.datasets.minicity.writer import VERSION
 from mmrobust.files import read_json, write_whole
 from mmrobust.processes import end_with_parent
@@ -55,7 +55,7 @@ class Study:
         else:
             images = self._drawn(draw_scenes, 'train', data['train_scenes'], jobs)
             clean = self._drawn(draw_scenes, 'val', data['val_scenes'], jobs)
-        cells = [(name, severity) for name in CORRUPTIONS for severity in self.profile['severities']]
+        cells = [(name, severity) for name in FIFTEEN for severity in self.profile['severities']]
         return images, HeldOut(clean, {cell: corrupted(clean, *cell) for cell in cells})
 
     def _drawn(self, draw: Callable[..., Images], *arguments: Any) -> Images:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmrobust.datasets.unlabelled import why_unlabelled, without_labels
+from mmrobust.datasets.labels import why_unlabelled, without_labels
 
 
 def test_labels_and_the_steps_that_load_them_are_left_out_at_any_depth():

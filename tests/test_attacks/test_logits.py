@@ -12,7 +12,7 @@ from mmseg.structures import SegDataSample
 from mmrobust.attacks import segmentor_logits
 from mmrobust.evaluation.models.sliding_windows import batch_windows
 
-MODULE = importlib.import_module('mmrobust.attacks.segmentor_logits')  # the package has a function of this name
+MODULE = importlib.import_module('mmrobust.attacks.logits')
 ORIGINAL = (30, 44)  # of the labels; the pipeline has resized the images
 SLIDE = dict(mode='slide', crop_size=(32, 32), stride=(20, 20))
 WHOLE = dict(mode='whole')

@@ -1,15 +1,20 @@
-"""Attention statistics of all layers and heads of a model, streamed over images."""
+"""Attention statistics of all layers and heads of a model, and the dilations of its TAP, streamed over images."""
+
+# B batch, H W token grid, K branches
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from mmrobust.analysis.attention_statistics import STATISTICS
 from mmrobust.analysis.distribution import Distribution, Summary
 
-__all__ = ['StatisticsTable', 'clean_and_corrupted']
+__all__ = ['DilationTable', 'StatisticsTable', 'dilation_shares']
 
 COLUMNS = ('pictures', 'statistic', 'layer', 'head', *Summary._fields)
+DILATION_COLUMNS = ('pictures', 'layer', 'dilation', 'reading', *Summary._fields)
+READINGS = ('mean weight', 'share of tokens')
 PAIRS = 'clean-corrupted'
 
 
@@ -36,7 +41,7 @@ class StatisticsTable:
         self.num_images += len(layers[0]['self_share']) // (2 if paired else 1)
         for layer, found in enumerate(layers, start=1):
             for name, values in found.items():
-                parts = {PAIRS: values} if STATISTICS[name].of_pairs else clean_and_corrupted(values, paired)
+                parts = {PAIRS: values} if STATISTICS[name].of_pairs else _clean_and_corrupted(values, paired)
                 for images, part in parts.items():
                     of_layers = self._of.setdefault((images, name), {})
                     if layer not in of_layers:
@@ -66,6 +71,49 @@ class StatisticsTable:
                         yield images, name, layer, head, *summary
 
 
-def clean_and_corrupted(values: Tensor, paired: bool) -> dict[str, Tensor]:
+def dilation_shares(weights: Tensor) -> tuple[Tensor, Tensor]:
+    """How often each dilation is chosen, in the two readings that the paper's "predict which dilation" allows.
+
+    Args:
+        weights: ``(B, H, W, K)``, as :meth:`~mmrobust.models.layers.TokenAwareAvgPool.weights` returns them; they sum
+            to 1 over K, and branch d has dilation d (0: the token itself).
+
+    Returns:
+        Mean weight of each branch, ``1 / HW * sum_p w_d(p)``, and the share of tokens for which it is the largest,
+        ``1 / HW * |{p: argmax_d w_d(p) = d}|``: ``(B, K)`` each, sums to 1.
+    """
+    chosen = F.one_hot(weights.argmax(-1), weights.size(-1)).to(weights.dtype)
+    return weights.mean((1, 2)), chosen.mean((1, 2))
+
+
+class DilationTable:
+    """Collects the :func:`dilation_shares` of all layers that have TAP, as distributions over images."""
+
+    def __init__(self) -> None:
+        self._of: dict[tuple[str, int, str], Distribution] = {}
+
+    def add(self, layers: Sequence[Tensor | None], paired: bool = False) -> None:
+        """Add a batch.
+
+        Args:
+            layers: ``tap_weights`` of the :class:`~mmrobust.models.layers.AttentionView` of each layer.
+            paired: the second half of the images is the first half corrupted.
+        """
+        for layer, weights in enumerate(layers, start=1):
+            if weights is None:
+                continue
+            for reading, shares in zip(READINGS, dilation_shares(weights), strict=True):
+                for images, part in _clean_and_corrupted(shares, paired).items():
+                    found = self._of.setdefault((images, layer, reading), Distribution(part.size(1)))
+                    found.add(part.double().cpu().numpy())
+
+    def rows(self) -> Iterator[tuple]:
+        """Everything, as rows of ``DILATION_COLUMNS``; layers count from 1. None for a model without TAP."""
+        for (images, layer, reading), found in self._of.items():
+            for dilation, summary in enumerate(found.each()):
+                yield images, layer, dilation, reading, *summary
+
+
+def _clean_and_corrupted(values: Tensor, paired: bool) -> dict[str, Tensor]:
     """Values of images, ``(I, ...)``: of the clean ones and, in the second half of a paired batch, the corrupted."""
     return dict(zip(('clean', 'corrupted'), values.chunk(2), strict=True)) if paired else {'clean': values}

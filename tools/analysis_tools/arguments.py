@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmrobust import cli
 from mmrobust.analysis.observed_model import ObservedModel
 from mmrobust.corruptions import CORRUPTIONS
-from mmrobust.preprocessing import RESIZE_AND_CROP, settle_preprocessing
+from mmrobust.preprocessing import RESIZE_AND_CROP
 
 __all__ = [
     'NO_CORRUPTION',
@@ -63,7 +63,8 @@ def add_timm(parser: argparse.ArgumentParser) -> None:
         action='append',
         default=[],
         metavar=('NAME', 'CHECKPOINT'),
-        help="a ViT of timm by its name, with timm's weights or those of a checkpoint; once for each model",
+        help="a ViT of timm, with timm's weights or those of a checkpoint; once for each model. Short for "
+        '--model NAME timm:NAME CHECKPOINT on the images of --images',
     )
     parser.add_argument(
         '--images',
@@ -113,33 +114,11 @@ def named(models: list[list[str]]) -> dict[str, tuple[str, str]]:
 
 
 def config_of_timm(name: str, pretrained: bool, images: str, cfg_options: dict | None = None) -> Config:
-    """Config of a network of timm, preprocessed as timm says, on the images of a folder."""
-    config = Config(
-        dict(
-            default_scope='mmpretrain',
-            model=dict(
-                type='TimmClassifier',
-                model_name=name,
-                pretrained=pretrained,
-                data_preprocessor=dict(mean='timm', std='timm', to_rgb=True),
-            ),
-            test_dataloader=dict(
-                dataset=dict(
-                    type='CustomDataset',
-                    data_root=images,
-                    with_label=False,
-                    pipeline=[
-                        dict(type='mmrobust.LoadImageFromFile'),
-                        dict(type=RESIZE_AND_CROP),
-                        dict(type='PackInputs'),
-                    ],
-                )
-            ),
-        )
-    )
-    cli.set_options(config, cfg_options)
-    settle_preprocessing(config)
-    return config
+    """That of ``timm:NAME``, with timm's own weights if it is ``pretrained``, on the images of a folder."""
+    dataset = dict(type='CustomDataset', data_root=images, with_label=False, _delete_=True)
+    steps = [dict(type=step) for step in ('mmrobust.LoadImageFromFile', RESIZE_AND_CROP, 'PackInputs')]
+    options = {'model.pretrained': pretrained, 'test_dataloader.dataset': dataset | dict(pipeline=steps)}
+    return cli.load_config(f'timm:{name}', options | (cfg_options or {}))
 
 
 def which_device(args: argparse.Namespace) -> str:
@@ -156,11 +135,16 @@ def load_models(args: argparse.Namespace, num_workers: int = 0) -> dict[str, Obs
     """
     cli.require_at_least(0, num_workers=num_workers)
     cli.require_at_least(1, num_images=args.num_images, batch_size=getattr(args, 'batch_size', 1))
-    of_timm = [_name_and_checkpoint(given) for given in args.timm]
-    if of_timm and not Path(args.images).is_dir():
+    for given in args.timm:
+        if len(given) > 2:
+            raise ValueError(
+                f'--timm takes a NAME and perhaps a CHECKPOINT, got {" ".join(given)}; repeat it for others'
+            )
+    if args.timm and not Path(args.images).is_dir():
         raise FileNotFoundError(f'There is no folder {args.images!r} of images: name one by --images.')
     found = {}
-    for name, (path, checkpoint) in named([*args.model, *((name, None, file) for name, file in of_timm)]).items():
+    of_timm = [(name, None, file[0] if file else None) for name, *file in args.timm]
+    for name, (path, checkpoint) in named([*args.model, *of_timm]).items():
         config = (
             cli.load_config(path, args.cfg_options)
             if path is not None
@@ -176,14 +160,3 @@ def load_models(args: argparse.Namespace, num_workers: int = 0) -> dict[str, Obs
                 f'timm does not get its weights of {name}: give a file of them, --timm {name} CHECKPOINT ({error})'
             ) from error
     return found
-
-
-def _name_and_checkpoint(given: list[str]) -> tuple[str, str | None]:
-    """What ``--timm`` was given.
-
-    Raises:
-        ValueError: it is more than a name and a checkpoint.
-    """
-    if len(given) > 2:
-        raise ValueError(f'--timm takes a NAME and perhaps a CHECKPOINT, got {" ".join(given)}; repeat it for others')
-    return given[0], given[1] if len(given) == 2 else None
