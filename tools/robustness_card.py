@@ -142,7 +142,7 @@ def section(report: Report) -> Iterator[str]:
         worst = max(found, key=lambda row: found[row].value, default=None)
         rows = dict.fromkeys(row for row in ('clean', 'pooled', worst) if row in found)
         told = [f'{row} {shown(found[row].value)} ({shown_interval(found[row])})' for row in rows]
-        yield f'Calibration, ECE with its interval: {", ".join(told)}; the last is the highest.\n'
+        yield f'Calibration, ECE with its interval: {", ".join(told)}; that of {worst} is the highest.\n'
     yield f'{report.layout.about}\n'
 
 
