@@ -23,9 +23,10 @@ def facts(runs: Runs, held: Mapping[int, Collection[str]]) -> Iterator[str]:
         held: severity to the conditions that were run at it.
     """
     layout = next(iter(runs.values())).layout
-    numbers = {_num_images(run) for run in runs.values()}
-    if len(numbers) == 1 and None not in numbers:
-        yield _counted(numbers.pop(), layout.unit)
+    numbers = {tuple(sorted(_num_images(run))) for run in runs.values()}
+    if len(numbers) == 1 and (of_cells := numbers.pop()):
+        most = _counted(of_cells[-1], layout.unit) + ' a cell' * (len(of_cells) > 1)
+        yield most if of_cells[0] == of_cells[-1] else f'{of_cells[0]:,} to {most}'
     table = layout.table('conditions')
     if table is not None:
         yield _counted(len(rows_by_harm(runs, table)), table.row)
@@ -37,7 +38,7 @@ def facts(runs: Runs, held: Mapping[int, Collection[str]]) -> Iterator[str]:
     for name in (*layout.protocol, 'data_root', 'trained_on'):
         values = {str(run.setting(name)) for run in runs.values()}
         if name != 'num_images' and len(values) == 1 and values != {'None'}:
-            yield f'{name.removesuffix("_root").replace("_", " ")} {values.pop()}'
+            yield f'{name.replace("_root", " in").replace("_", " ")} {values.pop()}'
     yield _counted(len(runs), 'model')
 
 
@@ -63,7 +64,7 @@ def verdict(runs: Runs, reference: str | None) -> Iterator[str]:
 
 def warning(runs: Runs) -> str:
     """Remarks on what the intervals do not cover, and on too few images."""
-    numbers = [number for run in runs.values() if (number := _num_images(run)) is not None]
+    numbers = [number for run in runs.values() for number in _num_images(run)]
     unit = next(iter(runs.values())).layout.unit
     few = f'{_counted(min(numbers), unit)} only: too few for a verdict. ' if min(numbers, default=FEW) < FEW else ''
     return f'{few}Each model is one training run; the intervals say nothing about training again with another seed.'
@@ -174,11 +175,11 @@ def _mean(runs: Runs, table: Table, row: str, column: Column) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _num_images(run: Report) -> int | None:
-    """How many images the smallest cell has."""
+def _num_images(run: Report) -> list[int]:
+    """How many images each cell has; one number where all have the same images."""
     found = run.provenance.get('num_images')
     numbers = list(found.values()) if isinstance(found, Mapping) else [found]
-    return min((number for number in numbers if type(number) is int), default=None)
+    return [number for number in numbers if type(number) is int]
 
 
 def _counted(number: int, what: str) -> str:

@@ -299,6 +299,9 @@ def test_acdc():
     wide = page_of(ours=acdc(conditions=('fog', 'night', 'rain')))
     assert wide.row('road') == [['90.1', '90.1', '90.1', '88.4']], 'a map of colours'
     assert 'not told apart by condition' in page_of(ours=acdc(conditions=('all',))).shown
+    counted = page_of(ours=acdc(num_images={'fog': 100, 'night': 106}, data_root='data/ACDC')).shown
+    assert '100 to 106 images a cell · 2 conditions · split val · data in data/ACDC · 1 model' in counted
+    assert '8 images a cell · ' in page_of(ours=acdc(num_images={'fog': 8, 'night': 8})).shown
 
 
 def test_acdc_against_a_reference():
