@@ -29,7 +29,7 @@ def recorded(request, tmp_path, monkeypatch):
     for folder in demo.folders.values():
         folder.mkdir()
         (folder / 'last_checkpoint').write_text(f'{folder.name}/iter_9.pth\n')
-        for benchmark in ('cityscapes-c', 'acdc', 'adversarial-segmentation'):
+        for benchmark in ('cityscapes-c', 'acdc', 'adversarial'):
             (folder / 'robustness' / benchmark).mkdir(parents=True)
             (folder / 'robustness' / benchmark / 'results.json').write_text('{"results": {}}')
     return demo, commands
@@ -78,7 +78,7 @@ def test_both_models_meet_the_same_images(recorded):
     first, second = demo.folders.values()
     shards = [None] if demo.profile.at_once == 1 else ['0/2', '1/2']
     full = demo.profile.name == 'full demo'
-    benchmarks = ['cityscapes-c', 'acdc', *(['adversarial-segmentation'] if full else [])]
+    benchmarks = ['cityscapes-c', 'acdc', *(['adversarial'] if full else [])]
     assert {args.calibration for _, args in commands[:2]} == {True if full else None}
     ran = [(args.checkpoint, args.benchmark, args.shard, args.worst_of) for _, args in commands]
     assert ran == [

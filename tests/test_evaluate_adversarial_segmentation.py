@@ -149,6 +149,10 @@ def test_compared(attacked, tool, whole, tmp_path):
     for name in (WORST, other):
         assert change(*reports.values(), table, name, column).value is None
         assert change(*reports.values(), reports['a'].headline, '', Column(f'cells/{name}/mIoU', '')).value is None
+    first, second = (reports[name].layout.sentences[0] for name in 'ab')
+    assert first.startswith('Norm linf, steps of 0.01, of sea eps / 4, random start, last point; of sea the point ')
+    assert second == 'Norm linf, steps of 0.01, random start, last point.'
+    assert ' 2 attacks ' in to_html({'b': [reports['b']]}, None)
     assert 'cells (7 in a, 4 in b, 2 in common)' in to_html({name: [of] for name, of in reports.items()}, 'a')
 
 

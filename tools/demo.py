@@ -170,7 +170,7 @@ class Demo:
         benchmarks = {'cityscapes-c': self.profile.corrupted, 'acdc': ('--data-root', f'{self.data_root}/acdc')}
         benchmarks = {name: (*arguments, *self.profile.more) for name, arguments in benchmarks.items()}
         if self.profile.attacked is not None:
-            benchmarks['adversarial-segmentation'] = self.profile.attacked
+            benchmarks['adversarial'] = self.profile.attacked
         first, results = next(iter(self.folders.values())), {}
         for name, config in self.profile.models.items():
             folder, results[name] = self.folders[name], {}
@@ -271,7 +271,7 @@ def show_robustness(results: dict[str, dict[str, dict]]) -> None:
         for name, of in results.items()
     }
     show('MiniCity in bad weather, mIoU in percent', (*conditions, 'pooled'), weather)
-    attacked = {name: of['adversarial-segmentation']['cells'] for name, of in results.items() if len(of) > 2}
+    attacked = {name: of['adversarial']['cells'] for name, of in results.items() if len(of) > 2}
     if attacked:
         rows = {name: [f'{cell["mIoU"]:.2f}' for cell in cells.values()] for name, cells in attacked.items()}
         show('MiniCity under attack, mIoU in percent', tuple(next(iter(attacked.values()))), rows)

@@ -147,7 +147,7 @@ def main(argv: list[str] | None = None) -> None:
             'and where it is the other way round (dashed).'
         )
         caption = (
-            f'{len(maps.names)} test images, {"; ".join(map(weather, each))}, spread evenly over the test set. {marks} '
+            f'{len(maps.names)} test images, spread evenly over the test set: {"; ".join(map(weather, each))}. {marks} '
             'mIoU of an image is over its own classes; black is no class.'
         )
         rows = [
