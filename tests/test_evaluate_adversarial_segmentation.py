@@ -152,7 +152,9 @@ def test_compared(attacked, tool, whole, tmp_path):
     first, second = (reports[name].layout.sentences[0] for name in 'ab')
     assert first.startswith('Norm linf, steps of 0.01, of sea eps / 4, random start, last point; of sea the point ')
     assert second == 'Norm linf, steps of 0.01, random start, last point.'
-    assert ' 2 attacks ' in to_html({'b': [reports['b']]}, None)
+    pages = {name: to_html({name: [of]}, None) for name, of in reports.items()}
+    assert ' 5 attacks &#183; ' in pages['a'] and ' 2 attacks &#183; ' in pages['b']
+    assert 'Worst: ' in pages['a'] and f'Worst: {WORST}' not in pages['a']
     assert 'cells (7 in a, 4 in b, 2 in common)' in to_html({name: [of] for name, of in reports.items()}, 'a')
 
 

@@ -20,7 +20,7 @@ _BETTER, _WORSE = (127, 191, 123), (175, 141, 195)  # green and purple: no run's
 _CURVE = (170, 104)  # width and height of a chart of curves, in units of its own
 _MARGINS = (24, 8, 6, 16)  # left, right, top, bottom
 _WIDTH, _LEFT, _RIGHT, _ROW = 420, 130, 12, 16  # of a chart of dots, and the height of a row
-_LETTER, _LONGEST = 6.3, 230  # usual width of a letter in a name, and the most that names may take
+_LETTER, _LONGEST = 6.5, 230  # usual width of a letter in a name, and the most that names may take
 
 
 def style_of(place: int) -> dict[str, str]:

@@ -29,9 +29,7 @@ def facts(runs: Runs, held: Mapping[int, Collection[str]]) -> Iterator[str]:
         yield most if of_cells[0] == of_cells[-1] else f'{of_cells[0]:,} to {most}'
     table = layout.table('conditions')
     if table is not None:
-        # clean images are no condition, and the worst case over several attacks is none of its own
-        run = [row for row in rows_by_harm(runs, table) if row != 'clean' and not row.startswith('worst_')]
-        yield _counted(len(run), table.row)
+        yield _counted(len(_conditions(runs, table)), table.row)
     if any(held):
         every = set().union(*held.values())
         part = [level for level, names in held.items() if set(names) != every]
@@ -58,7 +56,7 @@ def verdict(runs: Runs, reference: str | None) -> Iterator[str]:
         table = layout.table(role)
         if table is None:
             continue
-        found = {row: _mean(runs, table, row, table.columns[place]) for row in _named(runs, table) if row != 'clean'}
+        found = {row: _mean(runs, table, row, table.columns[place]) for row in _named(runs, table)}
         worst = [f'{row} {value:.1f}' for row, value in found.items() if value is not None][:_TOP]
         if len(worst) > (role == 'classes'):
             yield f'{what}: {", ".join(worst)}{", mean of the models" if several else ""}.'
@@ -142,14 +140,16 @@ def _difference(runs: Runs, run: Report, base: Report) -> str:
     found = {row: number for row, number in found.items() if number.value is not None}
     if all(number.low is None for number in found.values()):
         return text + (f' Largest changes: {_listed(found)}.' if found else '')
+    counted = _counted(len(found), table.row)
     sure = {row: number for row, number in found.items() if is_significant(number)}
+    if not sure:
+        return f'{text} Of {counted}, none by itself differs significantly.'
     parts = []
     for word in ('better', 'worse'):
         some = {row: number for row, number in sure.items() if _judged(number, of).split()[1] == word}
         most = 'most: ' if len(some) > _TOP else ''
         listed = f'{len(some)} significantly {word} ({most}{_listed(some)})'
         parts.append(listed if some else f'none significantly {word}')
-    counted = _counted(len(found), table.row)
     return f'{text} Of {counted}, each by itself: {"; ".join(parts)}; the others do not differ significantly.'
 
 
@@ -167,8 +167,13 @@ def _listed(found: Mapping[str, Number]) -> str:
 
 
 def _named(runs: Runs, table: Table) -> list[str]:
-    """Rows that are in a mean, by harm."""
-    return [row for row in rows_by_harm(runs, table) if row not in table.apart]
+    """Conditions that are in a mean, by harm."""
+    return [row for row in _conditions(runs, table) if row not in table.apart]
+
+
+def _conditions(runs: Runs, table: Table) -> list[str]:
+    """Rows by harm, without clean images, and without the worst case over several attacks, which is none of its own."""
+    return [row for row in rows_by_harm(runs, table) if row != 'clean' and not row.startswith('worst_')]
 
 
 def _mean(runs: Runs, table: Table, row: str, column: Column) -> float | None:

@@ -437,7 +437,7 @@ def test_axis_of_the_dots():
 
 @pytest.mark.parametrize(
     ('name', 'left', 'squeezed'),
-    [('fog', 130, None), ('worst_pgd+segpgd_8of255_5steps', 197, None), (60 * 'x', 230, 220)],
+    [('fog', 130, None), ('worst_pgd+segpgd_8of255_5steps', 203, None), (60 * 'x', 230, 220)],
 )
 def test_names_beside_the_dots_are_whole(name, left, squeezed):
     plot = dots({name: [({'style': style_of(0)}, Number(1.0))]}, None, 'title')
