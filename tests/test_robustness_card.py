@@ -89,6 +89,7 @@ def test_card_says_what_is_worst_and_what_is_not_known(card, folders):
     ):
         assert said in unknown
     assert unknown.count('calibration was not measured') == 1, 'of ACDC only'
+    assert unknown.count('too few for a verdict') == 2 and unknown.count('one training run') == 1
     assert 'ECE with its interval: clean ' in text and '; that of fog is the highest.' in text
 
 

@@ -5,10 +5,24 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from mmrobust.evaluation.comparison import change, is_significant, ran_the_same
 from mmrobust.evaluation.report import Column, Number, Report, Table
 
-__all__ = ['DASH', 'facts', 'listed', 'measure', 'plus', 'rows_by_harm', 'shown', 'signed', 'verdict', 'warning']
+__all__ = [
+    'DASH',
+    'ONE_RUN',
+    'facts',
+    'listed',
+    'measure',
+    'plus',
+    'rows_by_harm',
+    'shown',
+    'signed',
+    'too_few',
+    'verdict',
+    'warning',
+]
 
 DASH = '\N{EN DASH}'
 FEW = 100  # images; with fewer no difference can be trusted
+ONE_RUN = 'Each model is one training run; the intervals say nothing about training again with another seed.'
 _TOP = 3  # worst conditions and classes that are named
 
 # name of a run to its report, all of one benchmark
@@ -64,10 +78,14 @@ def verdict(runs: Runs, reference: str | None) -> Iterator[str]:
 
 def warning(runs: Runs) -> str:
     """Remarks on what the intervals do not cover, and on too few images."""
+    return ' '.join(filter(None, (too_few(runs), ONE_RUN)))
+
+
+def too_few(runs: Runs) -> str:
+    """Remark on too few images; empty where there are enough."""
     numbers = [number for run in runs.values() for number in _num_images(run)]
     unit = next(iter(runs.values())).layout.unit
-    few = f'{_counted(min(numbers), unit)} only: too few for a verdict. ' if min(numbers, default=FEW) < FEW else ''
-    return f'{few}Each model is one training run; the intervals say nothing about training again with another seed.'
+    return f'{_counted(min(numbers), unit)} only: too few for a verdict.' if min(numbers, default=FEW) < FEW else ''
 
 
 def listed(numbers: Iterable[int]) -> str:
