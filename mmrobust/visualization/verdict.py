@@ -5,21 +5,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from mmrobust.evaluation.comparison import change, is_significant, ran_the_same
 from mmrobust.evaluation.report import Column, Number, Report, Table
 
-__all__ = [
-    'DASH',
-    'ONE_RUN',
-    'facts',
-    'listed',
-    'measure',
-    'plus',
-    'rows_by_harm',
-    'shown',
-    'signed',
-    'too_few',
-    'verdict',
-    'warning',
-]
-
 DASH = '\N{EN DASH}'
 FEW = 100  # images; with fewer no difference can be trusted
 ONE_RUN = 'Each model is one training run; the intervals say nothing about training again with another seed.'
@@ -70,7 +55,7 @@ def verdict(runs: Runs, reference: str | None) -> Iterator[str]:
         table = layout.table(role)
         if table is None:
             continue
-        found = {row: _mean(runs, table, row, table.columns[place]) for row in _named(runs, table)}
+        found = {row: _mean(runs, table, row, table.columns[place]) for row in _named(runs, table) if row != 'clean'}
         worst = [f'{row} {value:.1f}' for row, value in found.items() if value is not None][:_TOP]
         if len(worst) > (role == 'classes'):
             yield f'{what}: {", ".join(worst)}{", mean of the models" if several else ""}.'
@@ -171,6 +156,11 @@ def _difference(runs: Runs, run: Report, base: Report) -> str:
     return f'{text} Of {counted}, each by itself: {"; ".join(parts)}; the others do not differ significantly.'
 
 
+def _conditions(runs: Runs, table: Table) -> list[str]:
+    """Rows by harm, without clean images, and without the worst case over several attacks, which is none of its own."""
+    return [row for row in rows_by_harm(runs, table) if row != 'clean' and not row.startswith('worst_')]
+
+
 def _judged(number: Number, column: Column) -> str:
     if not is_significant(number):
         return 'no significant difference'
@@ -187,11 +177,6 @@ def _listed(found: Mapping[str, Number]) -> str:
 def _named(runs: Runs, table: Table) -> list[str]:
     """Conditions that are in a mean, by harm."""
     return [row for row in _conditions(runs, table) if row not in table.apart]
-
-
-def _conditions(runs: Runs, table: Table) -> list[str]:
-    """Rows by harm, without clean images, and without the worst case over several attacks, which is none of its own."""
-    return [row for row in rows_by_harm(runs, table) if row != 'clean' and not row.startswith('worst_')]
 
 
 def _mean(runs: Runs, table: Table, row: str, column: Column) -> float | None:
