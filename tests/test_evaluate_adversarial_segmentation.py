@@ -150,6 +150,12 @@ def test_compared(attacked, tool, whole, tmp_path):
     for name in (WORST, other):
         assert change(*reports.values(), table, name, column).value is None
         assert change(*reports.values(), reports['a'].headline, '', Column(f'cells/{name}/mIoU', '')).value is None
+    first, second = (reports[name].layout.sentences[0] for name in 'ab')
+    assert first.startswith('Norm linf, steps of 0.01, of sea eps / 4, random start, last point; of sea the point ')
+    assert second == 'Norm linf, steps of 0.01, random start, last point.'
+    pages = {name: to_html({name: [of]}, None) for name, of in reports.items()}
+    assert ' 5 attacks &#183; ' in pages['a'] and ' 2 attacks &#183; ' in pages['b']
+    assert 'Worst: ' in pages['a'] and f'Worst: {WORST}' not in pages['a']
     assert 'cells (7 in a, 4 in b, 2 in common)' in to_html({name: [of] for name, of in reports.items()}, 'a')
 
 

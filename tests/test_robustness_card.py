@@ -89,7 +89,15 @@ def test_card_says_what_is_worst_and_what_is_not_known(card, folders):
     ):
         assert said in unknown
     assert unknown.count('calibration was not measured') == 1, 'of ACDC only'
-    assert 'ECE with its interval: clean ' in text
+    assert unknown.count('too few for a verdict') == 2 and unknown.count('one training run') == 1
+    assert 'ECE with its interval: clean ' in text and '; that of fog is the highest.' in text
+
+
+def test_calibration_may_be_worst_on_clean_images(card):
+    results = summarize({CLEAN: counts(0.4), Cell('fog', 3): counts(0.05)}, {'weather': ('fog',)}, NAMES)
+    provenance = PROVENANCE | {'protocol': {'data_set': 'MiniCity val'}}
+    report = Report(CityscapesC.layout(results, provenance), results, provenance, NAMES)
+    assert '; that of clean is the highest.' in '\n'.join(card.section(report))
 
 
 def test_distance_from_clean_is_paired(card, folders):

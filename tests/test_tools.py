@@ -237,6 +237,11 @@ def test_options_of_an_evaluation_are_grouped_by_benchmark(capsys):
         ('image_demo.py', ['CONFIG', 'CONFIG', 'none.pth'], 'toy.py'),
         ('misc/print_config.py', ['none.py'], "There is no config file 'none.py'"),
         ('misc/browse_dataset.py', ['CONFIG'], 'give --output-dir, --show or both'),
+        (
+            'misc/browse_dataset.py',
+            ['CONFIG', '--output-dir', 'o', '--number', '-1'],
+            'number must be 1 or more, got -1',
+        ),
         ('analysis_tools/get_flops.py', ['CONFIG', '--shape', '0'], '--shape takes one or two positive numbers'),
     ],
 )

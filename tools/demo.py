@@ -274,7 +274,8 @@ def show_robustness(results: dict[str, dict[str, dict]]) -> None:
     attacked = {name: of['adversarial']['cells'] for name, of in results.items() if len(of) > 2}
     if attacked:
         rows = {name: [f'{cell["mIoU"]:.2f}' for cell in cells.values()] for name, cells in attacked.items()}
-        show('MiniCity under attack, mIoU in percent', tuple(next(iter(attacked.values()))), rows)
+        names = [name.partition('_')[0] for name in next(iter(attacked.values()))]  # without size and steps
+        show('MiniCity under attack, mIoU in percent', names, rows)
 
 
 def in_words(seconds: float) -> str:

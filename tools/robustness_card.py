@@ -31,7 +31,17 @@ from mmrobust.evaluation.renderers import shown_interval
 from mmrobust.evaluation.report import RESULTS, Column, Number, Report, Table
 from mmrobust.evaluation.statistics import interval
 from mmrobust.files import write_whole
-from mmrobust.visualization.verdict import facts, listed, measure, rows_by_harm, shown, signed, verdict, warning
+from mmrobust.visualization.verdict import (
+    ONE_RUN,
+    facts,
+    listed,
+    measure,
+    rows_by_harm,
+    shown,
+    signed,
+    too_few,
+    verdict,
+)
 
 WORST = 3  # conditions in the table
 _PAGE = Template(
@@ -136,7 +146,7 @@ def section(report: Report) -> Iterator[str]:
         worst = max(found, key=lambda row: found[row].value, default=None)
         rows = dict.fromkeys(row for row in ('clean', 'pooled', worst) if row in found)
         told = [f'{row} {shown(found[row].value)} ({shown_interval(found[row])})' for row in rows]
-        yield f'Calibration, ECE with its interval: {", ".join(told)}; the last is the highest.\n'
+        yield f'Calibration, ECE with its interval: {", ".join(told)}; that of {worst} is the highest.\n'
     yield f'{report.layout.about}\n'
 
 
@@ -159,18 +169,21 @@ def unknown(reports: Sequence[Report]) -> Iterator[str]:
             yield f'{title}: no cell at severity {listed(left)}.'
         if not report.provenance.get('trained_on'):
             yield f'{title}: what the model was trained on is not recorded; it may have seen such images.'
-        if report.layout.kind == 'segmentation' and of_section(report, 'calibration') is None:
+        options = getattr(benchmark_types().get(report.layout.benchmark), 'options', {})
+        if 'calibration' in options and of_section(report, 'calibration') is None:
             yield f'{title}: calibration was not measured.'
         if not report.layout.clean:
             yield f'{title}: it has no clean images, so nothing says how much is lost.'
         if any(with_interval(report, *place[1:]).low is None for place in places(report)):
             yield f'{title}: a number with a dash has no interval.'
-        yield f'{title}: {warning({report.name: report})}'
+        if remark := too_few({report.name: report}):
+            yield f'{title}: {remark}'
     kind = reports[0].layout.kind
     run = {report.layout.benchmark for report in reports}
     left = [name for name in benchmark_types(SCOPES.get(kind, '')) if name not in run]
     if left:
         yield f'Not run at all: {", ".join(left)}.'
+    yield ONE_RUN
     yield 'The intervals are over the test images; other cities, cameras and seasons are not in them.'
 
 

@@ -69,8 +69,9 @@ class DiversificationLogHook(Hook):
                 runner.message_hub.update_scalar(f'train/{name}', value)
         if step == quarter and not self.was_active:
             runner.logger.warning(
-                f'ADL was 0 in every look at the first {step} of {runner.max_iters} iterations: no attention exceeds '
-                f'tau / N with tau = {loss_attn.tau:g}, so it changes nothing; a lower tau sees more.'
+                f'ADL was 0 in every look up to iteration {step} of {runner.max_iters}: no attention exceeds tau / N '
+                f'with tau = {loss_attn.tau:g}, so it changed nothing; random weights start like that, and if it '
+                'stays so, a lower tau sees more.'
             )
 
     def _look(self, model: nn.Module, data_batch: dict, scaler: torch.amp.GradScaler | None) -> tuple[KeptRows, float]:

@@ -8,6 +8,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import LogFormatter
 
 from mmrobust.visualization.figure_files import COLORS
 
@@ -85,11 +86,13 @@ def statistic_boxes(panels: Sequence[Boxes]) -> Figure:
         ax.axvspan(-1.0, 0.5, color='0.93', zorder=0)
         ax.set_xlim(-1.0, len(layers) + 0.6)
         ax.set_ylabel(textwrap.fill(panel.label, 21), fontsize=8)
-        ax.tick_params(labelsize=8)
+        ax.tick_params(which='both', labelsize=8)
         ax.grid(axis='y', color='0.85', linewidth=0.6)
         ax.set_axisbelow(True)
         if panel.logarithmic:
             ax.set_yscale('log')
+            ax.yaxis.set_major_formatter(LogFormatter())  # 20, not 2 x 10^1
+            ax.yaxis.set_minor_formatter(LogFormatter())  # within a decade only
         else:
             ax.set_ylim(bottom=min(0.0, *(box.minimum for boxes in panel.of_series.values() for box in boxes.values())))
     axes[-1].set_xticks([_position(layer, layers) for layer in (None, *layers)], ['all', *map(str, layers)])

@@ -20,6 +20,7 @@ _BETTER, _WORSE = (127, 191, 123), (175, 141, 195)  # green and purple: no run's
 _CURVE = (170, 104)  # width and height of a chart of curves, in units of its own
 _MARGINS = (24, 8, 6, 16)  # left, right, top, bottom
 _WIDTH, _LEFT, _RIGHT, _ROW = 420, 130, 12, 16  # of a chart of dots, and the height of a row
+_LETTER, _LONGEST = 6.5, 230  # usual width of a letter in a name, and the most that names may take
 
 
 def style_of(place: int) -> dict[str, str]:
@@ -90,8 +91,10 @@ def dots(rows: Mapping[str, Sequence[tuple[dict, Number]]], line: float | None, 
     low, high = math.floor(min(found) / step) * step, math.ceil(max(found) / step) * step
     high = high if high > low else low + step
 
+    left = min(max(_LEFT, 8 + _LETTER * max(map(len, rows))), _LONGEST)
+
     def x(value: float) -> float:
-        return round(_LEFT + (value - low) / (high - low) * (_WIDTH - _LEFT - _RIGHT), 1)
+        return round(left + (value - low) / (high - low) * (_WIDTH - left - _RIGHT), 1)
 
     ticks = [low + step * count for count in range(round((high - low) / step) + 1)]
     drawn = []
@@ -103,12 +106,13 @@ def dots(rows: Mapping[str, Sequence[tuple[dict, Number]]], line: float | None, 
                 bar = '' if number.low is None else f'M{x(number.low)} {y:.1f}H{x(number.high)}'
                 mark = f'M{x(number.value)} {y:.1f}{key["style"]["mark"]}'
                 marks.append({'color': key['style']['color'], 'bar': bar, 'mark': mark})
-        drawn.append({'name': name, 'y': _ROW * (index + 1) - 5, 'marks': marks})
+        squeezed = left - 10 if _LETTER * len(name) > left - 8 else None
+        drawn.append({'name': name, 'squeezed': squeezed, 'y': _ROW * (index + 1) - 5, 'marks': marks})
     return {
         'title': title,
         'width': _WIDTH,
         'height': _ROW * len(rows),
-        'left': _LEFT,
+        'left': left,
         'rows': drawn,
         'ticks': [(x(tick), f'{tick:.6g}') for tick in ticks],
         'line': None if line is None else x(line),

@@ -9,6 +9,7 @@ from mmrobust.evaluation.report import Column, Number, Report, Table
 
 DASH = '\N{EN DASH}'
 FEW = 100  # images; with fewer no difference can be trusted
+ONE_RUN = 'Each model is one training run; the intervals say nothing about training again with another seed.'
 _TOP = 3  # worst conditions and classes that are named
 
 # a number as text
@@ -26,12 +27,13 @@ def facts(runs: Runs, held: Mapping[int, Collection[str]]) -> Iterator[str]:
         held: severity to the conditions that were run at it.
     """
     layout = next(iter(runs.values())).layout
-    numbers = {_num_images(run) for run in runs.values()}
-    if len(numbers) == 1 and None not in numbers:
-        yield _counted(numbers.pop(), layout.unit)
+    numbers = {tuple(sorted(_num_images(run))) for run in runs.values()}
+    if len(numbers) == 1 and (of_cells := numbers.pop()):
+        most = _counted(of_cells[-1], layout.unit) + ' a cell' * (len(of_cells) > 1)
+        yield most if of_cells[0] == of_cells[-1] else f'{of_cells[0]:,} to {most}'
     table = layout.table('conditions')
     if table is not None:
-        yield _counted(len(rows_by_harm(runs, table)), table.row)
+        yield _counted(len(_conditions(runs, table)), table.row)
     if any(held):
         every = set().union(*held.values())
         part = [level for level, names in held.items() if set(names) != every]
@@ -40,7 +42,7 @@ def facts(runs: Runs, held: Mapping[int, Collection[str]]) -> Iterator[str]:
     for name in (*layout.protocol, 'data_root', 'trained_on'):
         values = {str(run.setting(name)) for run in runs.values()}
         if name != 'num_images' and len(values) == 1 and values != {'None'}:
-            yield f'{name.removesuffix("_root").replace("_", " ")} {values.pop()}'
+            yield f'{name.replace("_root", " in").replace("_", " ")} {values.pop()}'
     yield _counted(len(runs), 'model')
 
 
@@ -67,10 +69,14 @@ def verdict(runs: Runs, reference: str | None) -> Iterator[str]:
 
 def warning(runs: Runs) -> str:
     """Remarks on what the intervals do not cover, and on too few images."""
-    numbers = [number for run in runs.values() if (number := _num_images(run)) is not None]
+    return ' '.join(filter(None, (too_few(runs), ONE_RUN)))
+
+
+def too_few(runs: Runs) -> str:
+    """Remark on too few images; empty where there are enough."""
+    numbers = [number for run in runs.values() for number in _num_images(run)]
     unit = next(iter(runs.values())).layout.unit
-    few = f'{_counted(min(numbers), unit)} only: too few for a verdict. ' if min(numbers, default=FEW) < FEW else ''
-    return f'{few}Each model is one training run; the intervals say nothing about training again with another seed.'
+    return f'{_counted(min(numbers), unit)} only: too few for a verdict.' if min(numbers, default=FEW) < FEW else ''
 
 
 def listed(numbers: Iterable[int]) -> str:
@@ -142,15 +148,22 @@ def _difference(runs: Runs, run: Report, base: Report) -> str:
     found = {row: number for row, number in found.items() if number.value is not None}
     if all(number.low is None for number in found.values()):
         return text + (f' Largest changes: {_listed(found)}.' if found else '')
+    counted = _counted(len(found), table.row)
     sure = {row: number for row, number in found.items() if is_significant(number)}
+    if not sure:
+        return f'{text} Of {counted}, none by itself differs significantly.'
     parts = []
     for word in ('better', 'worse'):
         some = {row: number for row, number in sure.items() if _judged(number, of).split()[1] == word}
         most = 'most: ' if len(some) > _TOP else ''
         listed = f'{len(some)} significantly {word} ({most}{_listed(some)})'
         parts.append(listed if some else f'none significantly {word}')
-    counted = _counted(len(found), table.row)
     return f'{text} Of {counted}, each by itself: {"; ".join(parts)}; the others do not differ significantly.'
+
+
+def _conditions(runs: Runs, table: Table) -> list[str]:
+    """Rows by harm, without clean images, and without the worst case over several attacks, which is none of its own."""
+    return [row for row in rows_by_harm(runs, table) if row != 'clean' and not row.startswith('worst_')]
 
 
 def _judged(number: Number, column: Column) -> str:
@@ -167,8 +180,8 @@ def _listed(found: Mapping[str, Number]) -> str:
 
 
 def _named(runs: Runs, table: Table) -> list[str]:
-    """Rows that are in a mean, by harm."""
-    return [row for row in rows_by_harm(runs, table) if row not in table.apart]
+    """Conditions that are in a mean, by harm."""
+    return [row for row in _conditions(runs, table) if row not in table.apart]
 
 
 def values_of(runs: Runs, table: Table, row: str, column: Column) -> list[float]:
@@ -182,11 +195,11 @@ def mean(values: Collection[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _num_images(run: Report) -> int | None:
-    """How many images the smallest cell has."""
+def _num_images(run: Report) -> list[int]:
+    """How many images each cell has; one number where all have the same images."""
     found = run.provenance.get('num_images')
     numbers = list(found.values()) if isinstance(found, Mapping) else [found]
-    return min((number for number in numbers if type(number) is int), default=None)
+    return [number for number in numbers if type(number) is int]
 
 
 def _counted(number: int, what: str) -> str:

@@ -112,6 +112,17 @@ def test_a_wrong_label_is_named_before_an_evaluation(example, capsys):
     assert re.search(r'testannot/a.png has the values 30, but only 0 to 11 and 255', sentence)
 
 
+def test_a_wrong_label_is_named_where_the_images_are_looked_at(example, capsys):
+    browse, argv = (
+        load_tool('misc/browse_dataset.py').main,
+        [str(example / 'own.py'), '--output-dir', str(example / 'o')],
+    )
+    browse([*argv, '--number', '2'])
+    assert f'2 of 3 images, with their labels: {example / "o"}' in capsys.readouterr().out
+    write(example / 'data', [*range(12), 30])
+    assert 'trainannot/a.png has the values 30' in refused(capsys, browse, argv)
+
+
 @pytest.mark.parametrize(
     ('settings', 'sentence'),
     [

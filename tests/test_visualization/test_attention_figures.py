@@ -73,6 +73,8 @@ def test_boxes_are_the_five_numbers():
     ax, logarithmic = figure.axes
     assert ax.get_ylabel() == 'share' and logarithmic.get_yscale() == 'log'
     assert [label.get_text() for label in logarithmic.get_xticklabels()] == ['all', '1', '2']
+    labels = [label.get_text() for label in logarithmic.get_yticklabels(which='both')]
+    assert any(labels) and not any('10^' in label for label in labels)
     assert len(ax.patches) == 5 + 1  # and the grey behind those of all layers
     heights = [(patch.get_path().vertices[:, 1].min(), patch.get_path().vertices[:, 1].max()) for patch in ax.patches]
     assert heights.count((0.2, 0.5)) == 3

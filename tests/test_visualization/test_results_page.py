@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from mmrobust.corruptions import GROUPS
-from mmrobust.evaluation.report import Report
+from mmrobust.evaluation.report import Number, Report
 from mmrobust.visualization.page_charts import difference, dots, heat, heat_scale, style_of
 from mmrobust.visualization.results_page import to_html
 
@@ -299,6 +299,9 @@ def test_acdc():
     wide = page_of(ours=acdc(conditions=('fog', 'night', 'rain')))
     assert wide.row('road') == [['90.1', '90.1', '90.1', '88.4']], 'a map of colours'
     assert 'not told apart by condition' in page_of(ours=acdc(conditions=('all',))).shown
+    counted = page_of(ours=acdc(num_images={'fog': 100, 'night': 106}, data_root='data/ACDC')).shown
+    assert '100 to 106 images a cell · 2 conditions · split val · data in data/ACDC · 1 model' in counted
+    assert '8 images a cell · ' in page_of(ours=acdc(num_images={'fog': 8, 'night': 8})).shown
 
 
 def test_acdc_against_a_reference():
@@ -430,6 +433,15 @@ def test_axis_of_the_dots():
     assert [text for _, text in plot['ticks']] == ['20', '30', '40', '50', '60', '70', '80', '90']
     assert [row['name'] for row in plot['rows']] == run.own_rows(run.ran) and plot['line'] < plot['ticks'][-1][0]
     assert dots({'fog': [(key, run.first('absent'))]}, None, 'title') is None
+
+
+@pytest.mark.parametrize(
+    ('name', 'left', 'squeezed'),
+    [('fog', 130, None), ('worst_pgd+segpgd_8of255_5steps', 203, None), (60 * 'x', 230, 220)],
+)
+def test_names_beside_the_dots_are_whole(name, left, squeezed):
+    plot = dots({name: [({'style': style_of(0)}, Number(1.0))]}, None, 'title')
+    assert plot['left'] == pytest.approx(left) and plot['rows'][0]['squeezed'] == squeezed
 
 
 def test_worst_images():

@@ -143,11 +143,11 @@ def main(argv: list[str] | None = None) -> None:
         marks = (
             'Errors: white where both are right, light grey where there is no class.'
             if args.errors
-            else f'Boxes: the {args.boxes} largest areas where a model is right and {next(iter(seen))} wrong (solid), '
-            'and where it is the other way round (dashed).'
+            else f'Boxes: the largest areas, {args.boxes} at most, where a model is right and '
+            f'{next(iter(seen))} wrong (solid), and where it is the other way round (dashed).'
         )
         caption = (
-            f'{len(maps.names)} test images, {"; ".join(map(weather, each))}, spread evenly over the test set. {marks} '
+            f'{len(maps.names)} test images, spread evenly over the test set: {"; ".join(map(weather, each))}. {marks} '
             'mIoU of an image is over its own classes; black is no class.'
         )
         rows = [

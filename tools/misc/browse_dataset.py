@@ -38,13 +38,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     with cli.one_sentence():
+        if args.number is not None:
+            cli.require_at_least(1, number=args.number)
         config = cli.load_config(args.config, args.cfg_options)
         init_default_scope(config.get('default_scope', 'mmseg'))
         dataset = DATASETS.build(config[f'{args.split}_dataloader'].dataset)
     visualizer = SegLocalVisualizer(name='browse_dataset', alpha=args.opacity)
     visualizer.dataset_meta = dataset.metainfo
-    for index in range(min(args.number or len(dataset), len(dataset))):
-        item = dataset[index]
+    number = min(args.number or len(dataset), len(dataset))
+    for index in range(number):
+        with cli.one_sentence():
+            item = dataset[index]
         sample = item['data_samples']
         name = f'{index:06d}_{Path(sample.img_path).stem}.png'
         visualizer.add_datasample(
@@ -57,6 +61,8 @@ def main(argv: list[str] | None = None) -> None:
             wait_time=args.wait_time,
             out_file=str(Path(args.output_dir) / name) if args.output_dir else None,
         )
+    if args.output_dir:
+        print(f'{number} of {len(dataset)} images, with their labels: {args.output_dir}')
 
 
 if __name__ == '__main__':

@@ -30,6 +30,7 @@ from mmrobust.randomness import derive_seed
 __all__ = ['ATTACKS', 'AdversarialSegmentation', 'summarize']
 
 ATTACKS = (*(name for name in SEGMENTATION_ATTACKS if name not in SEA), 'sea')
+OF_SEA = ', of sea eps / 4'  # beside the usual step size
 WORST = 'worst_'  # begins the name of the worst case over several cells
 BLIND_SHARE = 0.01  # of images, above which an error says nothing
 
@@ -109,7 +110,7 @@ class AdversarialSegmentation(SegmentationBenchmark):
     @property
     def identity(self) -> dict[str, Any]:
         """Settings of the benchmark that determine the numbers; sizes and steps are in the names of its cells."""
-        usual = f'{USUAL_STEP[self.norm]:g}, of sea eps / 4'
+        usual = f'{USUAL_STEP[self.norm]:g}{OF_SEA}'
         return {
             'benchmark': self.name,
             'norm': self.norm,
@@ -276,10 +277,9 @@ def _effect(of: Confusion) -> dict[str, Any]:
 
 
 def _sentences(rows: Mapping, provenance: Mapping) -> Iterator[str]:
-    yield (
-        f'Norm {provenance.get("norm")}, steps of {provenance.get("step_size")}, random start, last point; of sea the '
-        'point with the fewest right pixels.'
-    )
+    told = f'Norm {provenance.get("norm")}, steps of {provenance.get("step_size")}, random start, last point'
+    with_sea = any(name.startswith('sea') for name in rows)
+    yield f'{told}; of sea the point with the fewest right pixels.' if with_sea else f'{told.replace(OF_SEA, "")}.'
     for name, row in rows.items():
         if name.startswith(WORST):
             yield f'{name} is the worst case over all attacks of this run, chosen image by image.'

@@ -105,7 +105,7 @@ CALIBRATION_CURVES = (
         Column('rejected', 'share rejected'),
         Column('mIoU', 'mIoU'),
         'Rejection: mIoU',
-        'mIoU of the pixels that are kept by the share that is rejected, the least confident first, in percent. A '
+        'mIoU of the pixels that are kept, by the share that is rejected, the least confident first; in percent. A '
         'class of which nothing is kept is in no mean, so the end of a curve may be of few classes.',
     ),
     Curve(
@@ -113,6 +113,6 @@ CALIBRATION_CURVES = (
         Column('rejected', 'share rejected'),
         Column('aAcc', 'aAcc'),
         'Rejection: accuracy',
-        'The same for the share of right pixels.',
+        'aAcc of the pixels that are kept, by the share that is rejected, in percent.',
     ),
 )
