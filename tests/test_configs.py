@@ -24,7 +24,7 @@ RIVALS = {
     'fan_tap_multikernel_imagenet': {'type': 'mmrobust.MultiKernelTokenAwareAvgPool', 'num_branches': 4},
 }
 OTHERS = {'resnet_digits', 'timm_imagenet'}  # networks without attention to observe
-ALONE = {'timm_vit_imagenet', 'fan_mini_tap_adl_minicity'}  # no baseline and no variants
+ALONE = {'timm_vit_imagenet', 'dinov2_rein_cityscapes', 'fan_mini_tap_adl_minicity'}  # no baseline and no variants
 SMALL = {'fan_minicity128', 'fan_tap_adl_minicity128'}  # of the short demo: the two that it compares
 ABLATED = {
     f'{network}{kind}_{data}'
@@ -108,6 +108,21 @@ def test_recipe_of_the_paper():
     assert config.model.test_cfg == dict(mode='slide', crop_size=(1024, 1024), stride=(768, 768))
     crop = next(step for step in config.train_dataloader.dataset.pipeline if step.type == 'RandomCrop')
     assert crop.crop_size == config.model.data_preprocessor.size == (1024, 1024)
+
+
+@pytest.mark.parametrize('name', ['vit_large_patch14_dinov2', 'vit_large_patch16_dinov3'])
+def test_foundation_recipe_by_one_key(name):
+    config = load_config(str(CONFIGS / 'dinov2_rein_cityscapes.py'), {'model.backbone.model_name': name})
+    model = build(config)
+    patch = model.backbone.patch_embed.patch_size[0]
+    crop = next(step for step in config.train_dataloader.dataset.pipeline if step.type == 'RandomCrop').crop_size
+    assert crop == config.model.data_preprocessor.size == config.model.test_cfg.crop_size == (1008, 1008)
+    assert crop[0] % patch == 0 and config.model.data_preprocessor.test_cfg.size_divisor % patch == 0
+    groups = build_optim_wrapper(model, config.optim_wrapper).optimizer.param_groups
+    seen = {id(parameter) for group in groups for parameter in group['params']}
+    names = {key for key, parameter in model.named_parameters() if id(parameter) in seen}
+    assert names == {key for key, _ in model.named_parameters() if 'adapter' in key or 'decode_head' in key}
+    assert {group['lr'] for group in groups} == {1e-4}
 
 
 @pytest.mark.parametrize(

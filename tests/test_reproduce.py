@@ -101,7 +101,7 @@ def test_two_runs_of_one_row(tool, tmp_path, capsys):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['6'], "there is no Table '6': choose from 1, 2, 3, 4, 5, I, II, III, IV"),
+        (['6'], "there is no Table '6': choose from 1, 2, 3, 4, 5, I, II, III, IV, STL"),
         (['--results', 'nowhere'], "There is no results.json in 'nowhere'"),
         (['--row', 'ICNet'], "--row takes NAME=DIR, got 'ICNet'"),
         (['--row', 'YOLO=.'], "--row: no table has a row or a config 'YOLO'"),

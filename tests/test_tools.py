@@ -589,6 +589,18 @@ def test_flops_of_a_config(config, capsys):
     load_tool('analysis_tools/get_flops.py').main([config, '--shape', '32', '64'])
     printed = capsys.readouterr().out
     assert all(word in printed for word in ('1 x 3 x 32 x 64', 'backbone', 'decode_head', 'whole'))
+    assert 'are trained' not in printed  # all are
+
+
+def test_flops_say_what_is_trained_of_a_frozen_network(capsys):
+    sizes = {'embed_dim': 64, 'depth': 2, 'num_heads': 2, 'out_indices': '(0,1)', 'adapter.num_tokens': 10}
+    options = [f'model.backbone.{name}={value}' for name, value in sizes.items()]
+    options += ['model.decode_head.in_channels=[64,64]', 'model.decode_head.in_index=[0,1]']
+    config = str(ROOT / 'configs/dinov2_rein_cityscapes.py')
+    load_tool('analysis_tools/get_flops.py').main([config, '--shape', '56', '--cfg-options', *options])
+    adapter = 2 * 16 * (10 + 64) + 2 * (64 * 64 + 64)
+    head = 2 * (64 * 256 + 256) + 2 * 256 * 256 + 2 * 256 + 19 * 257
+    assert f'{(adapter + head) / 1e6:.3f} M are trained' in ' '.join(capsys.readouterr().out.split())
 
 
 @pytest.mark.slow

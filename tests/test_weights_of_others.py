@@ -119,7 +119,8 @@ def test_the_teacher_of_a_self_supervised_run():
         fitting(model, {'teacher': teacher}, 'x.pth')
 
 
-def test_dinov2_of_its_authors_equals_timm():
+@pytest.mark.parametrize('adapter', [None, dict(num_tokens=2, rank=1)])
+def test_dinov2_of_its_authors_equals_timm(adapter):
     """Registers have no position there, and the class token has one; timm's network has it added to the token."""
     network = timm.create_model('vit_small_patch14_reg4_dinov2', img_size=28, depth=1, num_classes=0).eval()
     torch.nn.init.normal_(network.cls_token)
@@ -129,7 +130,8 @@ def test_dinov2_of_its_authors_equals_timm():
     released['pos_embed'] = torch.cat((position, released['pos_embed']), 1)
     released['register_tokens'] = released.pop('reg_token')
     released['mask_token'] = torch.zeros(1, 384)
-    backbone = TimmViT('vit_small_patch14_reg4_dinov2', img_size=28, depth=1, out_type='cls_token').eval()
+    options = dict(img_size=28, depth=1, out_type='cls_token', adapter=adapter)
+    backbone = TimmViT('vit_small_patch14_reg4_dinov2', **options).eval()
     backbone.load_pretrained(released, 'x.pth')
     images = torch.randn(1, 3, 28, 28)
     torch.testing.assert_close(backbone(images)[0], network(images), rtol=0, atol=1e-4)

@@ -1,6 +1,6 @@
 """The paper's tables, published beside measured, and the sizes of what the zoo builds.
 
-python tools/reproduce.py III                                   # a table: 1 to 5, I to IV; none given: all
+python tools/reproduce.py III                                   # a table: 1 to 5, I to IV, STL; none given: all
 python tools/reproduce.py 4 IV --results work_dirs/robustness --out tables     # and as Markdown and CSV
 python tools/reproduce.py II --row "tau = 3=work_dirs/robustness/fan_tau3"     # a run whose config is another row's
 python tools/reproduce.py III --check                           # build the systems, compare parameters and MACs
@@ -49,7 +49,7 @@ class Page:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = cli.Parser(__doc__)
-    parser.add_argument('tables', nargs='*', metavar='TABLE', help='1 to 5, I to IV (default: all)')
+    parser.add_argument('tables', nargs='*', metavar='TABLE', help='1 to 5, I to IV, STL (default: all)')
     parser.add_argument(
         '--results',
         nargs='+',

@@ -81,7 +81,7 @@ def _figures(item: dict) -> Iterator[Figure]:
     numbers, source = item, item.get('source')
     if 'table' in item:
         numbers = paper_tables()[item['table']].row(item['row']).values
-        source = f'paper, Table {item["table"]}'
+        source = source or f'paper, Table {item["table"]}'
     for quantity in QUANTITIES:
         if numbers.get(quantity) is not None:
             shape = tuple(item.get('input', (224, 224)))

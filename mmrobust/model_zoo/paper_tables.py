@@ -1,4 +1,4 @@
-"""The paper's tables, as printed; the numbers are in paper_tables.yml beside this file."""
+"""The paper's tables and that of STL, as printed; the numbers are in paper_tables.yml beside this file."""
 
 import functools
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class PaperTable:
     """One table.
 
     Attributes:
-        name: its number in the paper: ``'1'`` to ``'5'``, ``'I'`` to ``'IV'``.
+        name: its number in the paper: ``'1'`` to ``'5'``, ``'I'`` to ``'IV'``; or ``'STL'``.
         caption: what it is about.
         columns: heading to measure.
         rows: in the paper's order.
@@ -60,7 +60,7 @@ class PaperTable:
 
 @functools.cache
 def paper_tables() -> dict[str, PaperTable]:
-    """All tables by number, in the paper's order."""
+    """All tables by number, in the paper's order; STL last."""
     content = yaml.safe_load(Path(__file__).with_suffix('.yml').read_text(encoding='utf-8'))
     tables = {}
     for name in sorted(content, key=lambda name: (not name.isdigit(), name)):

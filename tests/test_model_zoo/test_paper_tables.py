@@ -12,7 +12,7 @@ def average(row, prefix: str) -> float:
 
 
 def test_there_are_these_tables():
-    assert list(paper_tables()) == ['1', '2', '3', '4', '5', 'I', 'II', 'III', 'IV']
+    assert list(paper_tables()) == ['1', '2', '3', '4', '5', 'I', 'II', 'III', 'IV', 'STL']
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,14 @@ import ast
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from mmrobust import cli
+from mmrobust.checkpoint import fitting
+from mmrobust.complexity import build
 from mmrobust.model_zoo import Figure, Size, compare, size_of, sources, zoo
+from tests.test_models.test_backbones.released import as_released
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 BUILT = [entry for entry in zoo().values() if entry.config]
@@ -92,6 +96,20 @@ def test_size_of_a_hand_count(tmp_path):
     # four times the positions, but one vector into the head
     head = 512 * 7 / 1e9
     assert size.macs[64, 64] - head == pytest.approx(4 * (size.macs[32, 32] - head))
+
+
+@pytest.mark.parametrize('size', ['t', pytest.param('l', marks=pytest.mark.slow)])
+def test_weights_in_the_layout_of_stl_fit(size):
+    """Those of NVlabs' FAN, with a head of the patch tokens beside them."""
+    model = build(cli.load_config(str(CONFIGS / f'zoo/fan_{size}_stl_imagenet.py')))
+    released = as_released(model.backbone.state_dict())
+    for head in ('head', 'aux_head'):
+        released |= {f'{head}.weight': torch.rand(1000, model.head.in_channels), f'{head}.bias': torch.rand(1000)}
+    with pytest.warns(UserWarning, match='2 keys of an auxiliary head'):
+        weights = fitting(model, {'state_dict': released}, 'student.pth.tar')
+    assert torch.equal(weights['head.fc.weight'], released['head.weight'])
+    with pytest.raises(ValueError, match='does not fit the model'):
+        fitting(build(cli.load_config(str(CONFIGS / 'zoo/fan_s_stl_imagenet.py'))), weights, 'student.pth.tar')
 
 
 @pytest.mark.slow

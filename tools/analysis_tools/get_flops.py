@@ -19,7 +19,7 @@ from mmengine.config import Config
 from rich.console import Console
 from rich.table import Table
 
-from mmrobust.complexity import build, count
+from mmrobust.complexity import build, count, parameters_of
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -57,7 +57,11 @@ def main(argv: list[str] | None = None) -> None:
         config = cli.load_config(args.config, args.cfg_options)
         height, width = input_shape(config, args.shape)
         model = build(config)
-    table = Table(title=f'input 1 x 3 x {height} x {width}', caption='1 MAC = 2 FLOPs')
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    caption = '1 MAC = 2 FLOPs'
+    if trained < parameters_of(model):
+        caption += f', {trained / 1e6:.3f} M are trained'
+    table = Table(title=f'input 1 x 3 x {height} x {width}', caption=caption)
     for column in ('part', 'parameters [M]', 'MACs [G]'):
         table.add_column(column, justify='left' if column == 'part' else 'right')
     for name, (parameters, macs) in count(model, (height, width)).items():

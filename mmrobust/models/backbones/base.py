@@ -58,6 +58,12 @@ class AttentionBackbone(BaseModule):
         """The modules that ``frozen_stages`` names."""
         raise NotImplementedError
 
+    def freeze(self) -> None:
+        """What is frozen has no gradient, and is in evaluation mode while the rest trains."""
+        if self.frozen_stages >= 0:
+            for module in self.stages_to_freeze():
+                module.eval().requires_grad_(False)
+
     def adapt_state_dict(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A pretrained ``state_dict`` in this backbone's own layout: cuts out ``backbone.`` of a task model."""
         prefix = 'backbone.'
@@ -105,9 +111,7 @@ class AttentionBackbone(BaseModule):
         """Training mode, but for what is frozen."""
         super().train(mode)
         if mode:
-            if self.frozen_stages >= 0:
-                for module in self.stages_to_freeze():
-                    module.eval().requires_grad_(False)
+            self.freeze()
             if self.norm_eval:
                 for module in self.modules():
                     if isinstance(module, _BatchNorm):

@@ -26,7 +26,7 @@ from mmrobust.models.backbones.base import (
     check_size,
     to_map,
 )
-from mmrobust.models.layers import AttentionView, Observe, attend, pool_tokens
+from mmrobust.models.layers import AttentionView, Observe, attend, pool_tokens, recompute
 from mmrobust.ops import Attention
 from mmrobust.registry import MODELS
 
@@ -178,6 +178,9 @@ class TimmViT(AttentionBackbone):
         out_indices: the blocks whose tokens are feature maps, ascending; negative ones count from the last block.
         norm_maps: apply the model's final norm to every feature map. Models that pool before their norm have none.
         observed_tokens: ``'all'`` or ``'patches'``, see above.
+        adapter: ``dict(num_tokens=100, rank=16)`` refines the patch tokens after each block by a
+            :class:`~mmrobust.models.layers.TokenRefinement` and freezes all of the network but that and TAP: no
+            gradient, nothing dropped. Trained weights are needed; adapter and TAP may be missing in them.
         frozen_stages: -1 freezes nothing, 0 patch and position embeddings and prefix tokens, k the first k blocks too.
         norm_eval: keep batch norms in evaluation mode while training.
         with_cp: recompute the blocks' activations in the backward pass instead of keeping them.
@@ -189,6 +192,7 @@ class TimmViT(AttentionBackbone):
 
     Raises:
         ImportError: if timm is not installed.
+        TypeError: if ``adapter`` is neither a dict nor None.
         ValueError: if ``model_name`` is unknown, no ``VisionTransformer`` or ``Eva`` (NaFlex is none: its tokens are no
             grid), or one whose blocks are not run here; if another argument or an image's size is not allowed; if there
             is not one token per patch.
@@ -204,6 +208,7 @@ class TimmViT(AttentionBackbone):
         out_indices: Sequence[int] = (-1,),
         norm_maps: bool = True,
         observed_tokens: str = 'all',
+        adapter: dict | None = None,
         frozen_stages: int = -1,
         norm_eval: bool = False,
         with_cp: bool = False,
@@ -254,6 +259,7 @@ class TimmViT(AttentionBackbone):
             TimmBlock(block, build_tap(tap_cfg, self.embed_dims), *tokens)
             for block in vit.blocks[: indices[-1] + 1 if is_dense else depth]
         )
+        self.adapter = _build_adapter(adapter, self.embed_dims, len(self.blocks), frozen_stages)
         self.norm = vit.norm if norm_maps or not is_dense else nn.Identity()
         if not is_dense:
             self.attn_pool = vit.attn_pool
@@ -277,10 +283,17 @@ class TimmViT(AttentionBackbone):
             of_block = rope[index] if self.rope_by_block else rope
             x, observed = self.run_block(block, x, hw_shape, observe=observe, rope=of_block)
             aux.append(observed)
+            if self.adapter is not None:
+                x = recompute(self._refine, x, index, random=False) if self.with_cp else self._refine(x, index)
             if self.out_type == 'featmap' and index in self.out_indices:
                 maps.append(to_map(self.norm(x)[:, self.num_prefix_tokens :], hw_shape))
         outs = tuple(maps) if self.out_type == 'featmap' else (self._class_tokens(self.norm(x)),)
         return outs if observe is None else (outs, tuple(aux))
+
+    def _refine(self, x: Tensor, block: int) -> Tensor:
+        """The tokens after a block, of which the adapter changes the patches."""
+        prefix, patches = x[:, : self.num_prefix_tokens], x[:, self.num_prefix_tokens :]
+        return torch.cat((prefix, self.adapter(patches, block)), dim=1)
 
     def _embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Images to tokens with their position, prefix tokens first, and the token grid ``(Hp, Wp)``."""
@@ -344,20 +357,38 @@ class TimmViT(AttentionBackbone):
         position = () if self.rope is None else (self.rope,)
         return [self.patch_embed, *position, self.norm_pre, *self.blocks[: self.frozen_stages]]
 
-    def train(self, mode: bool = True) -> 'TimmViT':
-        """Training mode, but for what is frozen: also prefix tokens and position embedding, which are no modules."""
-        super().train(mode)
-        if mode and self.frozen_stages >= 0:
+    def freeze(self) -> None:
+        """Also prefix tokens and position embedding, which are no modules; with an adapter all but that and TAP."""
+        super().freeze()
+        if self.frozen_stages >= 0 or self.adapter is not None:
             for parameter in self.parameters(recurse=False):
                 parameter.requires_grad_(False)
-        return self
+        if self.adapter is not None:
+            for part in self.children():
+                part.eval().requires_grad_(False)
+            for part in (self.adapter, *(block.tap for block in self.blocks if block.tap is not None)):
+                part.train().requires_grad_(True)
 
     def init_weights(self) -> None:
         """Keep timm's pretrained weights; else as every backbone: what ``init_cfg`` says."""
         if self.pretrained and not self.init_cfg:
             self._is_init = True
+        elif self.adapter is not None and (self.init_cfg or {}).get('type') != 'Pretrained':
+            raise ValueError(
+                'A backbone with an adapter is frozen, so it must start from trained weights, got none: give '
+                "model.backbone.pretrained=True or model.backbone.init_cfg=dict(type='Pretrained', checkpoint=PATH)"
+            )
         else:
             super().init_weights()
+
+    def load_pretrained(self, weights: Mapping[str, Tensor], source: str) -> None:
+        """As in the base class; beside an adapter, that and TAP keep their initial values if the weights have none."""
+        if self.adapter is not None:
+            weights, own = self.adapt_state_dict(weights), self.state_dict()
+            for part in ('adapter.', '.tap.'):
+                if not any(part in key for key in weights):
+                    weights |= {key: value for key, value in own.items() if part in key}
+        super().load_pretrained(weights, source)
 
     def adapt_state_dict(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Leaves out what this backbone has not: the head, and for dense prediction the parts behind the last map.
@@ -396,6 +427,19 @@ def with_timms_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     proj = SimpleNamespace(weight=state_dict[patches[0]] if patches else None)
     model = SimpleNamespace(pos_embed=None, head=None, patch_embed=SimpleNamespace(proj=proj))
     return checkpoint_filter_fn(dict(state_dict), model, adapt_layer_scale=True)
+
+
+def _build_adapter(adapter: dict | None, embed_dims: int, num_blocks: int, frozen_stages: int) -> nn.Module | None:
+    """What refines tokens after each block; None for None."""
+    if adapter is None:
+        return None
+    if not isinstance(adapter, dict):
+        raise TypeError(f'adapter must be a dict such as dict(num_tokens=100, rank=16), got {adapter!r}')
+    if frozen_stages >= 0:
+        raise ValueError(f'frozen_stages must be -1 with an adapter, which freezes all blocks, got {frozen_stages}')
+    return MODELS.build(
+        {'type': 'mmrobust.TokenRefinement', **adapter, 'embed_dims': embed_dims, 'num_blocks': num_blocks}
+    )
 
 
 def _create_vit(

@@ -19,6 +19,7 @@ from mmrobust.models.layers.position_embed import FourierPositionEmbed
 from mmrobust.models.layers.position_scaling import PositionAwareScaling
 from mmrobust.models.layers.recompute import recompute
 from mmrobust.models.layers.tap import MultiKernelTokenAwareAvgPool, TokenAwareAvgPool, pool_tokens
+from mmrobust.models.layers.token_refinement import TokenRefinement
 from mmrobust.models.layers.window_attention import WindowAttention
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     'TokenConv',
     'TokenDownsample',
     'TokenPool',
+    'TokenRefinement',
     'WindowAttention',
     'attend',
     'pool_tokens',
