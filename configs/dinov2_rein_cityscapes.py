@@ -12,8 +12,9 @@ Checkpoints hold the frozen part as well, so tests take this file and no such op
 model.backbone.model_name=vit_large_patch16_dinov3: 1008 is a multiple of patches of 14 and of 16 pixels. A ViT-B needs
 model.backbone.out_indices="(2,5,8,11)" and model.decode_head.in_channels="[768,768,768,768]" besides.
 
-Tokens, rank, learning rate, iterations and 4 images a step are the paper's. Its head is Mask2Former's; this is the
-SegFormer head of the other configs, and crops are of their size. No run has been made with it.
+Tokens, rank, learning rate, iterations and 4 images a step are the paper's; the weight decay is that of its released
+configs, which train for 40000 iterations. The paper's head is Mask2Former's; this is the SegFormer head of the other
+configs, and crops are of their size. No run has been made with it.
 """
 
 _base_ = [
@@ -61,7 +62,10 @@ val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
 # adapter and head learn at one rate
-optim_wrapper = dict(optimizer=dict(lr=1e-4), paramwise_cfg=dict(custom_keys={'decode_head': dict(lr_mult=1.0)}))
+optim_wrapper = dict(
+    optimizer=dict(lr=1e-4, weight_decay=0.05),
+    paramwise_cfg=dict(custom_keys={'decode_head': dict(lr_mult=1.0), 'factors_': dict(decay_mult=0.0)}),
+)
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
     dict(type='PolyLR', power=1.0, eta_min=0.0, by_epoch=False, begin=1500, end=max_iters),

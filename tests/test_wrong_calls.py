@@ -139,7 +139,7 @@ TOOLS = [
      'argument --model: expected 3 arguments: see attention_statistics.py --help.'),
     ('analysis_tools/get_flops.py CONFIG --shape 0',
      '--shape takes one or two positive numbers, but got [0]: see get_flops.py --help.'),
-    ('reproduce.py 7', "there is no Table '7': choose from 1, 2, 3, 4, 5, I, II, III, IV"),
+    ('reproduce.py 7', "there is no Table '7': choose from 1, 2, 3, 4, 5, I, II, III, IV, STL"),
     ('dataset_converters/digits.py --out d --size 0', 'size must be 8 or more, got 0'),
     ('dataset_converters/minicity.py --out m --size 10 10',
      'size must be (width, height) of at least (64, 32), got (10, 10)'),
