@@ -36,11 +36,12 @@ class CompileHook(Hook):
     Dropout and drop path draw other random numbers than without; they are the same again after a resume.
 
     Args:
-        parts: names of the model's attributes whose ``forward`` is compiled; a list of modules is compiled one by one.
-            None stands for those of ``backbone``, ``neck``, ``decode_head``, ``auxiliary_head`` and ``head`` that it
-            has.
-        cuda_graphs: record the kernels of a part once and launch them all at a time, ``mode='reduce-overhead'`` of
-            ``torch.compile``. It needs CUDA and batches of one shape, and each part keeps memory of its own.
+        parts: names of the model's attributes whose ``forward`` is compiled; a list of modules is compiled one by one,
+            and a backbone of this project block by block, where blocks that are alike share their code. None stands for
+            those of ``backbone``, ``neck``, ``decode_head``, ``auxiliary_head`` and ``head`` that the model has.
+        cuda_graphs: compile each part as a whole, record its kernels once and launch them all at a time,
+            ``mode='reduce-overhead'`` of ``torch.compile``. It needs CUDA and batches of one shape, and each part keeps
+            memory of its own.
         **options: further arguments of ``torch.compile``.
 
     Raises:
