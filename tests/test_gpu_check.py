@@ -91,7 +91,7 @@ load_tool(TOOL).check(report, [[part] for part in parts], work, time.monotonic()
     process = subprocess.Popen([sys.executable, '-c', script])
     try:
         content = {}
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while not content.get('hangs', {}).get('found') and time.monotonic() < deadline:
             time.sleep(0.1)
             if (tmp_path / 'gpu_check.json').is_file():
