@@ -357,6 +357,9 @@ class TimmViT(AttentionBackbone):
         position = () if self.rope is None else (self.rope,)
         return [self.patch_embed, *position, self.norm_pre, *self.blocks[: self.frozen_stages]]
 
+    def methods_to_compile(self) -> list[tuple[nn.Module, str]]:
+        return super().methods_to_compile() + ([] if self.adapter is None else [(self.adapter, 'forward')])
+
     def freeze(self) -> None:
         """Also prefix tokens and position embedding, which are no modules; with an adapter all but that and TAP."""
         super().freeze()

@@ -5,6 +5,7 @@ import torch
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
+from mmrobust.acceleration import compile_in_training
 from mmrobust.models import AttentionDiversificationLoss, TimmViT
 
 timm = pytest.importorskip('timm')
@@ -175,13 +176,16 @@ def test_bfloat16_autocast_is_near():
 
 @pytest.mark.slow
 @pytest.mark.parametrize('with_cp', [False, True])
-def test_compiles_without_graph_break(with_cp):
+@pytest.mark.parametrize('whole', [True, False], ids=['whole', 'block by block'])
+def test_compiles_without_graph_break(with_cp, whole):
     model = _timm().double()
     images = _images().double()
     eager = _gradients(_adapted(model, with_cp=with_cp).double(), images)
     torch._dynamo.reset()
     backbone = _adapted(model, with_cp=with_cp).double()
-    outs = torch.compile(backbone, fullgraph=True, backend='aot_eager')(images)
+    compile_in_training(backbone, whole, fullgraph=True, backend='aot_eager')
+    outs = backbone(images)
+    assert ('forward' in vars(backbone.adapter)) != whole
     sum(out.square().mean() for out in outs).backward()
     for key, gradient in eager.items():
         torch.testing.assert_close(dict(backbone.named_parameters())[key].grad, gradient, msg=key)
