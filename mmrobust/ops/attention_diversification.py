@@ -23,7 +23,8 @@ region is an attention map of its own: ``N`` is the number of its keys in the th
 query that lies in no region, such as one of padding, takes no part.
 
 How the maps are avoided. Every form is a function of two sums over rows, ``sum_i Â_i`` (or ``sum_i A_i``) and ``c``.
-One operator collects them (:mod:`mmrobust.ops.attention_sums`); with ``u = v / |v|`` for the mean vector ``v``, Eq. (2)
+One operator collects them (:mod:`mmrobust.ops.attention_sums`), on a GPU one goes from query and key to the loss
+(:mod:`mmrobust.ops.attention_diversification_kernels`); with ``u = v / |v|`` for the mean vector ``v``, Eq. (2)
 is ``c . u / N``. Rows of different regions share no key, so all regions are summed up in the same vectors; only ``|v|``
 and the counts are taken region by region.
 
@@ -40,6 +41,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mmrobust.ops import attention_diversification_kernels
 from mmrobust.ops.attention import Attention, attention_output
 from mmrobust.ops.attention_sums import Kept, Sums, attention_sums, attention_with_sums
 from mmrobust.ops.attention_sums_blocks import kept_entries
@@ -124,8 +126,11 @@ def attention_diversification(
     """
     attention = _sampled(attention, sample_rows)
     with torch.autocast(attention.query.device.type, enabled=False):
+        threshold = tau / attention.key.size(-2)
+        if attention_diversification_kernels.fit(attention):
+            return attention_diversification_kernels.diversification(attention, None, threshold, mode, per_head)
         regions = _regions(attention, tau)
-        kept = _kept(regions, tau / attention.key.size(-2), mode, per_head, block_entries)
+        kept = _kept(regions, threshold, mode, per_head, block_entries)
         return _diversification(attention_sums(attention, kept), regions, mode)
 
 
@@ -154,8 +159,12 @@ def diversified_attention(
         if sample_rows is not None and sample_rows < attention.query.size(-2):
             options = dict(tau=tau, mode=mode, per_head=per_head, sample_rows=sample_rows, block_entries=block_entries)
             return attention_output(attention, value), attention_diversification(attention, **options)
+        threshold = tau / attention.key.size(-2)
+        if attention_diversification_kernels.fit(attention):
+            out, lse = attention_diversification_kernels.attention_and_normalizer(attention, value)
+            return out, attention_diversification_kernels.diversification(attention, lse, threshold, mode, per_head)
         regions = _regions(attention, tau)
-        kept = _kept(regions, tau / attention.key.size(-2), mode, per_head, block_entries)
+        kept = _kept(regions, threshold, mode, per_head, block_entries)
         out, sums = attention_with_sums(attention, value, kept)
         return out, _diversification(sums, regions, mode)
 

@@ -55,7 +55,9 @@ def weighted_avg_pool_reference(x: Tensor, weights: Tensor, windows: Sequence[Wi
     return (torch.stack(branches, dim=-1) * weights.unsqueeze(-2)).sum(-1)
 
 
-def weighted_avg_pool(x: Tensor, weights: Tensor, windows: Sequence[Window]) -> Tensor:
+def weighted_avg_pool(
+    x: Tensor, weights: Tensor, windows: Sequence[Window], dtype: torch.dtype | None = None
+) -> Tensor:
     """Sum over branches of ``weights_k * mean over window_k of x``, for channels-last maps.
 
     A box average is the same for all channels and separable, so it is a sum of shifted rows and then of shifted
@@ -66,32 +68,33 @@ def weighted_avg_pool(x: Tensor, weights: Tensor, windows: Sequence[Window]) -> 
         x: ``(B, H, W, C)``, the layout in which tokens ``(B, H * W, C)`` already lie.
         weights: ``(B, H, W, K)``.
         windows: K windows, symmetric around 0 (see :func:`dilated_windows`).
+        dtype: of the result; None is that of ``x``.
 
     Returns:
-        ``(B, H, W, C)``, dtype of ``x``; summed in float32 at least.
+        ``(B, H, W, C)``; summed in float32 at least.
     """
-    windows = tuple(map(tuple, windows))
+    windows, dtype = tuple(map(tuple, windows)), dtype or x.dtype
     if kernels.fit(x) and x.numel():
-        return torch.ops.mmrobust.weighted_avg_pool(x, weights, *_flat(windows))
-    return _WeightedAvgPool.apply(x, weights, windows)
+        return torch.ops.mmrobust.weighted_avg_pool(x, weights, *_flat(windows), dtype)
+    return _WeightedAvgPool.apply(x, weights, windows, dtype)
 
 
 class _WeightedAvgPool(torch.autograd.Function):
     """In PyTorch's own operators, which the compiler may fuse."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, weights: Tensor, windows: tuple[Window, ...]) -> Tensor:
+    def forward(ctx, x: Tensor, weights: Tensor, windows: tuple[Window, ...], dtype: torch.dtype) -> Tensor:
         ctx.save_for_backward(x, weights)
         ctx.windows = windows
-        return _in_pytorch(x, weights, windows)
+        return _in_pytorch(x, weights, windows, dtype)
 
     @staticmethod
-    def backward(ctx, grad_out: Tensor) -> tuple[Tensor, Tensor, None]:
-        return *_in_pytorch_backward(grad_out, *ctx.saved_tensors, ctx.windows), None
+    def backward(ctx, grad_out: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        return *_in_pytorch_backward(grad_out, *ctx.saved_tensors, ctx.windows), None, None
 
 
-def _in_pytorch(x: Tensor, weights: Tensor, windows: tuple[Window, ...]) -> Tensor:
-    return _form().pool(x, _shares(weights, windows), windows)
+def _in_pytorch(x: Tensor, weights: Tensor, windows: tuple[Window, ...], dtype: torch.dtype) -> Tensor:
+    return _form().pool(x, _shares(weights, windows), windows, dtype)
 
 
 def _in_pytorch_backward(
@@ -118,20 +121,20 @@ def _shares(weights: Tensor, windows: Sequence[Window]) -> list[Tensor]:
 
 
 @torch.library.custom_op('mmrobust::weighted_avg_pool', mutates_args=())
-def _weighted_avg_pool(x: Tensor, weights: Tensor, offsets: list[int], sizes: list[int]) -> Tensor:
+def _weighted_avg_pool(x: Tensor, weights: Tensor, offsets: list[int], sizes: list[int], dtype: torch.dtype) -> Tensor:
     windows = _nested(offsets, sizes)
 
     def by_kernels() -> Tensor:
         from mmrobust.ops import token_pooling_triton
 
-        return token_pooling_triton.pool(x, weights, windows)
+        return token_pooling_triton.pool(x, weights, windows, dtype)
 
-    return kernels.run_or(by_kernels, lambda: _in_pytorch(x, weights, windows).contiguous())
+    return kernels.run_or(by_kernels, lambda: _in_pytorch(x, weights, windows, dtype).contiguous())
 
 
 @_weighted_avg_pool.register_fake
-def _(x: Tensor, weights: Tensor, offsets: list[int], sizes: list[int]) -> Tensor:
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
+def _(x: Tensor, weights: Tensor, offsets: list[int], sizes: list[int], dtype: torch.dtype) -> Tensor:
+    return torch.empty_like(x, dtype=dtype, memory_format=torch.contiguous_format)
 
 
 @torch.library.custom_op('mmrobust::weighted_avg_pool_backward', mutates_args=())
@@ -159,13 +162,13 @@ def _(grad_out: Tensor, x: Tensor, weights: Tensor, offsets: list[int], sizes: l
 
 
 def _setup_context(ctx, inputs: tuple, output: Tensor) -> None:
-    x, weights, *ctx.windows = inputs
+    x, weights, *ctx.windows, _ = inputs
     ctx.save_for_backward(x, weights)
 
 
-def _backward(ctx, grad_out: Tensor) -> tuple[Tensor, Tensor, None, None]:
+def _backward(ctx, grad_out: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
     grads = torch.ops.mmrobust.weighted_avg_pool_backward(grad_out, *ctx.saved_tensors, *ctx.windows)
-    return *grads, None, None
+    return *grads, None, None, None
 
 
 _weighted_avg_pool.register_autograd(_backward, setup_context=_setup_context)

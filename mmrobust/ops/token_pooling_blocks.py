@@ -16,18 +16,19 @@ _BLOCK_ENTRIES = 2**18
 _MIN_CHANNELS = 16
 
 
-def pool(x: Tensor, shares: Sequence[Tensor], windows: Sequence[tuple[int, ...]]) -> Tensor:
+def pool(x: Tensor, shares: Sequence[Tensor], windows: Sequence[tuple[int, ...]], dtype: torch.dtype) -> Tensor:
     """Sum over branches of ``share_k * sum of x over window_k``.
 
     Args:
         x: ``(B, H, W, C)``.
         shares: K times ``(B, H, W, 1)``, float32 at least.
         windows: K windows, symmetric around 0.
+        dtype: of the result.
 
     Returns:
-        ``(B, H, W, C)``, dtype of ``x``.
+        ``(B, H, W, C)``.
     """
-    out = torch.empty_like(x)
+    out = torch.empty_like(x, dtype=dtype)
     for channels in _blocks(x):
         padded = padded_tokens(x[..., channels], windows)
         total, pooled = torch.empty(2, *out[..., channels].shape, dtype=padded.dtype, device=x.device)

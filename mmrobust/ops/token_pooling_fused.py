@@ -4,16 +4,17 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from mmrobust.ops.token_pooling_blocks import padded_tokens
 
 
-def pool(x: Tensor, shares: Sequence[Tensor], windows: Sequence[tuple[int, ...]]) -> Tensor:
+def pool(x: Tensor, shares: Sequence[Tensor], windows: Sequence[tuple[int, ...]], dtype: torch.dtype) -> Tensor:
     """As :func:`mmrobust.ops.token_pooling_blocks.pool`."""
     padded = padded_tokens(x, windows)
     return sum(_window_sum(padded, window, windows) * share for share, window in zip(shares, windows, strict=True)).to(
-        x.dtype
+        dtype
     )
 
 

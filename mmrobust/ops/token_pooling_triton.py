@@ -23,18 +23,19 @@ _CHANNEL_BYTES = 128
 _NUM_WARPS = 2
 
 
-def pool(x: Tensor, weights: Tensor, windows: Sequence[tuple[int, ...]]) -> Tensor:
+def pool(x: Tensor, weights: Tensor, windows: Sequence[tuple[int, ...]], dtype: torch.dtype) -> Tensor:
     """Sum over branches of ``weights_k * mean of x over window_k``.
 
     Args:
         x: ``(B, H, W, C)``, float32, bfloat16 or float16.
         weights: ``(B, H, W, K)``.
         windows: K windows, symmetric around 0.
+        dtype: of the result.
 
     Returns:
-        ``(B, H, W, C)``, contiguous, dtype of ``x``; summed in float32.
+        ``(B, H, W, C)``, contiguous; summed in float32.
     """
-    out = torch.empty_like(x, memory_format=torch.contiguous_format)
+    out = torch.empty_like(x, dtype=dtype, memory_format=torch.contiguous_format)
     _launch(_pool, windows, x.contiguous(), weights.contiguous(), out, ADJOINT=False)
     return out
 

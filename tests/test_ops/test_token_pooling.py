@@ -71,12 +71,27 @@ def test_low_precision_is_summed_in_float32(form):
     x, weights, windows = x.detach().bfloat16(), weights.detach(), dilated_windows(4)
     shares = [share / len(window) ** 2 for share, window in zip(weights.split(1, -1), windows, strict=True)]
     expected = weighted_avg_pool_reference(x.float(), weights, windows)
-    assert torch.equal(form.pool(x, shares, windows), expected.bfloat16())
+    assert torch.equal(form.pool(x, shares, windows, x.dtype), expected.bfloat16())
 
 
 def test_keeps_dtype_of_tokens():
     x, weights = _inputs((4, 4), 3, torch.float32)
     assert weighted_avg_pool(x.bfloat16(), weights, dilated_windows(3)).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize('form', [token_pooling_blocks, token_pooling_fused])
+def test_another_dtype_for_the_result(form, monkeypatch):
+    """Gradients come back in the dtypes of tokens and weights."""
+    monkeypatch.setattr('mmrobust.ops.token_pooling._form', lambda: form)
+    x, weights = _inputs((4, 5), 3, torch.float32)
+    out = weighted_avg_pool(x, weights, dilated_windows(3), torch.bfloat16)
+    expected = weighted_avg_pool_reference(x, weights, dilated_windows(3))
+    assert torch.equal(out, expected.bfloat16())
+    grad_out = torch.randn_like(out)
+    grads = torch.autograd.grad(out, (x, weights), grad_out)
+    for grad, wanted in zip(grads, torch.autograd.grad(expected, (x, weights), grad_out.float()), strict=True):
+        assert grad.dtype == torch.float32
+        torch.testing.assert_close(grad, wanted)
 
 
 COMPILED = """

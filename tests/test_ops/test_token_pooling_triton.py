@@ -17,29 +17,31 @@ from mmrobust.ops import (
 pytest.importorskip('triton')
 
 
-def _assert_equals_reference(shape, windows, dtype, device, tile=None):
+def _assert_equals_reference(shape, windows, dtype, device, tile=None, dtype_of_tokens=None):
     from mmrobust.ops import token_pooling_triton
 
     for name, value in (tile or {}).items():
         setattr(token_pooling_triton, name, value)
     torch.manual_seed(0)
     x, grad_out = torch.randn(2, *shape, device=device).to(dtype)
+    x = x.to(dtype_of_tokens or dtype)
     weights = torch.randn(*shape[:3], len(windows), device=device).softmax(-1)
     if tile is None:  # as an operator
         leaves = x.requires_grad_(), weights.requires_grad_()
-        out = weighted_avg_pool(*leaves, windows)
+        out = weighted_avg_pool(*leaves, windows, dtype)
         grad_x, grad_weights = torch.autograd.grad(out, leaves, grad_out)
         assert kernels.failure() is None
     else:
-        out = token_pooling_triton.pool(x, weights, windows)
+        out = token_pooling_triton.pool(x, weights, windows, dtype)
         grad_x, grad_weights = token_pooling_triton.pool_backward(grad_out, x, weights, windows)
 
+    dtype_of_x = x.dtype
     x, weights = (tensor.detach().double().requires_grad_() for tensor in (x, weights))
     expected = weighted_avg_pool_reference(x, weights, windows)
     expected_grads = torch.autograd.grad(expected, (x, weights), grad_out.double())
     # sums are float32: what is written in another dtype is rounded once
     rounded = dict(rtol=max(1e-5, torch.finfo(dtype).eps), atol=1e-6)
-    assert out.dtype == grad_x.dtype == dtype
+    assert out.dtype == dtype and grad_x.dtype == dtype_of_x
     torch.testing.assert_close(out.double(), expected, **rounded)
     torch.testing.assert_close(grad_x.double(), expected_grads[0], **rounded)
     torch.testing.assert_close(grad_weights.double(), expected_grads[1], rtol=1e-5, atol=1e-5)
@@ -98,12 +100,19 @@ def test_low_precision_is_summed_in_float32(interpreter, dtype):
     interpreter(_assert_equals_reference, (1, 3, 4, 5), dilated_windows(2), dtype, 'cpu', tile)
 
 
+def test_result_in_another_dtype_than_tokens(interpreter):
+    """As under autocast."""
+    tile = dict(_ROWS=2, _TOKENS=4, _CHANNEL_BYTES=32)
+    arguments = ((1, 3, 4, 19), dilated_windows(2), torch.bfloat16, 'cpu', tile, torch.float32)
+    interpreter(_assert_equals_reference, *arguments)
+
+
 def test_compiles_and_reads_every_neighbour_once(compiled):
     from mmrobust.ops import token_pooling_triton
 
     windows, rows = dilated_windows(3), token_pooling_triton._ROWS
     x, weights = torch.empty(2, 32, 32, 448, dtype=torch.bfloat16), torch.empty(2, 32, 32, 3)
-    token_pooling_triton.pool(x, weights, windows)
+    token_pooling_triton.pool(x, weights, windows, x.dtype)
     token_pooling_triton.pool_backward(x, x, weights, windows)
     neighbours = {(y + dy, dx) for y in range(rows) for window in windows for dy in window for dx in window}
     their_weights = {(y + dy, dx, w) for y in range(rows) for w in windows for dy in w for dx in w}
@@ -119,7 +128,7 @@ def test_compiles_where_sizes_are_one(compiled):
     from mmrobust.ops import token_pooling_triton
 
     x, weights = torch.empty(1, 1, 1, 1), torch.empty(1, 1, 1, 2)
-    token_pooling_triton.pool(x, weights, dilated_windows(2))
+    token_pooling_triton.pool(x, weights, dilated_windows(2), x.dtype)
     token_pooling_triton.pool_backward(x, x, weights, dilated_windows(2))
     assert all(kernel.asm['cubin'] for _, kernel in compiled)
     assert len(compiled) == 3

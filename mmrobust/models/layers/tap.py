@@ -2,9 +2,11 @@
 
 # B batch, H W token grid, N = H * W tokens, C channels, K branches
 
+import torch
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 
+from mmrobust.models.layers.recompute import recompute
 from mmrobust.ops import dilated_windows, kernel_windows, weighted_avg_pool
 from mmrobust.registry import MODELS
 
@@ -31,7 +33,8 @@ class TokenAwareAvgPool(nn.Module):
     Branch 0 is the token itself, branch d the 3 x 3 average of dilation d; the output is their sum, weighted per token
     by the softmax of a small predictor and shared by all channels. With one branch there is nothing to choose: the
     layer is the identity and has no parameters. Differs from the released code in taking any H x W, where that code
-    assumes a square grid, and in not gathering neighbourhoods.
+    assumes a square grid, and in not gathering neighbourhoods. Under autocast its output has autocast's dtype, as that
+    of a convolution.
 
     Args:
         embed_dims: channels C.
@@ -65,10 +68,12 @@ class TokenAwareAvgPool(nn.Module):
         """
         if hw_shape[0] * hw_shape[1] != x.size(1):
             raise ValueError(f'TAP needs a token grid: hw_shape must multiply to {x.size(1)} tokens, got {hw_shape}')
-        weights = self.weights(x, hw_shape)
-        if self.predictor is not None:
-            windows = self.windows(self.num_branches)
-            x = weighted_avg_pool(x.unflatten(1, hw_shape), weights, windows).flatten(1, 2)
+        if self.predictor is None:
+            return (x, self.weights(x, hw_shape)) if return_weights else x
+        grid = x.unflatten(1, hw_shape)
+        logits = self._logits(grid)
+        weights = logits.softmax(-1)
+        x = weighted_avg_pool(grid, weights, self.windows(self.num_branches), logits.dtype).flatten(1, 2)
         return (x, weights) if return_weights else x
 
     def weights(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
@@ -76,7 +81,17 @@ class TokenAwareAvgPool(nn.Module):
         grid = x.unflatten(1, hw_shape)
         if self.predictor is None:
             return grid.new_ones((*grid.shape[:-1], 1))
-        return self.predictor(grid.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).softmax(-1)
+        return self._logits(grid).softmax(-1)
+
+    def _logits(self, grid: Tensor) -> Tensor:
+        """``(B, H, W, C)`` to ``(B, H, W, K)``, in autocast's dtype."""
+        grid = grid.permute(0, 3, 1, 2)
+        if self.training and torch.compiler.is_compiling():
+            # the compiler keeps the tokens for later anyway, and would keep them once more in autocast's dtype
+            logits = recompute(self.predictor, grid, norms=self.predictor, random=False)
+        else:
+            logits = self.predictor(grid)
+        return logits.permute(0, 2, 3, 1)
 
 
 @MODELS.register_module()

@@ -22,6 +22,32 @@ def test_is_the_sum_of_its_branches(num_branches, hw_shape, layer_type, windows)
     torch.testing.assert_close(layer.weights(x, hw_shape).sum(-1), torch.ones(2, height, width))
 
 
+def test_autocast_gives_its_output_the_dtype_of_a_convolution():
+    layer = TokenAwareAvgPool(8, num_branches=3)
+    x = torch.randn(2, 20, 8, requires_grad=True)
+    with torch.autocast('cpu', torch.bfloat16):
+        out = layer(x, (4, 5))
+    assert out.dtype == torch.bfloat16
+    out.float().square().sum().backward()
+    assert x.grad.dtype == torch.float32
+    expected = layer(x.detach().requires_grad_(), (4, 5))
+    torch.testing.assert_close(out.float(), expected, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize('autocast', [False, True])
+def test_compiled_like_eager(autocast):
+    """The compiler predicts the weights once more in the backward pass; running statistics count a step once."""
+    results = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        layer, x = TokenAwareAvgPool(8, num_branches=3), torch.randn(2, 20, 8, requires_grad=True)
+        run = torch.compile(layer, backend='aot_eager', fullgraph=True) if compiled else layer
+        with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+            run(x, (4, 5)).float().square().sum().backward()
+        results.append([x.grad, *(one.grad for one in layer.parameters()), *layer.buffers()])
+    torch.testing.assert_close(*results)
+
+
 def test_one_branch_is_no_tap():
     layer = TokenAwareAvgPool(8, num_branches=1)
     x = torch.randn(2, 6, 8)

@@ -22,7 +22,9 @@ from mmrobust.models.losses.attention_diversification_loss import Diversificatio
 from mmrobust.ops import attention_diversification_reference
 
 
-def unfold_pool(x: Tensor, weights: Tensor, windows: Sequence[tuple[int, ...]]) -> Tensor:
+def unfold_pool(
+    x: Tensor, weights: Tensor, windows: Sequence[tuple[int, ...]], dtype: torch.dtype | None = None
+) -> Tensor:
     """:func:`mmrobust.ops.weighted_avg_pool` by im2col: ``(B, H, W, C)``, weights ``(B, H, W, K)``."""
     planes = x.permute(0, 3, 1, 2)
     batch, channels, height, width = planes.shape
@@ -34,7 +36,8 @@ def unfold_pool(x: Tensor, weights: Tensor, windows: Sequence[tuple[int, ...]]) 
         side, dilation = len(window), window[1] - window[0]
         columns = F.unfold(planes, side, dilation=dilation, padding=max(window))
         branches.append(columns.view(batch, channels, side * side, height, width).mean(2))
-    return (torch.stack(branches, 1) * weights.permute(0, 3, 1, 2).unsqueeze(2)).sum(1).permute(0, 2, 3, 1)
+    pooled = (torch.stack(branches, 1) * weights.permute(0, 3, 1, 2).unsqueeze(2)).sum(1).permute(0, 2, 3, 1)
+    return pooled.to(dtype or x.dtype)
 
 
 def full_map_attend(

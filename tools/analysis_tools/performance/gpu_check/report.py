@@ -12,6 +12,7 @@ from performance.targets import ON_GPU_CHECK, judge
 
 # What they count says something only where all was compared.
 _WHOLE_ONLY = ('equality', 'combinations', 'tests')
+_KERNELS_SHOWN = 15
 _Found = Mapping[str, Mapping[str, Any]]
 
 
@@ -252,7 +253,7 @@ def _profiles(found: _Found) -> list[str]:
         rows = [
             (f'`{kernel["name"][:90]}`', kernel['calls'], f'{1e3 * kernel["seconds"]:.2f}',
              f'{kernel["seconds"] / total:.1%}' if total else '-')
-            for kernel in profile['kernels']
+            for kernel in profile['kernels'][:_KERNELS_SHOWN]
         ]  # fmt: skip
         own = ', '.join(profile['own']) or 'none'
         head = f'{profile["launches"]} launches, {1e3 * total:.1f} ms of kernels; kernels of this project: {own}.'

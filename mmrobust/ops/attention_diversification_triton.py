@@ -1,35 +1,36 @@
-"""ADL's sums and their gradients on a GPU, in Triton: the heads' mean map is kept, for one layer at a time.
+"""ADL and its gradients on a GPU, in Triton: the heads' mean map is kept, for as long as a layer runs forward.
 
 Attention averages its heads before ADL looks at it. That one map of an image, ``(Nq, Nk)`` in bfloat16, is what all
-heads have in common; it is made, used and freed while a layer runs, forward and backward apart. So nothing has to be
-computed head by head twice:
+heads have in common. So nothing has to be computed head by head twice:
 
-forward
-    1. ``_mean_maps``: for a tile of the map, ``exp(q k - lse)`` summed over the heads; what is dropped is stored as 0.
-    2. ``_column_sums``: one pass over the map adds up its rows, and its rows divided by their norms.
-backward
-    1. ``_mean_maps`` again.
-    2. ``_grad_maps``: one pass that turns the map into the gradient ``G`` of its entries, in place.
-    3. ``_grad_query``: as in a backward pass of flash attention, ``sum_j P_ij G_ij k_j - r_i sum_j P_ij k_j``, where
-       the softmax subtracts ``r_i = sum_j P_ij G_ij``: one loop over the keys gathers all three sums.
-    4. ``_grad_key``: ``sum_i P_ij (G_ij - r_i) q_i``.
+1. ``_mean_maps``: for a tile of the map, ``exp(q k - lse)`` summed over the heads; what is dropped is stored as 0.
+2. ``_column_sums``: one pass over the map adds up its rows, and its rows divided by their norms. Now the loss is known,
+   and the gradients are too, but for the factor that comes in with the backward pass.
+3. ``_grad_maps``: one pass that turns the map into the gradient ``G`` of its entries, in place.
+4. ``_grad_query``: as in a backward pass of flash attention, ``sum_j P_ij G_ij k_j - r_i sum_j P_ij k_j``, where the
+   softmax subtracts ``r_i = sum_j P_ij G_ij``: one loop over the keys gathers all three sums.
+5. ``_grad_key``: ``sum_i P_ij (G_ij - r_i) q_i``.
 
-That is 7 matrix products of the size of ``query @ key^T``, where attention itself takes 2 forward and 5 backward. No
-sum is made by atomic additions, so results do not vary from run to run. Products are made in the dtype of query and
-key, sums and softmax in float32. A product of float32 takes three of TF32, which together are as exact as float32.
+That is 6 matrix products of the size of ``query @ key^T``, where attention itself takes 2 forward and 5 backward. A
+backward pass that began from nothing would need a seventh, for the map. No sum is made by atomic additions, so results
+do not vary from run to run. Products are made in the dtype of query and key, sums and softmax in float32. A product of
+float32 takes three of TF32, which together are as exact as float32.
 """
 
 # B batch, H heads, G groups of heads (1: averaged, H: each its own), N tokens, D channels per head, M = B * G maps
 
 # ruff: noqa: N803 - a kernel's constants are in capitals, as is the custom
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from mmrobust.ops.attention_sums import Sums
+from mmrobust.ops.attention_sums_blocks import Kept
 
 # All maps that exist at once, in bytes.
 _BYTES_OF_MAPS = 2**29
@@ -57,10 +58,10 @@ class _Tile(NamedTuple):
 # bytes: what fits into 99 KiB of shared memory.
 _TILES = {
     '_mean_maps': (_Tile(128, 64, 8, 3, 128), _Tile(64, 32, 4, 2)),
-    '_grad_query': (_Tile(64, 32, 4, 3), _Tile(64, 32, 4, 2)),
-    '_grad_key': (_Tile(64, 64, 4, 3), _Tile(32, 64, 4, 2)),
+    '_grad_query': (_Tile(64, 64, 4, 3), _Tile(64, 32, 4, 2)),
+    '_grad_key': (_Tile(64, 64, 4, 2), _Tile(32, 64, 4, 2)),
 }
-_COLUMN_SUMS = _Tile(256, 64, 4, 2)
+_COLUMN_SUMS = _Tile(256, 32, 4, 2)
 _GRAD_MAPS = _Tile(2, 2048, 4, 2)
 
 
@@ -74,109 +75,131 @@ class _Form(NamedTuple):
     unit: int  # strides are given in multiples of it: what the compiler must know to read 16 bytes at once
 
 
-def forward(
-    query: Tensor, key: Tensor, lse: Tensor, threshold: float, per_head: bool, strict: bool, sum_all: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The two sums over rows of attention that ADL is made of.
+class _Operands(NamedTuple):
+    """Of one layer."""
+
+    query: Tensor
+    key: Tensor
+    lse: Tensor
+    form: _Form
+
+
+def diversification(
+    query: Tensor,
+    key: Tensor,
+    lse: Tensor,
+    kept: Kept,
+    loss_of_sums: Callable[[Sums], tuple[Tensor, Tensor, Tensor]],
+    grads: Sequence[Tensor] | None,
+) -> Tensor:
+    """ADL, and its gradients of query and key.
 
     Args:
         query: ``(B, H, Nq, D)``, scaled, D at most 128.
         key: ``(B, H, Nk, D)``, of the same dtype: float32, bfloat16 or float16.
         lse: ``(B, H, Nq)`` float32, logarithm of the softmax's normalizer.
-        threshold: what an entry of a map must reach to be kept.
-        per_head: each head is a map of its own; else the mean over heads is the map.
-        strict: an entry must exceed the threshold.
-        sum_all: the first sum is of whole rows, and not of what is kept of them.
+        kept: which entries of a map are kept; by one threshold.
+        loss_of_sums: what some maps contribute to the loss, and its gradients of the two sums over their rows.
+        grads: memory for the gradients, like query and key; channels lie side by side. None makes none.
 
     Returns:
-        ``(B, G, Nk)`` the sum of rows, ``(B, G, Nk)`` the sum of kept rows divided by their norms, and ``(B, G, Nq)``
-        one over these norms, 0 for a row of which nothing is kept; all float32.
+        The loss, a scalar in float32.
     """
-    query, key, form = _prepare(query, key, per_head)
-    lse = lse.contiguous()
-    num_maps, num_queries, num_keys = query.size(0) * form.groups, query.size(2), key.size(2)
+    query, key, form = _prepare(query, key, kept.per_head)
+    operands = _Operands(query, key, lse.contiguous(), form)
+    losses = []
+    for first, maps in _chunks(query, key, query.size(0) * form.groups):
+        sums = _sums(operands, kept, first, maps)
+        loss, *grads_of_sums = loss_of_sums(sums)
+        losses.append(loss)
+        if grads is not None:
+            _gradients(operands, kept, first, maps, sums.inv_norms, *grads_of_sums, grads)
+    return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+
+def _sums(operands: _Operands, kept: Kept, first: int, maps: Tensor) -> Sums:
+    """Write the kept entries of maps ``first`` and following, and add up the rows of each."""
+    query, key, lse, form = operands
+    num_maps, num_queries, num_keys = maps.shape
     float32 = dict(dtype=torch.float32, device=query.device)
     tile = _tile('_mean_maps', form, query)
+    grid = triton.cdiv(num_queries, tile.rows), triton.cdiv(num_keys, 2 * tile.columns), num_maps
     # each block of columns or of rows leaves a sum of its own
-    square_norms = torch.empty(triton.cdiv(num_keys, 2 * tile.columns), num_maps, num_queries, **float32)
-    whole_rows = torch.empty(triton.cdiv(num_queries, tile.rows), num_maps, num_keys, **float32) if sum_all else None
-    inv_norms = torch.empty(num_maps, num_queries, **float32)
+    square_norms = torch.empty(grid[1], num_maps, num_queries, **float32)
+    whole_rows = torch.empty(grid[0], num_maps, num_keys, **float32) if kept.sum_all else None
+    _mean_maps[grid](
+        query,
+        key,
+        lse,
+        maps,
+        square_norms,
+        whole_rows,
+        first,
+        num_queries,
+        num_keys,
+        maps.stride(1),
+        kept.threshold,
+        *_strides(query, form),
+        *_strides(key, form),
+        FORM=form,
+        STRICT=kept.strict,
+        **tile.options,
+    )
+    square = square_norms.sum(0)
+    inv_norms = torch.where(square > 0, square.rsqrt(), 0.0)
     row_sum, direction_sum = (torch.empty(num_maps, num_keys, **float32) for _ in range(2))
-    for first, maps in _chunks(query, key, num_maps):
-        _mean_maps_of(query, key, lse, threshold, strict, form, first, maps, square_norms, whole_rows)
-        chunk = slice(first, first + len(maps))
-        square = square_norms[:, chunk].sum(0)
-        inv_norms[chunk] = torch.where(square > 0, square.rsqrt(), 0.0)
-        _column_sums[triton.cdiv(num_keys, _COLUMN_SUMS.columns), len(maps)](
-            maps,
-            inv_norms[chunk],
-            row_sum[chunk],
-            direction_sum[chunk],
-            num_queries,
-            num_keys,
-            maps.stride(1),
-            **_COLUMN_SUMS.options,
-        )
-    if sum_all:
-        row_sum = whole_rows.sum(0)
-    shape = (query.size(0), form.groups, -1)
-    return row_sum.view(shape), direction_sum.view(shape), inv_norms.view(shape)
+    _column_sums[triton.cdiv(num_keys, _COLUMN_SUMS.columns), num_maps](
+        maps, inv_norms, row_sum, direction_sum, num_queries, num_keys, maps.stride(1), **_COLUMN_SUMS.options
+    )
+    return Sums(row_sum if whole_rows is None else whole_rows.sum(0), direction_sum, inv_norms)
 
 
-def backward(
-    query: Tensor,
-    key: Tensor,
-    lse: Tensor,
-    threshold: float,
-    per_head: bool,
-    strict: bool,
-    sum_all: bool,
+def _gradients(
+    operands: _Operands,
+    kept: Kept,
+    first: int,
+    maps: Tensor,
     inv_norms: Tensor,
     grad_row_sum: Tensor,
     grad_direction_sum: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Gradients of query and key by way of the sums of :func:`forward`, whose arguments and result these are."""
-    query, key, form = _prepare(query, key, per_head)
-    lse = lse.contiguous()
-    grads = torch.empty_like(query), torch.empty_like(key)
-    num_maps, num_queries, num_keys = query.size(0) * form.groups, query.size(2), key.size(2)
+    grads: Sequence[Tensor],
+) -> None:
+    """Write the gradients of query and key of maps ``first`` and following, which are overwritten."""
+    query, key, lse, form = operands
+    num_maps, num_queries, num_keys = maps.shape
+    _grad_maps[triton.cdiv(num_queries, _GRAD_MAPS.rows), num_maps](
+        maps,
+        inv_norms,
+        grad_row_sum,
+        grad_direction_sum,
+        num_queries,
+        num_keys,
+        maps.stride(1),
+        SUM_ALL=kept.sum_all,
+        HEADS=form.heads,
+        **_GRAD_MAPS.options,
+    )
     row_sums = torch.empty_like(lse)
-    by_map = (part.contiguous().view(num_maps, -1) for part in (inv_norms, grad_row_sum, grad_direction_sum))
-    inv_norms, grad_row_sum, grad_direction_sum = by_map
-    for first, maps in _chunks(query, key, num_maps):
-        _mean_maps_of(query, key, lse, threshold, strict, form, first, maps, None, None)
-        _grad_maps[triton.cdiv(num_queries, _GRAD_MAPS.rows), len(maps)](
+    sizes = (first, num_queries, num_keys, maps.stride(1), *_strides(query, form), *_strides(key, form))
+    tile_of_query, tile_of_key = (_tile(name, form, query) for name in ('_grad_query', '_grad_key'))
+    # heads first: those of the same rows run at the same time and read the same part of G
+    for kernel, grad, tile, blocks in (
+        (_grad_query, grads[0], tile_of_query, triton.cdiv(num_queries, tile_of_query.rows)),
+        (_grad_key, grads[1], tile_of_key, triton.cdiv(num_keys, tile_of_key.columns)),
+    ):
+        kernel[form.heads, blocks, num_maps](
+            query,
+            key,
+            lse,
             maps,
-            inv_norms[first:],
-            grad_row_sum[first:],
-            grad_direction_sum[first:],
-            num_queries,
-            num_keys,
-            maps.stride(1),
-            SUM_ALL=sum_all,
-            HEADS=form.heads,
-            **_GRAD_MAPS.options,
-        )
-        common = (query, key, lse, maps, row_sums)
-        sizes = (first, num_queries, num_keys, maps.stride(1), *_strides(query, form), *_strides(key, form))
-        tile = _tile('_grad_query', form, query)
-        even = num_queries % tile.rows == 0 and num_keys % tile.columns == 0
-        # heads first: those of the same rows run at the same time and read the same part of G
-        _grad_query[form.heads, triton.cdiv(num_queries, tile.rows), len(maps)](
-            *common,
-            grads[0],
+            row_sums,
+            grad,
             *sizes,
-            *_strides(grads[0], form),
+            *_strides(grad, form),
             FORM=form,
-            EVEN=even,
+            EVEN=num_queries % tile.rows == 0 and num_keys % tile.columns == 0,
             **tile.options,
         )
-        tile = _tile('_grad_key', form, query)
-        even = num_queries % tile.rows == 0 and num_keys % tile.columns == 0
-        _grad_key[form.heads, triton.cdiv(num_keys, tile.columns), len(maps)](
-            *common, grads[1], *sizes, *_strides(grads[1], form), FORM=form, EVEN=even, **tile.options
-        )
-    return grads
 
 
 def log_sum_exp(query: Tensor, key: Tensor) -> Tensor:
@@ -234,55 +257,18 @@ def _chunks(query: Tensor, key: Tensor, num_maps: int) -> Iterator[tuple[int, Te
         yield first, memory[: min(at_once, num_maps - first)]
 
 
-def _mean_maps_of(
-    query: Tensor,
-    key: Tensor,
-    lse: Tensor,
-    threshold: float,
-    strict: bool,
-    form: _Form,
-    first: int,
-    maps: Tensor,
-    square_norms: Tensor | None,
-    whole_rows: Tensor | None,
-) -> None:
-    """Write the kept entries of maps ``first`` and following, and sums over their rows and columns where asked for."""
-    num_queries, num_keys = query.size(2), key.size(2)
-    tile = _tile('_mean_maps', form, query)
-    _mean_maps[triton.cdiv(num_queries, tile.rows), triton.cdiv(num_keys, 2 * tile.columns), len(maps)](
-        query,
-        key,
-        lse,
-        maps,
-        square_norms,
-        whole_rows,
-        first,
-        num_queries,
-        num_keys,
-        maps.stride(1),
-        query.size(0) * form.groups,
-        threshold,
-        *_strides(query, form),
-        *_strides(key, form),
-        FORM=form,
-        STRICT=strict,
-        **tile.options,
-    )
-
-
 @triton.jit
 def _mean_maps(
     query,
     key,
     lse,  # (B, H, Nq)
     maps,  # (maps, Nq, Nk)
-    square_norms,  # (blocks of columns, M, Nq), or None
-    whole_rows,  # (blocks of rows, M, Nk), or None
+    square_norms,  # (blocks of columns, maps, Nq)
+    whole_rows,  # (blocks of rows, maps, Nk), or None
     first,  # of all M maps, the one that is the first of maps
     num_queries,
     num_keys,
     stride_row,
-    num_maps,  # M
     threshold,
     query_image,
     query_head,
@@ -311,14 +297,13 @@ def _mean_maps(
         mean_right += tl.exp2(_dot(queries, tl.trans(keys)) * _LOG2_E - row_lse[:, None])
         head += 1
     entries = maps + one * num_queries * stride_row
-    of_rows = None if whole_rows is None else whole_rows + (tl.program_id(0) * num_maps + first + one) * num_keys
+    of_rows = None if whole_rows is None else whole_rows + (tl.program_id(0) * tl.num_programs(2) + one) * num_keys
     square = _keep(mean_left, entries, of_rows, row, left, num_queries, num_keys, stride_row, threshold, FORM, STRICT)
     square += _keep(
         mean_right, entries, of_rows, row, right, num_queries, num_keys, stride_row, threshold, FORM, STRICT
     )
-    if square_norms is not None:
-        place = (tl.program_id(1) * num_maps + first + one) * num_queries + row
-        tl.store(square_norms + place, square, mask=row < num_queries)
+    place = (tl.program_id(1) * tl.num_programs(2) + one) * num_queries + row
+    tl.store(square_norms + place, square, mask=row < num_queries)
 
 
 @triton.jit

@@ -30,7 +30,7 @@ def _interpret_small_tiles():
     import triton.language as tl
     from triton.runtime.interpreter import InterpreterBuilder
 
-    from mmrobust.ops import attention_sums, attention_sums_triton
+    from mmrobust.ops import attention_diversification_kernels, attention_diversification_triton
 
     create_dot = InterpreterBuilder.create_dot
 
@@ -42,12 +42,12 @@ def _interpret_small_tiles():
         return create_dot(self, *factors, *factors_and_others[2:])
 
     InterpreterBuilder.create_dot = create_dot_in_float32
-    small = attention_sums_triton._Tile(16, 16, 1, 1)
-    attention_sums_triton._TILES = dict.fromkeys(attention_sums_triton._TILES, (small, small))
-    attention_sums_triton._COLUMN_SUMS = attention_sums_triton._GRAD_MAPS = small
-    attention_sums_triton._BYTES_OF_MAPS = 2 * 4 * 20 * 32
-    attention_sums.kernels.fit = lambda *tensors: True
-    attention_sums._fused_attention = lambda *which: ''
+    small = attention_diversification_triton._Tile(16, 16, 1, 1)
+    attention_diversification_triton._TILES = dict.fromkeys(attention_diversification_triton._TILES, (small, small))
+    attention_diversification_triton._COLUMN_SUMS = attention_diversification_triton._GRAD_MAPS = small
+    attention_diversification_triton._BYTES_OF_MAPS = 2 * 4 * 20 * 32
+    attention_diversification_kernels.kernels.fit = lambda *tensors: True
+    attention_diversification_kernels._fused_attention = lambda *which: ''
 
 
 def _view(batch=1, heads=2, num_queries=20, num_keys=20, dim=5):
@@ -123,6 +123,44 @@ def _loss_and_gradients(query, key, mode):
     return loss.detach(), *torch.autograd.grad(loss, (query, key))
 
 
+def _compiled_and_eager(query, key, mode):
+    """Loss and gradients, by way of the output too, under the compiler and without; and the loss without gradient."""
+    leaves = [tensor.requires_grad_() for tensor in (query, key, torch.ones_like(key))]
+
+    def loss(query, key, value):
+        out, term = diversified_attention(Attention(query * 1.0, key), value, mode=mode)
+        return out.square().mean() + 3 * term
+
+    results = []
+    for function in (torch.compile(loss, backend='aot_eager', fullgraph=True), loss):
+        found = function(*leaves)
+        results.append([found.detach(), *torch.autograd.grad(found, leaves)])
+    with torch.no_grad():
+        results.append(attention_diversification(Attention(*leaves[:2]), mode=mode))
+    assert kernels.failure() is None
+    return *results, attention_diversification(Attention(*leaves[:2]), mode=mode).detach()
+
+
+@pytest.mark.parametrize('mode', ADL_MODES)
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16])
+def test_under_the_compiler_and_without_gradient(interpreter, mode, dtype):
+    compiled, eager, without_gradient, with_gradient = interpreter(
+        _compiled_and_eager, *(tensor.to(dtype) for tensor in _view(2, 2, 20, 20, 8)), mode
+    )
+    torch.testing.assert_close(compiled, eager)
+    assert torch.equal(without_gradient, with_gradient)
+
+
+def _second_derivative():
+    query, key = (tensor.requires_grad_() for tensor in _view())
+    torch.autograd.grad(attention_diversification(Attention(query, key)), query, create_graph=True)
+
+
+def test_second_derivative_is_refused(interpreter):
+    with pytest.raises(RuntimeError, match='no second derivative'):
+        interpreter(_second_derivative)
+
+
 @pytest.mark.parametrize('mode', ADL_MODES)
 def test_below_the_threshold_is_exactly_zero(interpreter, mode):
     query, key = (tensor * 1e-3 for tensor in _view())
@@ -139,12 +177,12 @@ def test_very_low_scores_stay_finite(interpreter):
 
 
 def _failing_kernels():
-    from mmrobust.ops import attention_sums_triton
+    from mmrobust.ops import attention_diversification_triton
 
     def fail(*args):
         raise ValueError('one line\nno compiler here')
 
-    attention_sums_triton.forward = attention_sums_triton.log_sum_exp = fail
+    attention_diversification_triton.diversification = attention_diversification_triton.log_sum_exp = fail
     with pytest.warns(RuntimeWarning, match=r'do not run here, .* \(ValueError: no compiler here\)'):
         first = attention_diversification(Attention(*_view()))
     second = attention_diversification(Attention(*_view()))  # without another warning
@@ -174,23 +212,21 @@ def test_errors_that_no_other_code_survives_are_raised():
 
 
 def test_which_attention_is_for_the_kernels():
-    from mmrobust.ops.attention_sums import _kernels_fit
-    from mmrobust.ops.attention_sums_blocks import Kept
+    from mmrobust.ops.attention_diversification_kernels import fit
 
     cuda = torch.device('cuda') if torch.cuda.is_available() else None
     if cuda is None:
         assert not kernels.fit(torch.ones(1))
         pytest.skip('needs a GPU')
     query, key = (tensor.to(cuda) for tensor in _view())
-    kept = Kept(0.1, None, False, False, False, None)
-    assert _kernels_fit(Attention(query, key), kept)
-    assert not _kernels_fit(Attention(query, key, torch.ones(20, 20)), kept)
-    assert not _kernels_fit(Attention(query, key, None, torch.ones(20, 20)), kept)
-    assert not _kernels_fit(Attention(query, key), kept._replace(thresholds=torch.ones(1, 1, 20, 1)))
-    assert not _kernels_fit(Attention(query.double(), key.double()), kept)
-    assert not _kernels_fit(Attention(query, key.bfloat16()), kept)
-    assert not _kernels_fit(Attention(*(torch.ones(1, 2, 20, 129, device=cuda),) * 2), kept)
-    assert not _kernels_fit(Attention(query[:0], key[:0]), kept)
+    assert fit(Attention(query, key))
+    assert not fit(Attention(query, key, torch.ones(20, 20)))
+    assert not fit(Attention(query, key, None, torch.ones(20, 20)))
+    assert not fit(Attention(query, key, None, None, *(torch.ones(1, 1, 20, dtype=torch.bool),) * 2))
+    assert not fit(Attention(query.double(), key.double()))
+    assert not fit(Attention(query, key.bfloat16()))
+    assert not fit(Attention(*(torch.ones(1, 2, 20, 129, device=cuda),) * 2))
+    assert not fit(Attention(query[:0], key[:0]))
 
 
 @pytest.mark.parametrize(
@@ -205,13 +241,11 @@ def test_which_attention_is_for_the_kernels():
 )
 def test_compiles(compiled, num_tokens, dim, dtype, mode, per_head):
     """Into the shared memory of the smallest of these GPUs' kin."""
-    from mmrobust.ops import attention_sums_triton
+    from mmrobust.ops import attention_diversification_kernels, attention_diversification_triton
 
     query, key = (tensor.to(dtype).to('meta') for tensor in _view(2, 2, num_tokens, num_tokens, dim))
-    options = (0.1, per_head, mode == 'official', mode == 'official')
-    lse = attention_sums_triton.log_sum_exp(query, key)
-    sums = attention_sums_triton.forward(query, key, lse, *options)
-    attention_sums_triton.backward(query, key, lse, *options, sums[2], *sums[:2])
+    lse = attention_diversification_triton.log_sum_exp(query, key)
+    attention_diversification_kernels._attention_diversification._init_fn(query, key, lse, 0.1, mode, per_head, True)
     names, found = zip(*compiled, strict=True)
     assert {*names} == {'_log_sum_exp', '_mean_maps', '_column_sums', '_grad_maps', '_grad_query', '_grad_key'}
     assert all(kernel.asm['cubin'] and kernel.metadata.shared <= 99 * 1024 for kernel in found)
