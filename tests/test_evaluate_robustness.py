@@ -586,16 +586,23 @@ def test_all_that_is_fast_at_once(files, tool, whole, tmp_path):
     assert 0 < _moved(tmp_path, whole) < 0.01
 
 
+@pytest.fixture(scope='module')
+def slid_on_cpu(files, tool, tmp_path_factory):
+    """The folder of results that three tests on a GPU are compared with."""
+    out = tmp_path_factory.mktemp('slid')
+    tool.main([*_arguments(files, out), *SLIDE])
+    return out
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize(
     ('options', 'moved'),
     [([], 0.002), (['--window-batch', '4', '--batch-size', '3'], 0.002), (['--amp', '--compile'], 0.01)],
     ids=['as it is', 'batches', 'amp and compiled'],
 )
-def test_a_gpu_counts_what_a_cpu_counts(files, tool, tmp_path, options, moved):
-    tool.main([*_arguments(files, tmp_path / 'cpu'), *SLIDE])
-    tool.main([*_arguments(files, tmp_path / 'gpu', *options), '--device', 'cuda:0', *SLIDE])
-    assert _moved(tmp_path / 'gpu', tmp_path / 'cpu') < moved
+def test_a_gpu_counts_what_a_cpu_counts(files, tool, tmp_path, slid_on_cpu, options, moved):
+    tool.main([*_arguments(files, tmp_path, *options), '--device', 'cuda:0', *SLIDE])
+    assert _moved(tmp_path, slid_on_cpu) < moved
 
 
 @pytest.fixture

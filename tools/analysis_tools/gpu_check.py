@@ -51,15 +51,15 @@ ROOT = Path(__file__).resolve().parents[2]
 GROUPS = (
     (Part('environment', environment, share=5, needs=1),),
     (
-        Part('equality', equality, share=100, needs=10, processes=8),
-        Part('combinations', combinations, share=100, needs=15, processes=5),
-        Part('tests', gpu_tests, share=100, needs=10),
+        Part('equality', equality, share=90, needs=10, processes=8),
+        Part('combinations', combinations, share=90, needs=15, processes=5),
+        Part('tests', gpu_tests, share=90, needs=10),
     ),
-    (Part('ops', ops, share=17, needs=10),),
-    (Part('compiled', compiled_steps, share=65, needs=30, processes=2),),
-    (Part('minicity', minicity, share=175, needs=30),),
-    (Part('evaluation', evaluation_speed, share=40, needs=15),),
-    (Part('steps', eager_steps, share=18, needs=10),),
+    (Part('ops', ops, share=12, needs=10),),
+    (Part('compiled', compiled_steps, share=80, needs=30, processes=2),),
+    (Part('minicity', minicity, share=180, needs=30),),
+    (Part('evaluation', evaluation_speed, share=38, needs=15),),
+    (Part('steps', eager_steps, share=15, needs=10),),
 )
 PARTS = [part for group in GROUPS for part in group]
 console = Console(highlight=False)
