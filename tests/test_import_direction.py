@@ -58,8 +58,7 @@ ALLOWED = {
         'mmrobust.checkpoint',
         'mmrobust.registry',
     ),
-    # a report knows the registry, and through it who shows older results; it imports no benchmark
-    'mmrobust.evaluation.report': ('mmrobust.evaluation.worst', 'mmrobust.files', 'mmrobust.registry'),
+    'mmrobust.evaluation.report': ('mmrobust.evaluation.worst', 'mmrobust.files'),
     'mmrobust.evaluation.renderers': ('mmrobust.evaluation.cells', 'mmrobust.evaluation.report'),
     'mmrobust.evaluation.comparison': (
         'mmrobust.evaluation.cells',

@@ -1,7 +1,6 @@
 """tools/reproduce.py, called in this process."""
 
 import csv
-import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from mmrobust.evaluation.benchmarks.presets import select_cells
 from mmrobust.model_zoo import Size, zoo
 from mmrobust.model_zoo.paper_tables import paper_tables
+from tests.reports import report_of
 
 TOOL = 'reproduce.py'
 
@@ -26,11 +26,13 @@ def write_results(folder: Path, config: str, mpc: float = 51.23, num_images: int
         'mPC': mpc,
         'retention': 100 * mpc / 70.04,
         'corruptions': {cell.name: 50.0 for cell in cells} | {'fog': 61.26},
+        'ungrouped': [],
         'cells': {cell.key: {} for cell in cells},
+        'classes': {},
     }
-    provenance = {'config': f'somewhere/{config}.py', 'benchmark': 'cityscapes-c', 'num_images': num_images}
+    provenance = {'config': f'somewhere/{config}.py', 'num_images': num_images}
     folder.mkdir(parents=True)
-    (folder / 'results.json').write_text(json.dumps({'provenance': provenance, 'results': results}))
+    (folder / 'results.json').write_text(report_of('cityscapes-c', results, provenance).to_json())
     return folder
 
 

@@ -199,7 +199,7 @@ def to_size_page(entries: Iterable[ZooEntry], sizes: dict[str, Size]) -> tuple[P
             figure = one.figure
             height, width = figure.shape
             quantity = 'parameters [M]' if figure.quantity == 'parameters' else f'MACs [G] at {height} x {width}'
-            deviation = f'{100 * one.deviation:+.2f} %'
+            deviation = f'{100 * one.deviation:+.2f}%'
             lines.append(
                 [entry.name, quantity, f'{one.counted:.3f}', f'{figure.value:g}', deviation, one.verdict, figure.source]
             )

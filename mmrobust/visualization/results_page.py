@@ -417,7 +417,7 @@ def _correlations(found: tuple | None) -> dict | None:
         return {'about': [about, few], 'parts': []}
     said = (
         'How far a corruption puts these models in the order that a real condition does: 1 is the same order, 0 none, '
-        '-1 the reverse. Below a number is its 95 % interval, bootstrap over models; it is wide for few models, and '
+        '-1 the reverse. Below a number is its 95% interval, bootstrap over models; it is wide for few models, and '
         'says nothing about models of another kind.'
     )
     parts = []

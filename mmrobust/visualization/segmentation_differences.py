@@ -56,7 +56,7 @@ def find_differences(
     """Where one of two predictions is right and the other wrong, the largest areas first.
 
     Areas whose gaps are below 1/64 of the image's width are one, slivers below 1/128 of it, such as borders of
-    objects, and areas below 0.4 % of the image are none.
+    objects, and areas below 0.4% of the image are none.
 
     Args:
         reference: ``(H, W)`` classes.

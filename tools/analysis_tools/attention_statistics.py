@@ -177,7 +177,7 @@ def write_box_plots(tables: dict[str, StatisticsTable], num_tokens: set[int], ar
             for name, boxes in of_series.items()
             for layer, summary in boxes.items()
         ]
-        header = ('statistic', 'model', 'pictures', 'layer', *Summary._fields)
+        header = ('statistic', 'model', 'images', 'layer', *Summary._fields)
         written.append(write_figure(statistic_boxes(panels), Path(args.out, title), caption, header, rows))
     return written
 

@@ -33,9 +33,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = cli.Parser(__doc__)
     parser.add_argument('data_root', help='data_root of the config: the folder with leftImg8bit in it')
     parser.add_argument('out', type=cli.output_folder, help='folder to write')
-    parser.add_argument(
-        '--images', '--pictures', default='leftImg8bit/val', help='folder below data_root (default: %(default)s)'
-    )
+    parser.add_argument('--images', default='leftImg8bit/val', help='folder below data_root (default: %(default)s)')
     parser.add_argument('--suffix', default='_leftImg8bit.png', help='end of their names (default: %(default)s)')
     parser.add_argument('--preset', choices=PRESETS, default='kamann', help='which cells (default: %(default)s)')
     parser.add_argument('--corruptions', nargs='+', metavar='NAME', help="these instead of the preset's")

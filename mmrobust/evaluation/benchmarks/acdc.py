@@ -55,8 +55,6 @@ class ACDC(SegmentationBenchmark):
     """
 
     name = 'acdc'
-    numbers = ('mean_mIoU', 'pooled_mIoU')
-    sections = ('conditions', 'classes')
     options = {
         'split': dict(choices=['train', 'val', 'test'], help='test: only predictions (default: val)'),
         'conditions': dict(nargs='+', choices=CONDITIONS, help='default: all'),
@@ -163,13 +161,12 @@ class ACDC(SegmentationBenchmark):
             + several * (len(names) > 1)
             + f'Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over sequences, whose frames resemble each other.'
         )
-        split, count, trained = (provenance.get(name) for name in ('split', 'num_images', 'trained_on'))
+        split, count, trained = (provenance[name] for name in ('split', 'num_images', 'trained_on'))
         title = protocol_title('ACDC', 'ACDC', provenance)
-        title = f'ACDC {split or "(split unknown)"}' if title == 'ACDC' else title
+        title = f'ACDC {split}' if title == 'ACDC' else title
         data = at(provenance, 'protocol', 'data_set') or 'ACDC'
         sentences = (
-            f'Split: {split or "unknown"}, {count or "an unknown number of"} images of {data}. '
-            f'The model was trained on: {trained or "unknown"}.',
+            f'Split: {split}, {count} images of {data}. The model was trained on: {trained}.',
             *(['These images were not told apart by condition.'] if names == ['all'] else []),
         )
         protocol = ('split', 'num_images')

@@ -16,7 +16,7 @@ from mmrobust.evaluation.counts import Predictions
 from mmrobust.evaluation.images import LabelledImages
 from mmrobust.evaluation.models.classification import ClassificationModel
 from mmrobust.evaluation.models.evaluated_model import Attack
-from mmrobust.evaluation.report import Layout, finite
+from mmrobust.evaluation.report import Layout
 from mmrobust.randomness import derive_seed
 from mmrobust.registry import BENCHMARKS
 
@@ -150,12 +150,10 @@ class Adversarial(ErrorTable):
 
     @classmethod
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
-        eps, step, steps = (finite(provenance.get(name)) for name in PGD_5)
-        said = ()
-        if None not in (eps, step, steps):
-            of_pgd = f'; PGD takes {steps:g} steps of {255 * step:g}/255' if 'pgd' in results['cells'] else ''
-            said = (f'A pixel changes by {255 * eps:g}/255 at most{of_pgd}.',)
-        said += tuple(filter(None, (blind_warning(name, row) for name, row in results['cells'].items())))
+        eps, step, steps = (provenance[name] for name in PGD_5)
+        of_pgd = f'; PGD takes {steps} steps of {255 * step:g}/255' if 'pgd' in results['cells'] else ''
+        warnings = filter(None, (blind_warning(name, row) for name, row in results['cells'].items()))
+        said = (f'A pixel changes by {255 * eps:g}/255 at most{of_pgd}.', *warnings)
         return error_layout(cls.name, 'Attacks', results, 'attack', 'pgd', (*PGD_5, 'seed', 'num_images'), said)
 
     @classmethod

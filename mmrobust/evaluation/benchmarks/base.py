@@ -47,8 +47,6 @@ class Benchmark:
         options: arguments of the constructor that the command line takes, each with what
             ``argparse.ArgumentParser.add_argument`` is given: of several benchmarks, what the first of them says
             counts, and the others say nothing. ``data_root`` and ``max_images`` need no entry.
-        numbers: headline keys that the results of every run have, if only as None.
-        sections: sections that the results of every run have.
         of_segmentors: the benchmark that runs under the same name for models of MMSegmentation, if this one does not.
         cells: what is to be run, in this order.
         image_sets: images of each cell as they lie on the disk; cells may share them.
@@ -61,8 +59,6 @@ class Benchmark:
     counts_type: ClassVar[type[Counts]]
     low_precision: ClassVar[bool] = True
     options: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    numbers: ClassVar[tuple[str, ...]] = ()
-    sections: ClassVar[tuple[str, ...]] = ()
     of_segmentors: ClassVar['type[Benchmark] | None'] = None
 
     cells: list[Cell]
@@ -85,11 +81,7 @@ class Benchmark:
 
     @classmethod
     def layout(cls, results: Mapping[str, Any], provenance: Mapping[str, Any]) -> Layout:
-        """How such numbers are shown.
-
-        Raises:
-            ValueError: what must be a text is something else.
-        """
+        """How such numbers are shown."""
         raise NotImplementedError
 
     # what it may have
@@ -222,7 +214,7 @@ def protocol_title(title: str, own: str, provenance: Mapping[str, Any]) -> str:
     Args:
         title: of the benchmark.
         own: data that it is defined on; the beginning of their name will do.
-        provenance: of a run; older ones do not say which data.
+        provenance: of a run.
     """
     data = at(provenance, 'protocol', 'data_set')
     return title if not isinstance(data, str) or data.startswith(own) else f'{title} protocol on {data}'

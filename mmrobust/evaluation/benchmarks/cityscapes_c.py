@@ -68,8 +68,6 @@ class CityscapesC(SegmentationBenchmark):
     name = 'cityscapes-c'
     title: ClassVar[str] = 'Cityscapes-C'
     own: ClassVar[str] = 'Cityscapes val'
-    numbers = ('clean_mIoU', 'mPC', 'retention')
-    sections = ('corruptions', 'cells')
     options = {
         'preset': dict(choices=PRESETS, help='which cells (default: kamann)'),
         'corruptions': dict(
@@ -172,8 +170,8 @@ class CityscapesC(SegmentationBenchmark):
         miou, count = Column('mIoU', 'mIoU'), len(results['corruptions'])
         levels = sorted({cell.severity for cell in map(Cell.of_key, results['cells'])})
         single = f'At severity {levels[0]}.' if len(levels) == 1 else ''
-        ungrouped = results.get('ungrouped')
-        none = f'; {", ".join(map(str, ungrouped))} in none' if isinstance(ungrouped, list) and ungrouped else ''
+        ungrouped = results['ungrouped']
+        none = f'; {", ".join(ungrouped)} in none' if ungrouped else ''
         shown = {'clean_mIoU': 'clean', 'mPC': 'mPC', 'retention': 'retention'}
         headline = tuple(Column(key, title, interval='inline') for key, title in shown.items())
         calibration, curves = calibration_shown(results, 'corruption')
