@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from mmrobust.corruptions import weather
-from mmrobust.corruptions.frost_textures import DISTRIBUTION, FILES, frost_texture
-from mmrobust.corruptions.plasma import plasma_fractal
+from mmrobust.corruptions.weather import DISTRIBUTION, FILES, frost_texture, plasma_fractal
 
 ndimage = pytest.importorskip('scipy.ndimage')
 

@@ -27,6 +27,7 @@ from rich.table import Table
 from torch import Tensor
 
 from arguments import add_arguments, add_crop, add_timm, describe, load_models, name_corruption
+from attention_charts import Box, Boxes, dilation_bars, statistic_boxes
 from mmrobust.analysis import (
     STATISTICS,
     AttentionStatistics,
@@ -40,8 +41,6 @@ from mmrobust.analysis.observed_model import ObservedModel
 from mmrobust.analysis.tables import COLUMNS, DILATION_COLUMNS, PAIRS
 from mmrobust.files import write_whole
 from mmrobust.models.layers import AttentionView
-from mmrobust.visualization.attention_boxes import Box, Boxes, statistic_boxes
-from mmrobust.visualization.attention_dilations import dilation_bars
 from mmrobust.visualization.figure_files import to_csv, write_figure
 from performance.measure import measure
 

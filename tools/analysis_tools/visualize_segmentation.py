@@ -27,7 +27,7 @@ from mmrobust.evaluation.images import LabelMapImages
 from mmrobust.evaluation.models.segmentation import SegmentationModel
 from mmrobust.evaluation.statistics import confusion_matrix, mean_iou
 from mmrobust.visualization.figure_files import write_figure
-from mmrobust.visualization.segmentation_differences import Scene, segmentation_figure
+from segmentation_differences import Scene, segmentation_figure
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -11,7 +11,7 @@ from mmrobust.evaluation.statistics import (
     raw_corruption_errors,
     relative_corruption_errors,
 )
-from mmrobust.evaluation.statistics.corruption_error import BENCHMARK
+from mmrobust.evaluation.statistics.corruption import BENCHMARK
 from mmrobust.model_zoo.paper_tables import paper_models, paper_tables
 
 CE, MCE = paper_models('3', 'ce/', {}), paper_models('3', 'mce/', {'mCE': 'mce'})

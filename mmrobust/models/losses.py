@@ -1,5 +1,6 @@
-"""ADL, the attention diversification loss, as a loss of a config."""
+"""ADL, the attention diversification loss, as a loss of a config, and how a task model gets a loss on attention."""
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -107,3 +108,19 @@ class AttentionDiversificationLoss(nn.Module):
             # names without "loss" are logged and not summed
             entries |= {f'adl_layer_{index}': term.detach() for index, term in enumerate(terms)}
         return entries
+
+
+def build_attention_loss(loss_attn: dict | None, backbone: nn.Module) -> nn.Module | None:
+    """Build a loss on the attention of a backbone; None stays None.
+
+    Raises:
+        TypeError: the backbone's attention cannot be observed.
+    """
+    if loss_attn is None:
+        return None
+    if 'observe' not in inspect.signature(backbone.forward).parameters:
+        raise TypeError(
+            f'loss_attn needs a backbone whose attention can be observed, such as mmrobust.FAN; '
+            f'{type(backbone).__name__} has no `observe` argument'
+        )
+    return MODELS.build(loss_attn)

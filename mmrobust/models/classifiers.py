@@ -1,15 +1,56 @@
-"""ImageClassifier with a loss on attention."""
+"""ImageClassifier with a loss on attention; that and TimmClassifier with the preprocessing that timm says."""
 
 import contextlib
 from collections.abc import Mapping
 from typing import Any
 
+from mmengine.config import Config
+from mmpretrain.models import TimmClassifier as MMPretrainTimmClassifier
 from mmpretrain.models.classifiers import ImageClassifier
 from torch import Tensor, nn
 
-from mmrobust.models.attention_loss import build_attention_loss
-from mmrobust.models.classifiers.preprocessing_of_timm import PreprocessingOfTimm, preprocessor_of
+from mmrobust.models.losses import build_attention_loss
+from mmrobust.preprocessing import settle_preprocessing
 from mmrobust.registry import MODELS
+
+__all__ = ['RobustImageClassifier', 'TimmClassifier']
+
+
+class PreprocessingOfTimm:
+    """Settles the pipelines of the config that a model is given as ``_config``, as MMPretrain's ``get_model`` does.
+
+    The tools settle the preprocessing of a network of timm in the config before they build anything. ``get_model`` and
+    ``ImageClassificationInferencer`` build a config as it is.
+    """
+
+    @property
+    def _config(self) -> Config:
+        return self.__dict__['config_of_model']
+
+    @_config.setter
+    def _config(self, config: Config) -> None:
+        settle_preprocessing(config)
+        self.__dict__['config_of_model'] = config
+
+
+def preprocessor_of(model: Mapping[str, Any]) -> Any:
+    """``data_preprocessor`` of a model's config, its mean and std in numbers.
+
+    Raises:
+        ValueError: they are ``'timm'``, and timm does not know them.
+    """
+    given = model.get('data_preprocessor')
+    if not isinstance(given, Mapping) or 'timm' not in given.values():
+        return given
+    config = Config(dict(model=model))
+    settle_preprocessing(config)
+    settled = config.model.data_preprocessor
+    if 'timm' in settled.values():
+        name = (model.get('backbone') or model).get('model_name')
+        raise ValueError(
+            f"model.data_preprocessor must give the numbers of {name}, got 'timm', which knows no mean and std of it."
+        )
+    return settled
 
 
 @MODELS.register_module()
@@ -75,3 +116,21 @@ class RobustImageClassifier(PreprocessingOfTimm, ImageClassifier):
     def _head_losses(self, feats: tuple[Any, ...], data_samples: list) -> dict[str, Tensor]:
         losses = self.head.loss(feats, data_samples)
         return {('loss_cls' if name == 'loss' else name): value for name, value in losses.items()}
+
+
+@MODELS.register_module()
+class TimmClassifier(PreprocessingOfTimm, MMPretrainTimmClassifier):
+    """A network of timm: images ``(B, 3, H, W)`` to scores ``(B, num_classes)``.
+
+    Args:
+        model_name: as in ``timm.create_model``.
+        data_preprocessor: as in MMPretrain; ``mean`` and ``std`` may be ``'timm'``, the network's own.
+        *args, **kwargs: as in MMPretrain's ``TimmClassifier``.
+
+    Raises:
+        ValueError: they are ``'timm'``, and timm does not know them.
+    """
+
+    def __init__(self, model_name: str, *args: Any, data_preprocessor: dict | None = None, **kwargs: Any) -> None:
+        model = dict(kwargs, type='TimmClassifier', model_name=model_name, data_preprocessor=data_preprocessor)
+        super().__init__(model_name, *args, data_preprocessor=preprocessor_of(model), **kwargs)

@@ -3,7 +3,7 @@ import torch
 
 from mmrobust.models import RVT
 from mmrobust.models.backbones.base import is_released
-from mmrobust.models.backbones.rvt_checkpoint import convert_rvt_backbone, convert_rvt_classifier
+from mmrobust.models.backbones.released_weights import convert_rvt_backbone, convert_rvt_classifier
 
 from .released_rvt import TINY_RVT, as_released_rvt
 

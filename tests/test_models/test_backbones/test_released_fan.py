@@ -3,12 +3,12 @@ import torch
 
 from mmrobust.models import FAN
 from mmrobust.models.backbones.base import is_released
-from mmrobust.models.backbones.fan_checkpoint import (
+from mmrobust.models.backbones.released_weights import (
     convert_fan_backbone,
     convert_fan_classifier,
     convert_fan_segmentor,
 )
-from tests.test_models.test_decode_heads.test_fan_segformer_head import HEAD_KEYS
+from tests.test_models.test_decode_heads import HEAD_KEYS
 
 from .released import as_released
 

@@ -9,7 +9,7 @@ from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.utils import resize
 from torch import Tensor, nn
 
-from mmrobust.models.backbones.fan_checkpoint import convert_fan_head
+from mmrobust.models.backbones.released_weights import convert_fan_head
 from mmrobust.registry import MODELS
 
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from mmrobust.corruptions.truncation import FLOAT32_TOLERANCE, FLOAT64_TOLERANCE, truncate_levels
+from mmrobust.corruptions.blur import FLOAT32_TOLERANCE, FLOAT64_TOLERANCE, truncate_levels
 
 SAME = np.arange(256.0)
 

@@ -3,7 +3,7 @@
 from mmseg.models.segmentors import EncoderDecoder
 from torch import Tensor
 
-from mmrobust.models.attention_loss import build_attention_loss
+from mmrobust.models.losses import build_attention_loss
 from mmrobust.registry import MODELS
 
 

@@ -4,7 +4,7 @@ from mmengine.config import ConfigDict
 from mmseg.models.segmentors import EncoderDecoder  # the import registers the models
 from mmseg.registry import MODELS
 
-from mmrobust.evaluation.models.sliding_windows import batch_windows
+from mmrobust.evaluation.models.segmentation import batch_windows
 
 CROP, STRIDE = (32, 48), (24, 32)
 

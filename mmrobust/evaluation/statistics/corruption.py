@@ -1,15 +1,13 @@
-"""ImageNet-C: errors at each corruption and severity beside those of a reference network, in percent.
+"""Means over corruptions and severities, in percent, also beside a reference network: mPC, retention, CD; CE, mCE.
 
-Hendrycks and Dietterich, ICLR 2019, section 4.2. The benchmark is 15 corruptions; 4 more are meant for validation and
-belong in no mean with them.
+CE is that of Hendrycks and Dietterich, ICLR 2019, section 4.2. The benchmark is 15 corruptions; 4 more are meant for
+validation and belong in no mean with them.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-
-from mmrobust.evaluation.statistics.corruption_iou import mean_over_severities
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -48,6 +46,8 @@ BENCHMARK = tuple(_ALEXNET)
 
 # Top-1 error in percent, or an array of bootstrap samples of it, of (corruption, severity)
 Errors = Mapping[tuple[str, int], Any]
+# mIoU in percent of (corruption, severity)
+Cells = Mapping[tuple[str, int], float]
 
 
 def raw_corruption_errors(errors: Errors) -> dict[str, Any]:
@@ -151,3 +151,46 @@ def relative_to(
         # divided first: a network that equals its reference has exactly 100
         quotients[name] = 100 * (np.subtract(value, own) / excess)
     return quotients
+
+
+def mean_over_severities(cells: Mapping[tuple[str, int], Any]) -> dict[str, Any]:
+    """Mean of each corruption over its severities, corruptions in the order of the cells.
+
+    The values are numbers, or arrays of bootstrap samples, of which sample by sample the mean is taken.
+    """
+    by_corruption: dict[str, list[Any]] = {}
+    for (corruption, _), value in cells.items():
+        by_corruption.setdefault(corruption, []).append(value)
+    return {corruption: np.mean(values, axis=0) for corruption, values in by_corruption.items()}
+
+
+def mean_over_corruptions(by_corruption: Mapping[str, Any]) -> Any:
+    """mPC, the mean performance under corruption: every corruption counts once, however many severities it has.
+
+    Michaelis et al. 2019; Kamann and Rother 2020; the "Average" of the paper's Table IV. Numbers or arrays, as in
+    :func:`mean_over_severities`.
+    """
+    return np.mean(list(by_corruption.values()), axis=0)
+
+
+def retention(corrupted: float, clean: float) -> float | None:
+    """rPC in percent: how much of the clean mIoU is left under corruption; None if that is 0."""
+    return 100 * corrupted / clean if clean else None
+
+
+def corruption_degradation(cells: Cells, reference: Cells) -> dict[str, float]:
+    """CD of each corruption in percent: ``sum_s (100 - mIoU) / sum_s (100 - mIoU of the reference model)``.
+
+    Kamann and Rother 2020; the analogue of ImageNet-C's CE, with a reference of one's own choice.
+
+    Raises:
+        ValueError: the two do not hold the same cells.
+    """
+    if set(cells) != set(reference):
+        raise ValueError(f'both models need the same cells, got {len(cells)} and {len(reference)}')
+    return {
+        corruption: 100
+        * sum(100 - value for (name, _), value in cells.items() if name == corruption)
+        / sum(100 - value for (name, _), value in reference.items() if name == corruption)
+        for corruption in dict.fromkeys(name for name, _ in cells)
+    }

@@ -6,7 +6,7 @@ from mmseg.structures import SegDataSample
 from torch.nn.functional import interpolate
 
 from mmrobust.models import FANSegformerHead
-from mmrobust.models.decode_heads.fan_segformer_head import add_resized
+from mmrobust.models.decode_heads import add_resized
 
 HEAD_KEYS = {
     *(f'linear_c{level}.{leaf}' for level in (1, 2, 3, 4) for leaf in ('weight', 'bias')),
