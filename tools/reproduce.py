@@ -26,9 +26,10 @@ from rich.table import Table
 
 from mmrobust.evaluation.renderers import as_csv
 from mmrobust.files import write_whole
-from mmrobust.model_zoo import TOLERANCE, Comparison, Size, ZooEntry, compare, size_of, sources, zoo
-from mmrobust.model_zoo.measured import Measured, read_measured
+from mmrobust.model_zoo import ZooEntry, sources, zoo
 from mmrobust.model_zoo.paper_tables import PaperTable, Row, paper_tables
+from reproduction.measured import Measured, read_measured
+from reproduction.sizes import TOLERANCE, Comparison, Size, compare, size_of
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 RESULTS = 'results.json'

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from mmrobust.evaluation.cells import Cell, CellStore
 from mmrobust.evaluation.counts import Confusion, Flips, Predictions
 from mmrobust.files import read_json
-from mmrobust.model_zoo.measured import read_measured
 from tests.reports import report_of
 from tests.test_fuzz.examples import examples
 from tests.tool_loading import load_tool
 
+read_measured = load_tool('reproduction/measured.py').read_measured
 EVIL = '<script>alert("\'&x")</script>'
 NAMES = st.one_of(
     st.sampled_from([EVIL, 'fog_1', 'fog_7', f'fog_{"9" * 5000}', '\N{SNOWMAN}' * 300, '\ud800', 'a\n\x1b[31m', '']),

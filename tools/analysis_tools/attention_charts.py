@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogFormatter
 
-from mmrobust.visualization.figure_files import COLORS
+from figure_files import COLORS
 
 _HATCHES = ('', '/////', '.....')  # of variants: none, and then others
 _DILATION_COLORS = 'viridis'  # its lightness carries the order, for any colour vision and in print

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from arguments import add_arguments, add_crop, add_timm, describe, load_models, name_corruption
 from attention_charts import Box, Boxes, dilation_bars, statistic_boxes
+from figure_files import to_csv, write_figure
 from mmrobust.analysis import (
     STATISTICS,
     AttentionStatistics,
@@ -41,7 +42,6 @@ from mmrobust.analysis.observed_model import ObservedModel
 from mmrobust.analysis.tables import COLUMNS, DILATION_COLUMNS, PAIRS
 from mmrobust.files import write_whole
 from mmrobust.models.layers import AttentionView
-from mmrobust.visualization.figure_files import to_csv, write_figure
 from performance.measure import measure
 
 FIGURES = {

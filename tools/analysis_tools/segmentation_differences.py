@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from mmrobust.visualization.figure_files import COLORS
+from figure_files import COLORS
 from mmrobust.visualization.segmentation import side_by_side
 
 __all__ = ['Difference', 'Scene', 'find_differences', 'map_errors', 'segmentation_figure']

@@ -22,6 +22,7 @@ import numpy as np
 from torch import Tensor
 
 from arguments import add_arguments, add_crop, add_timm, describe, load_models, name_corruption
+from figure_files import write_figure
 from mmrobust.analysis import CoarseMaps, TokenAttention, attention_rollout, has_rollout
 from mmrobust.analysis.observed_model import ObservedModel
 from mmrobust.models.layers import AttentionView
@@ -34,7 +35,6 @@ from mmrobust.visualization.attention_panels import (
     panel_grid,
     panel_rows,
 )
-from mmrobust.visualization.figure_files import write_figure
 
 MAX_COLUMNS = 8  # layers or heads in one figure
 TOKEN_COLUMNS = 3  # layers in the figure of a token

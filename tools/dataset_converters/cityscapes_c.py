@@ -17,13 +17,13 @@ from pathlib import Path
 from mmrobust import cli  # first: it checks the OpenMMLab stack
 
 # isort: split
+from corrupted_copy import start_copy, write_images
 from mmengine import fileio
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmrobust.corruptions import PROFILES
-from mmrobust.datasets.corrupted_copy import check_pixels, start_copy, write_images
 from mmrobust.datasets.transforms import Corrupt, LoadImageFromFile
-from mmrobust.datasets.transforms.load_corrupted import path_in_copy
+from mmrobust.datasets.transforms.load_corrupted import check_pixels, path_in_copy
 from mmrobust.evaluation.benchmarks.presets import PRESETS, select_cells
 
 INTERRUPTED = 130  # exit code of a command that Ctrl-C has stopped

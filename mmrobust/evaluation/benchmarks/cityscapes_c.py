@@ -8,9 +8,9 @@ import numpy as np
 from mmengine.config import Config
 
 from mmrobust.datasets.corrupted import labels_step
-from mmrobust.datasets.corrupted_copy import check_pixels
 from mmrobust.datasets.transforms import Corrupt
 from mmrobust.datasets.transforms.corrupt import region_of
+from mmrobust.datasets.transforms.load_corrupted import check_pixels
 from mmrobust.evaluation.benchmarks.base import protocol_title, severity_grid
 from mmrobust.evaluation.benchmarks.presets import PRESETS, preset_groups, preset_of, select_cells
 from mmrobust.evaluation.benchmarks.segmentation_base import (

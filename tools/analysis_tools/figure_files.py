@@ -11,13 +11,11 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from mmrobust.files import write_whole
+from mmrobust.visualization.page_charts import COLORS
 
 __all__ = ['COLORS', 'MARKERS', 'to_csv', 'write_figure']
 
-#: Okabe and Ito, told apart with any colour vision; a marker goes with each.
-COLORS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#000000', '#e69f00')
-MARKERS = 'osD^vP'
-
+MARKERS = 'osD^vP'  # one for each of COLORS
 _DPI = 150
 _LINE = 0.155  # inches of a line of the caption
 _LETTERS = 16.5  # of it, per inch

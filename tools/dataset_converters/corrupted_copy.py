@@ -4,20 +4,17 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import cv2
-import numpy as np
 
 from mmrobust.corruptions import CORRUPTIONS
 from mmrobust.datasets.transforms import Corrupt, LoadImageFromFile
 from mmrobust.datasets.transforms.load_corrupted import MANIFEST, check_manifest, manifest, path_in_copy
 from mmrobust.files import create_whole, write_whole
 from mmrobust.processes import end_with_parent, is_alive
-
-__all__ = ['check_pixels', 'start_copy', 'write_image', 'write_images']
 
 
 def start_copy(corrupted_root: str, seed: int, profile: str) -> None:
@@ -35,25 +32,6 @@ def start_copy(corrupted_root: str, seed: int, profile: str) -> None:
         )
     create_whole(path, json.dumps(manifest(seed, profile)) + '\n')
     check_manifest(corrupted_root, seed, profile)
-
-
-def check_pixels(corrupted_root: str, jobs: Sequence[tuple[Corrupt, str]]) -> None:
-    """Make three of the images of a copy again, the first, the middle and the last, and compare what is there of them.
-
-    Raises:
-        ValueError: one has other pixels: it was made of another image of this name, or by another version.
-    """
-    for place in sorted({0, len(jobs) // 2, len(jobs) - 1}) if jobs else ():
-        corrupt, path = jobs[place]
-        target = path_in_copy(corrupted_root, corrupt, path)
-        if not Path(target).is_file():
-            continue
-        found, expected = (LoadImageFromFile()({'img_path': of})['img'] for of in (target, path))
-        if not np.array_equal(found, corrupt({'img_path': path, 'img': expected})['img']):
-            raise ValueError(
-                f'{target} is not {path} under this corruption: the copy was made of other images, or with another '
-                'version of OpenCV or mmrobust; give another folder, or have a new copy written'
-            )
 
 
 def write_image(corrupted_root: str, corrupt: Corrupt, path: str) -> None:
