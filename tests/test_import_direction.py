@@ -88,7 +88,7 @@ FORBIDDEN = {
     'mmrobust': (
         *('tools', 'configs', 'tests', 'mmcv.ops', 'pkg_resources'),
         *('arguments', 'performance', 'experiment', 'conversion', 'demo_commands'),
-        *('attention_charts', 'corrupted_copy', 'figure_files', 'reproduction', 'segmentation_differences'),
+        *('attention_charts', 'corrupted_copy', 'figure_files', 'reproduction', 'runs', 'segmentation_differences'),
     ),
     'mmrobust.models': ('mmrobust.datasets', 'mmrobust.evaluation', 'mmrobust.engine', 'mmrobust.analysis'),
     'mmrobust.datasets': ('mmrobust.models', 'mmrobust.evaluation'),

@@ -1,6 +1,5 @@
 """A figure as files: PNG and SVG with a caption below it, and its data as CSV."""
 
-import csv
 import io
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
+from mmrobust.evaluation.renderers import as_csv
 from mmrobust.files import write_whole
 from mmrobust.visualization.page_charts import COLORS
 
@@ -55,8 +55,4 @@ def write_figure(
 
 def to_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Rows as CSV, floats with six digits."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator='\n')
-    writer.writerow(header)
-    writer.writerows([f'{value:.6g}' if isinstance(value, float) else value for value in row] for row in rows)
-    return text.getvalue()
+    return as_csv(header, ([f'{value:.6g}' if isinstance(value, float) else value for value in row] for row in rows))
