@@ -24,7 +24,7 @@ from markupsafe import Markup
 
 from mmrobust.corruptions import CORRUPTIONS
 from mmrobust.datasets.acdc import CONDITIONS
-from mmrobust.evaluation.benchmarks.base import SCOPES, benchmark_types
+from mmrobust.evaluation.benchmarks.base import benchmark_types
 from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.comparison import paired
 from mmrobust.evaluation.renderers import shown_interval
@@ -44,6 +44,7 @@ from mmrobust.visualization.verdict import (
 )
 
 WORST = 3  # conditions in the table
+SCOPES = {'segmentation': 'mmseg', 'classification': 'mmpretrain'}  # of the models, by the kind of a report
 _PAGE = Template(
     """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">

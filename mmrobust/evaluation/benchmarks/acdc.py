@@ -182,12 +182,6 @@ class ACDC(SegmentationBenchmark):
             curves=curves,
         )
 
-    @classmethod
-    def paper_numbers(cls, results: Mapping, provenance: Mapping) -> tuple[dict[str, float], list[str]]:
-        """None: the paper's are those of the server."""
-        split = provenance['split']
-        return {}, [f"left out: it is ACDC's split {split}, and the paper's number is the test server's"]
-
 
 def sequence_of(image: str) -> str:
     """Name of the drive that an image is a frame of: ``GOPR0475`` of ``.../GOPR0475_frame_000041_rgb_anon.png``."""

@@ -10,7 +10,7 @@ from mmrobust.attacks import fgsm, pgd
 from mmrobust.attacks.ascent import BALLS, require_sizes
 from mmrobust.evaluation.benchmarks.adversarial_segmentation import AdversarialSegmentation, blind_warning, several
 from mmrobust.evaluation.benchmarks.base import require_some
-from mmrobust.evaluation.benchmarks.classification_base import IMAGENET_IMAGES, ErrorTable, error_layout, too_few
+from mmrobust.evaluation.benchmarks.classification_base import ErrorTable, error_layout
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Predictions
 from mmrobust.evaluation.images import LabelledImages
@@ -155,14 +155,3 @@ class Adversarial(ErrorTable):
         warnings = filter(None, (blind_warning(name, row) for name, row in results['cells'].items()))
         said = (f'A pixel changes by {255 * eps:g}/255 at most{of_pgd}.', *warnings)
         return error_layout(cls.name, 'Attacks', results, 'attack', 'pgd', (*PGD_5, 'seed', 'num_images'), said)
-
-    @classmethod
-    def paper_numbers(cls, results: Mapping, provenance: Mapping) -> tuple[dict[str, float], list[str]]:
-        """Accuracy on clean images and after PGD."""
-        remarks = too_few(provenance['num_images'], IMAGENET_IMAGES)
-        if remarks:
-            return {}, remarks
-        values = {'imagenet': 100 - results['cells']['clean']['error']}
-        if 'pgd' not in results['cells'] or any(provenance[key] != value for key, value in PGD_5.items()):
-            return values, ['PGD left out: it is not the one with 5 steps of 0.5/255 up to 1/255']
-        return values | {'pgd': 100 - results['cells']['pgd']['error']}, []

@@ -12,9 +12,7 @@ from mmrobust.evaluation.models.evaluated_model import Attack
 from mmrobust.evaluation.report import Column, Layout, Table, at
 from mmrobust.registry import BENCHMARKS
 
-__all__ = ['SCOPES', 'Benchmark', 'Counts', 'benchmark_types']
-
-SCOPES = {'segmentation': 'mmseg', 'classification': 'mmpretrain'}  # of the models, by the kind of a report
+__all__ = ['Benchmark', 'Counts', 'benchmark_types']
 
 
 class Counts(Protocol):
@@ -190,15 +188,6 @@ class Benchmark:
             ``image``, ``cell`` and ``mIoU`` of each; None from a benchmark that shows none.
         """
         return None
-
-    @classmethod
-    def paper_numbers(cls, results: Mapping, provenance: Mapping) -> tuple[dict[str, float], list[str]]:
-        """Numbers that may stand beside the paper's, by the names of ``model_zoo.paper_tables``; and remarks.
-
-        Raises:
-            ValueError, KeyError, TypeError, AttributeError: the results are damaged.
-        """
-        return {}, []
 
 
 def require_some(what: str, values: Sequence[str], allowed: Sequence[str]) -> None:

@@ -39,8 +39,6 @@ from mmrobust.registry import BENCHMARKS
 
 __all__ = ['CityscapesC', 'is_table_iv', 'summarize']
 
-CITYSCAPES_IMAGES = 500
-
 
 @BENCHMARKS.register_module(name='cityscapes-c')
 class CityscapesC(SegmentationBenchmark):
@@ -234,19 +232,6 @@ class CityscapesC(SegmentationBenchmark):
             published=published,
             curves=curves,
         )
-
-    @classmethod
-    def paper_numbers(cls, results: Mapping, provenance: Mapping) -> tuple[dict[str, float], list[str]]:
-        """mIoU clean, of each corruption, and their mean."""
-        if provenance['num_images'] != CITYSCAPES_IMAGES:
-            return {}, [f'left out: {provenance["num_images"]} images, not all {CITYSCAPES_IMAGES}']
-        values = {'cityscapes': results['clean_mIoU']}
-        if provenance.get('region') is not None:
-            return values, ['corruptions left out: only a region of each image is corrupted']
-        if not is_table_iv(results):
-            return values, ['corruptions left out: the cells are not those of --preset kamann']
-        values['cityscapes-c'] = results['mPC']
-        return values | {f'cityscapes-c/{name}': value for name, value in results['corruptions'].items()}, []
 
 
 def is_table_iv(results: Mapping) -> bool:

@@ -128,8 +128,3 @@ def require_classes(counts: Predictions, allowed: Sequence[int]) -> None:
     strangers = {one for of in counts.images.values() for one in of} - set(allowed)
     if strangers:
         raise ValueError(f'it has class {min(strangers)}, and the data {len(allowed)} classes')
-
-
-def too_few(found: int, expected: int, what: str = '') -> list[str]:
-    """The remark that these are not all images, if they are not."""
-    return [] if found == expected else [f'{what}left out: {found} images, not all {expected}']

@@ -45,11 +45,6 @@ class PublishedSet(ImageNetC):
             'the results.json of a network of your own on the same images.'
         )
 
-    @classmethod
-    def paper_numbers(cls, results: Mapping, provenance: Mapping) -> tuple[dict[str, float], list[str]]:
-        """None: the paper has no numbers of these sets."""
-        return {}, []
-
     def _normalised_by(self) -> str | None:
         return None if self.reference is None else self.reference['provenance']['config']
 

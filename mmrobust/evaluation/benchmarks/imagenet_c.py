@@ -17,7 +17,6 @@ from mmrobust.evaluation.benchmarks.classification_base import (
     ClassificationBenchmark,
     error_samples,
     require_classes,
-    too_few,
 )
 from mmrobust.evaluation.benchmarks.presets import select_cells
 from mmrobust.evaluation.cells import CLEAN, Cell, differences
@@ -308,21 +307,6 @@ class ImageNetC(ClassificationBenchmark):
             f"There is no CE: AlexNet's published errors are of all {IMAGENET_IMAGES:,} validation images of ImageNet, "
             f'and these are {these}; --reference takes the results.json of a network of your own on the same images.'
         )
-
-    @classmethod
-    def paper_numbers(cls, results: Mapping, provenance: Mapping) -> tuple[dict[str, float], list[str]]:
-        """Accuracy on clean images, mCE, and CE of each corruption."""
-        remarks = too_few(provenance['num_images'], IMAGENET_IMAGES)
-        if remarks:
-            return {}, remarks
-        values = {'imagenet': 100 - results['clean_error']}
-        if results['mCE'] is None or results['normalised_by'] != 'AlexNet':
-            return values, ['CE left out: it needs all 15 corruptions at 5 severities, relative to AlexNet']
-        values['mce'] = results['mCE']
-        values |= {f'ce/{name}': row['CE'] for name, row in results['corruptions'].items() if not row['extra']}
-        if provenance['corrupted'] != OFFICIAL:
-            remarks.append("CE is of corruptions on the fly, not of ImageNet-C's own images")
-        return values, remarks
 
     def _is_published(self, cell: Cell) -> bool:
         return self.corrupted_root is not None and cell != CLEAN

@@ -164,14 +164,6 @@ class ImageNetP(Benchmark):
             unit=cls.unit,
         )
 
-    @classmethod
-    def paper_numbers(cls, results: Mapping, provenance: Mapping) -> tuple[dict[str, float], list[str]]:
-        """mFR."""
-        if results['mFR'] is None:
-            return {}, ['left out: mFR needs all 10 perturbations at difficulty 1']
-        videos = min(provenance['num_images'].values())
-        return {'mfr': results['mFR']}, [f'mFR is of {videos} videos of each perturbation']
-
 
 def _video_of(name: str) -> str:
     """The same for all perturbations of an image, so that they are drawn together: the name below the first folder."""

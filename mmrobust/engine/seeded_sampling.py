@@ -1,17 +1,18 @@
-"""Seeds every iteration, so that dropout and drop path are the same after a resume."""
+"""Hooks beside ``datasets/seeded_sampling.py``: seeds of iterations, and how many samples were replaced."""
 
 import random
+from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dist import broadcast_object_list, get_rank
+from mmengine.dist import all_gather_object, broadcast_object_list, get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmrobust.randomness import derive_seed
 from mmrobust.registry import HOOKS
 
-__all__ = ['SeedIterationHook']
+__all__ = ['CountSubstitutesHook', 'SeedIterationHook']
 
 
 @HOOKS.register_module()
@@ -47,3 +48,28 @@ class SeedIterationHook(Hook):
         random.seed(seed)
         np.random.seed(seed % 2**32)  # numpy takes 32 bits
         torch.manual_seed(seed)
+
+
+@HOOKS.register_module()
+class CountSubstitutesHook(Hook):
+    """At the end say how many samples ``on_corrupt='skip'`` of the dataset has replaced, and name the broken files."""
+
+    def __init__(self) -> None:
+        self.replaced: list[str] = []
+
+    def before_train(self, runner: Runner) -> None:
+        self.first = runner.iter
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
+        self.replaced += [
+            sample.substitute_for for sample in samples or () if getattr(sample, 'substitute_for', None) is not None
+        ]
+
+    def after_train(self, runner: Runner) -> None:
+        replaced = [problem for one in all_gather_object(self.replaced) for problem in one]
+        if replaced:
+            runner.logger.warning(
+                f'{len(replaced)} samples of the iterations {self.first + 1} to {runner.iter} were replaced, because '
+                f'of {len(set(replaced))} broken files: {" ".join(sorted(set(replaced)))}'
+            )
