@@ -5,8 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ['Distribution', 'Summary']
-
 _BINS = 2048
 _OCTAVES = 24  # of numbers from 1 on: up to 2 ** 24
 

@@ -10,8 +10,6 @@ from torch import Tensor
 from mmrobust.analysis.attention_statistics import STATISTICS
 from mmrobust.analysis.distribution import Distribution, Summary
 
-__all__ = ['DilationTable', 'StatisticsTable', 'dilation_shares']
-
 COLUMNS = ('images', 'statistic', 'layer', 'head', *Summary._fields)
 DILATION_COLUMNS = ('images', 'layer', 'dilation', 'reading', *Summary._fields)
 READINGS = ('mean weight', 'share of tokens')

@@ -33,8 +33,6 @@ from mmrobust.attacks.pixel_losses import (
     segpgd_cross_entropy,
 )
 
-__all__ = ['SEA', 'SEGMENTATION_ATTACKS', 'USUAL_EPS', 'USUAL_STEP', 'AttackedImages', 'attack_segmentation']
-
 SEA = ('sea-js', 'sea-mce', 'sea-mce-bal')
 _LOSSES: dict[str, PixelLoss] = {
     'pgd': cross_entropy,

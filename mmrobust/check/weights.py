@@ -14,8 +14,6 @@ from mmrobust.models.backbones.released_weights import convert_fan_backbone, con
 from mmrobust.models.backbones.timm_vit import with_timms_names
 from mmrobust.origin import Origin, origin_of
 
-__all__ = ['Description', 'describe']
-
 # a layer whose rows are classes; of a released FAN segmentor conv_seg is never run
 _HEADS = (
     *('decode_head.linear_pred', 'decode_head.conv_seg', 'head.fc', 'head.layers.head', 'head', 'fc', 'classifier'),

@@ -16,8 +16,6 @@ from torch import nn
 
 from mmrobust.registry import HOOKS
 
-__all__ = ['AnyDeviceDataParallel', 'BFloat16OptimWrapper', 'SyncBuffersHook']
-
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):

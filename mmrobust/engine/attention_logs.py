@@ -24,8 +24,6 @@ from mmrobust.ops import KeptRows, attention_diversification, kept_rows
 from mmrobust.randomness import seeded
 from mmrobust.registry import HOOKS
 
-__all__ = ['AttentionLogHook', 'DiversificationLogHook', 'gradient_norm']
-
 COLUMNS = 8  # layers beside each other in an image
 MAP_SIDE = 128  # cells of a map in it
 LOGGED = ('top_share', 'column_entropy', 'effective_tokens', 'self_share', 'head_similarity_map')

@@ -9,8 +9,6 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from mmrobust.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
-__all__ = ['MergedOptimWrapperConstructor']
-
 FUSED = (Adam, AdamW, SGD)  # on a GPU; others on a CPU alone
 
 

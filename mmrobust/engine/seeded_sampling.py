@@ -12,8 +12,6 @@ from mmengine.runner import Runner
 from mmrobust.randomness import derive_seed
 from mmrobust.registry import HOOKS
 
-__all__ = ['CountSubstitutesHook', 'SeedIterationHook']
-
 
 @HOOKS.register_module()
 class SeedIterationHook(Hook):

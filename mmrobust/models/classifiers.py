@@ -13,8 +13,6 @@ from mmrobust.models.losses import build_attention_loss
 from mmrobust.preprocessing import settle_preprocessing
 from mmrobust.registry import MODELS
 
-__all__ = ['RobustImageClassifier', 'TimmClassifier']
-
 
 class PreprocessingOfTimm:
     """Settles the pipelines of the config that a model is given as ``_config``, as MMPretrain's ``get_model`` does.

@@ -26,8 +26,6 @@ from mmrobust.registry import BENCHMARKS
 from mmrobust.visualization import page_charts, verdict
 from mmrobust.visualization.verdict import DASH, ends, listed, plus, shown, signed
 
-__all__ = ['to_html']
-
 _TOP = 3  # worst images at the top
 _WIDE = 3  # columns of a table by class that are not shown as a map of colours
 _OF_MODEL = ('prediction', 'errors')  # panels that differ from model to model

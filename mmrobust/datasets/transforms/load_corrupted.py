@@ -15,8 +15,6 @@ from mmrobust.datasets.transforms.corrupt import Corrupt, name_below
 from mmrobust.datasets.transforms.loading import LoadImageFromFile
 from mmrobust.registry import TRANSFORMS
 
-__all__ = ['MANIFEST', 'LoadCorruptedImageFromFile', 'check_manifest', 'check_pixels', 'manifest', 'path_in_copy']
-
 TOOL = 'tools/dataset_converters/cityscapes_c.py'
 MANIFEST = 'corrupted.json'
 FORMAT = 1  # raise it whenever files lie elsewhere or a corruption gives other pixels

@@ -27,8 +27,6 @@ from mmrobust.evaluation.statistics import INTERVAL_LEVEL, Bootstrap, class_iou,
 from mmrobust.evaluation.submission import SERVERS, write_submission
 from mmrobust.registry import BENCHMARKS
 
-__all__ = ['ACDC', 'summarize']
-
 POOLED = 'pooled'
 
 

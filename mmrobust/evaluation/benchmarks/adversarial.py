@@ -20,8 +20,6 @@ from mmrobust.evaluation.report import Layout
 from mmrobust.randomness import derive_seed
 from mmrobust.registry import BENCHMARKS
 
-__all__ = ['ATTACKS', 'Adversarial']
-
 ATTACKS = ('fgsm', 'pgd')
 PGD_5 = {'eps': 1 / 255, 'step_size': 0.5 / 255, 'num_steps': 5}
 

@@ -27,8 +27,6 @@ from mmrobust.evaluation.statistics import (
 )
 from mmrobust.randomness import derive_seed
 
-__all__ = ['ATTACKS', 'AdversarialSegmentation', 'summarize']
-
 ATTACKS = (*(name for name in SEGMENTATION_ATTACKS if name not in SEA), 'sea')
 OF_SEA = ', of sea eps / 4'  # beside the usual step size
 WORST = 'worst_'  # begins the name of the worst case over several cells

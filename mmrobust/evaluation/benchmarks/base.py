@@ -12,8 +12,6 @@ from mmrobust.evaluation.models.evaluated_model import Attack
 from mmrobust.evaluation.report import Column, Layout, Table, at
 from mmrobust.registry import BENCHMARKS
 
-__all__ = ['Benchmark', 'Counts', 'benchmark_types']
-
 
 class Counts(Protocol):
     """Counts of a finished cell."""

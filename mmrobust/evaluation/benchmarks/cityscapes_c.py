@@ -37,8 +37,6 @@ from mmrobust.evaluation.statistics import (
 from mmrobust.model_zoo.paper_tables import paper_models
 from mmrobust.registry import BENCHMARKS
 
-__all__ = ['CityscapesC', 'is_table_iv', 'summarize']
-
 
 @BENCHMARKS.register_module(name='cityscapes-c')
 class CityscapesC(SegmentationBenchmark):

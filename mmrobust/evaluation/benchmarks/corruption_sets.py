@@ -13,8 +13,6 @@ from mmrobust.evaluation.benchmarks.imagenet_c import ImageNetC
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.registry import BENCHMARKS
 
-__all__ = ['CIFAR10C', 'CIFAR100C', 'ImageNet3DCC', 'ImageNetCBar', 'TinyImageNetC']
-
 
 class PublishedSet(ImageNetC):
     """A published set, read as it is: ``data_root`` is its folder, and there is no seed.

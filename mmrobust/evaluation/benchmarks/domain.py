@@ -32,8 +32,6 @@ from mmrobust.evaluation.statistics import (
 )
 from mmrobust.registry import BENCHMARKS
 
-__all__ = ['DomainShift', 'summarize']
-
 
 @BENCHMARKS.register_module(name='domain')
 class DomainShift(SegmentationBenchmark):

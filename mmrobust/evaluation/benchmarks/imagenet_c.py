@@ -35,8 +35,6 @@ from mmrobust.files import read_json
 from mmrobust.model_zoo.paper_tables import paper_models
 from mmrobust.registry import BENCHMARKS
 
-__all__ = ['ImageNetC', 'summarize']
-
 CROP = dict(type='CenterCrop', crop_size=224)
 SMALL = 64  # pixels, the side of Tiny-ImageNet's images
 OFFICIAL, ON_THE_FLY = 'official', 'on the fly'

@@ -27,8 +27,6 @@ from mmrobust.evaluation.statistics.perturbation_stability import EXTRA_PERTURBA
 from mmrobust.registry import BENCHMARKS
 from mmrobust.sigterm import outlive_sigterm
 
-__all__ = ['ImageNetP', 'summarize']
-
 
 @BENCHMARKS.register_module(name='imagenet-p')
 class ImageNetP(Benchmark):

@@ -13,8 +13,6 @@ from mmrobust.evaluation.images import LabelledImages
 from mmrobust.evaluation.report import Layout
 from mmrobust.registry import BENCHMARKS
 
-__all__ = ['RELATIVES', 'ImageNetVariants']
-
 RELATIVES = tuple(variant for variant in VARIANTS if variant not in ('imagenet', *OF_CORRUPTIONS))
 
 

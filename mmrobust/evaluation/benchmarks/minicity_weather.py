@@ -16,8 +16,6 @@ from mmrobust.evaluation.benchmarks.presets import select_cells
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.registry import BENCHMARKS
 
-__all__ = ['MiniCityWeather']
-
 
 @BENCHMARKS.register_module(name='minicity-weather')
 class MiniCityWeather(CityscapesC):
