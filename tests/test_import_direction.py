@@ -15,7 +15,7 @@ ALLOWED = {
     'mmrobust.randomness': (),
     'mmrobust.origin': (),
     'mmrobust.checkpoint': ('mmrobust.files', 'mmrobust.origin'),
-    'mmrobust.attacks': ('mmrobust.randomness',),
+    'mmrobust.attacks': (),
     'mmrobust.evaluation.statistics': (),
     # drawing needs nothing, writing what is about files whatever is in them
     'mmrobust.datasets.minicity': ('mmrobust.folders', 'mmrobust.processes'),
@@ -38,7 +38,6 @@ ALLOWED = {
     'mmrobust.models.losses': (
         'mmrobust.ops',
         'mmrobust.models.layers.AttentionView',
-        'mmrobust.checkpoint',
         'mmrobust.registry',
     ),
     # task models get backbone and loss from the registry
@@ -77,7 +76,6 @@ ALLOWED = {
         'mmrobust.evaluation.report',
         'mmrobust.evaluation.statistics',
         'mmrobust.evaluation.worst',
-        'mmrobust.files',
         'mmrobust.registry',
     ),
 }

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from mmrobust.evaluation.benchmarks.presets import select_cells
-from mmrobust.model_zoo import zoo
 from mmrobust.model_zoo.paper_tables import paper_tables
 from tests.reports import report_of
 
@@ -120,7 +119,7 @@ def test_check_fills_sizes_and_fails_if_one_is_off(tool, tmp_path, monkeypatch, 
         off = config.model.type != 'mmrobust.TimmClassifier'  # RVT-B
         return tool.Size(91.8 if off else 87.8, dict.fromkeys(shapes, 20.0 if off else 15.4))
 
-    kept = {name: zoo()[name] for name in ('swin_b_imagenet', 'rvt_b_imagenet', 'pvt_large_imagenet')}
+    kept = {name: tool.zoo()[name] for name in ('swin_b_imagenet', 'rvt_b_imagenet', 'pvt_large_imagenet')}
     monkeypatch.setattr(tool, 'size_of', size_of)
     monkeypatch.setattr(tool, 'entries_of', lambda tables: list(kept.values()))
     assert tool.main(['III', '--check', '--out', 'out']) == 0  # RVT-B's MACs are far off, but that has a reason

@@ -26,8 +26,8 @@ from rich.table import Table
 
 from mmrobust.evaluation.renderers import as_csv
 from mmrobust.files import write_whole
-from mmrobust.model_zoo import ZooEntry, sources, zoo
 from mmrobust.model_zoo.paper_tables import PaperTable, Row, paper_tables
+from reproduction.entries import ZooEntry, sources, zoo
 from reproduction.measured import Measured, read_measured
 from reproduction.sizes import TOLERANCE, Comparison, Size, compare, size_of
 

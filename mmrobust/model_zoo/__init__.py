@@ -1,5 +1,1 @@
-"""The systems of the paper's tables: configs, published numbers."""
-
-from mmrobust.model_zoo.entries import Figure, ZooEntry, sources, zoo
-
-__all__ = ['Figure', 'ZooEntry', 'sources', 'zoo']
+"""The numbers of the paper's tables, and shipped weights."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mmengine.config import Config
 
 from mmrobust.complexity import build, count
-from mmrobust.model_zoo import Figure
+from reproduction.entries import Figure
 
 __all__ = ['TOLERANCE', 'Comparison', 'Size', 'compare', 'size_of']
 

@@ -9,8 +9,6 @@ import yaml
 
 from mmrobust.model_zoo.paper_tables import paper_tables
 
-__all__ = ['QUANTITIES', 'Figure', 'ZooEntry', 'sources', 'zoo']
-
 QUANTITIES = ('parameters', 'macs')
 
 
