@@ -25,8 +25,8 @@ MARKER = re.compile(r'(<!-- demo:(\S+) -->)(.*?)(<!-- /demo -->)', re.DOTALL)
 IMAGES = {
     'minicity.png': ('minicity.jpg', 1600),
     'overview.png': ('demo_overview.jpg', 1600),
-    'attention/maps_by_picture.png': ('attention_maps.jpg', 1400),
-    'attention/token_over_picture.png': ('attention_token.jpg', 1400),
+    'attention/maps_by_image.png': ('attention_maps.jpg', 1400),
+    'attention/token_over_image.png': ('attention_token.jpg', 1400),
     'attention/segmentation.png': ('attention_segmentation.jpg', 1400),
     'attention/overfocusing.png': ('attention_overfocusing.png', 1400),
     'attention/stability.png': ('attention_stability.png', 1400),
@@ -60,9 +60,9 @@ def read_numbers(demo: Path) -> dict[str, str]:
     found = {'output': f'\n```\n{text}\n```\n'}
     for row in csv.DictReader((demo / 'attention/dilations.csv').open()):
         if (row['layer'], row['dilation']) == ('1', '0') and 'share' in row['reading']:
-            found[f'dilation_0.{row["pictures"]}'] = f'{100 * float(row["mean"]):.0f} %'
+            found[f'dilation_0.{row["images"]}'] = f'{100 * float(row["mean"]):.0f}%'
     for row in csv.DictReader((demo / 'attention/statistics.csv').open()):
-        if (row['statistic'], row['pictures'], row['layer']) == ('head_similarity_map', 'clean', 'all'):
+        if (row['statistic'], row['images'], row['layer']) == ('head_similarity_map', 'clean', 'all'):
             found[f'head_similarity.{row["model"].replace(" ", "")}'] = f'{float(row["median"]):.2f}'
     for name, metrics in json.loads((demo / 'results.json').read_text()).items():
         found[f'mIoU.{name.replace(" ", "")}'] = f'{metrics["mIoU"]:.1f}'

@@ -11,8 +11,6 @@ from torch import _dynamo as dynamo
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
-__all__ = ['compile_forward', 'compile_in_training', 'computes_in_bfloat16', 'low_precision', 'networks']
-
 _VARIANTS = 64  # of a method, until torch.compile gives up and runs it as it is
 
 

@@ -25,24 +25,6 @@ from torch import Tensor, nn
 from mmrobust.files import nothing_at
 from mmrobust.origin import origin_of
 
-__all__ = [
-    'ALLOWED_GLOBALS',
-    'AVERAGED',
-    'adapted_to',
-    'check_finite',
-    'check_state_dict',
-    'compare_state_dicts',
-    'fitting',
-    'frame_of',
-    'is_whole',
-    'linear_heads',
-    'load_checkpoint_file',
-    'refuse_strangers',
-    'register_safe_loader',
-    'weights_of',
-    'without_auxiliary_head',
-]
-
 _multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
 _DTYPES = [
     type(np.dtype(kind)) for kind in ('?', 'i1', 'u1', 'i2', 'u2', 'i4', 'u4', 'i8', 'u8', 'f2', 'f4', 'f8', 'U')

@@ -9,8 +9,6 @@ from torch import nn
 
 from mmrobust.datasets.imagenet_variants import WNIDS
 
-__all__ = ['check_classes', 'classes_of_config', 'classes_of_meta', 'num_outputs']
-
 
 def check_classes(
     outputs: int | None,

@@ -260,17 +260,6 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_launcher(parser: argparse.ArgumentParser) -> None:
-    """Add ``--launcher`` and the ``--local-rank`` that ``torch.distributed.launch`` passes."""
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='what started the processes of a distributed run',
-    )
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-
-
 def load_config(path: str, cfg_options: dict | None = None) -> Config:
     """Read a configuration file, merge ``--cfg-options`` into it, and settle its preprocessing.
 
@@ -333,32 +322,6 @@ def _remark_on(key: str, config: Config, cfg_options: dict) -> str:
     return ''
 
 
-def set_run(config: Config, args: argparse.Namespace) -> None:
-    """Set launcher and working directory: ``--work-dir``, else the config's own, else ``work_dirs/<config name>``.
-
-    Loaders of a classification config stack their samples, unless it says otherwise: MMPretrain's own tools give them
-    this, and its configs rely on it. Without loading processes what is said of them is left out.
-    """
-    config.launcher = args.launcher
-    if args.launcher == 'pytorch':
-        for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'):
-            number_in_environment(name, 0)
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    config.work_dir = args.work_dir or config.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
-    for loader in filter(None, map(config.get, ('train_dataloader', 'val_dataloader', 'test_dataloader'))):
-        if config.get('default_scope') == 'mmpretrain':
-            loader.setdefault('collate_fn', {'type': 'default_collate'})
-        if not loader.get('num_workers'):
-            for name in ('persistent_workers', 'prefetch_factor', 'timeout'):  # which PyTorch refuses then
-                loader.pop(name, None)
-
-
-def is_first_process(launcher: str) -> bool:
-    """Whether this is rank 0, before the processes have met: what starts them says so in the environment."""
-    name = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}.get(launcher)
-    return name is None or number_in_environment(name, 0) == 0
-
-
 def device(name: str) -> str:
     """``type`` of ``--device``.
 
@@ -414,25 +377,6 @@ def require_file(path: str, kind: str) -> None:
     """
     if '://' not in path and not Path(path).is_file():
         raise nothing_at(kind, path)
-
-
-def require_settings(config: Config, what: str, *names: str) -> None:
-    """Check that a config has what a run needs.
-
-    Args:
-        config: merged.
-        what: what is run, for the message: "train".
-        names: of settings.
-
-    Raises:
-        ValueError: it lacks some.
-    """
-    lacking = [name for name in names if config.get(name) is None]
-    if lacking:
-        raise ValueError(
-            f'To {what}, a config must have {", ".join(names)}, got no {", ".join(lacking)}: add what is missing, or '
-            'name a config of configs/ that has it in _base_.'
-        )
 
 
 def output_file(path: str) -> str:

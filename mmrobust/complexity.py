@@ -13,8 +13,6 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = ['build', 'count', 'parameters_of']
-
 
 def build(config: Config) -> nn.Module:
     """The model of a config, with random weights."""

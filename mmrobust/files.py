@@ -10,8 +10,6 @@ from typing import Any
 
 from mmengine.fileio import LocalBackend, register_backend
 
-__all__ = ['AtomicLocalBackend', 'create_whole', 'nothing_at', 'read_json', 'write_whole']
-
 MAX_DEPTH = 50  # a file of ours has ten levels at most
 MAX_BYTES = 16 * 2**20  # and half a megabyte
 

@@ -18,8 +18,6 @@ except ImportError:  # Windows
 
 from mmengine.logging import print_log
 
-__all__ = ['fill_folder', 'is_empty', 'is_filled', 'lock_folder', 'read_parameters']
-
 PARTIAL = '.partial'  # in a folder that is being filled
 FOREIGN = (PARTIAL, 'lost+found')  # the latter is in every volume
 HELD = (errno.EAGAIN, errno.EACCES)

@@ -4,8 +4,6 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-__all__ = ['Origin', 'origin_of']
-
 # kind, network, and what some of the names begin with, without ``module.`` and ``backbone.``; the first that fits
 _SIGNS = (
     ('TAPADL', 'RVT', (r'transformers\.\d+\.blocks\.\d+\.dilation_predictor\.',)),

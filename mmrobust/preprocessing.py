@@ -13,8 +13,6 @@ from mmengine.config import Config
 
 from mmrobust.registry import TRANSFORMS, type_name
 
-__all__ = ['RESIZE_AND_CROP', 'ResizeAndCropOfTimm', 'check_size_of_images', 'settle_preprocessing']
-
 RESIZE_AND_CROP = 'mmrobust.ResizeAndCropOfTimm'  # a step of a pipeline that stands for those of the network
 GEOMETRY = ('Resize', 'ResizeEdge', 'CenterCrop')
 

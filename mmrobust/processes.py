@@ -11,8 +11,6 @@ from typing import Any
 
 from torch.utils.data import get_worker_info
 
-__all__ = ['NO_SHARED_MEMORY', 'end_loaders_that_cannot_hand_over', 'end_with_parent', 'is_alive']
-
 NO_SHARED_MEMORY = 128 + errno.ENOSPC  # exit code of a loading process
 
 

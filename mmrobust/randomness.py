@@ -8,8 +8,6 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-__all__ = ['derive_seed', 'seeded']
-
 
 def derive_seed(*parts: int | str) -> int:
     """Mix integers and names into one seed in [0, 2**63), the same on every machine, process and version."""

@@ -15,8 +15,6 @@ from torch.utils.data import DataLoader
 
 from mmrobust.processes import end_loaders_that_cannot_hand_over
 
-__all__ = ['EXIT_CODE', 'noted_sigterm', 'outlive_sigterm', 'stopped_by_sigterm']
-
 EXIT_CODE = 128 + signal.SIGTERM  # 143, as a shell reports a process that SIGTERM has ended
 GRACE = 1  # second: torchrun passes on what the whole group of processes has received already
 

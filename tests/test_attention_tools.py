@@ -146,7 +146,7 @@ def test_dilations(models, tmp_path):
     assert {(row['model'], row['count']) for row in rows} == {('second', '4')}
     sums: dict[tuple[str, ...], float] = {}
     for row in rows:
-        bar = row['pictures'], row['layer'], row['reading']
+        bar = row['images'], row['layer'], row['reading']
         sums[bar] = sums.get(bar, 0) + float(row['mean'])
     assert len(sums) == 2 * 2 * 2 and list(sums.values()) == pytest.approx([1] * 8, abs=1e-4)
     assert {row['layer'] for row in rows} == {'1', '2'} and {row['dilation'] for row in rows} == {'0', '1', '2'}
@@ -157,7 +157,7 @@ def test_statistics_of_clean_images_do_not_depend_on_batches(models, tmp_path):
         options = ['--corruption', 'none', '--num-workers', '0', '--device', 'cpu', '--batch-size', size]
         load_tool('analysis_tools/attention_statistics.py').main([*models, *options, '--out', str(tmp_path / size)])
     one, three = (read(tmp_path / size / 'statistics.csv') for size in ('1', '3'))
-    assert {row['pictures'] for row in one} == {'clean'}
+    assert {row['images'] for row in one} == {'clean'}
     for row, same in zip(one, three, strict=True):
         assert (row['statistic'], row['count']) == (same['statistic'], same['count'])
         assert float(row['mean']) == pytest.approx(float(same['mean']), rel=1e-4)
@@ -190,8 +190,8 @@ def test_statistics_of_vits_of_timm(timm_vits, tmp_path, capsys):
 def test_maps_of_the_class_token(timm_vits, tmp_path):
     options = ['--num-images', '1', '--device', 'cpu', '--layers', '2', '6', '--corruption', 'none']
     load_tool('analysis_tools/visualize_attention.py').main([*timm_vits, *options, '--out', str(tmp_path)])
-    assert all_kinds('class_over_picture') <= files(tmp_path)
-    lines = list(csv.reader((tmp_path / 'class_over_picture.csv').open()))[1:]
+    assert all_kinds('class_over_image') <= files(tmp_path)
+    lines = list(csv.reader((tmp_path / 'class_over_image.csv').open()))[1:]
     assert {(row, column) for row, column, *_ in lines} == {
         ('test_vit clean', column) for column in ('layer 2', 'layer 6', 'rollout')
     }
@@ -208,9 +208,9 @@ def test_windows_have_no_maps(classifier, tmp_path, capsys):
 
 
 def test_maps(models, tmp_path):
-    options = ['--num-images', '2', '--picture', '1', '--device', 'cpu', '--layers', '2', '--side', '4']
+    options = ['--num-images', '2', '--image', '1', '--device', 'cpu', '--layers', '2', '--side', '4']
     load_tool('analysis_tools/visualize_attention.py').main([*models, *options, '--out', str(tmp_path)])
-    assert files(tmp_path) == all_kinds('maps_by_picture', 'maps_by_layer', 'maps_by_head', 'token_over_picture')
+    assert files(tmp_path) == all_kinds('maps_by_image', 'maps_by_layer', 'maps_by_head', 'token_over_image')
     lines = list(csv.reader((tmp_path / 'maps_by_layer.csv').open()))[1:]
     assert {(row, column) for row, column, *_ in lines} == {
         (f'{name} {kind}', 'layer 2')
@@ -220,7 +220,7 @@ def test_maps(models, tmp_path):
     cells = np.array([line[3:] for line in lines], float)
     assert cells.shape == (4 * 4, 4)
     np.testing.assert_allclose(cells.mean(-1), 1, rtol=1e-4)  # multiples of the uniform attention
-    token = list(csv.reader((tmp_path / 'token_over_picture.csv').open()))[1:]
+    token = list(csv.reader((tmp_path / 'token_over_image.csv').open()))[1:]
     assert len(token) == 4 * 2 and len(token[0]) == 3 + 4  # 2 x 4 tokens of a window of 32 x 64 pixels
 
 

@@ -194,7 +194,7 @@ def test_a_full_disk_leaves_nothing_behind(tool, minicity, tmp_path, monkeypatch
         (['--corruptions', 'dust'], "got 'dust'"),
         (['--severities', '6'], 'severity must be 1 to 5, got 6'),
         (['--num-workers', '-1'], '--num-workers must be 0 or more, got -1'),
-        (['--pictures', 'leftImg8bit/test'], 'leftImg8bit/test/**/*_leftImg8bit.png'),
+        (['--images', 'leftImg8bit/test'], 'leftImg8bit/test/**/*_leftImg8bit.png'),
         (['--suffix', '.jpg'], 'leftImg8bit/val/**/*.jpg'),
     ],
 )

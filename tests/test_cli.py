@@ -1,5 +1,6 @@
 """What importing the tools' common part costs and says."""
 
+import argparse
 import multiprocessing
 import os
 import subprocess
@@ -12,6 +13,8 @@ from torch.utils.data import default_collate
 
 from mmrobust import cli
 from tests.tool_loading import load_tool
+
+RUNS = load_tool('runs.py')
 
 
 def test_models_are_imported_when_needed_and_quietly():
@@ -100,7 +103,7 @@ def test_error_of_a_class_of_ours_in_a_worker(capsys):
 def test_first_process(monkeypatch, launcher, environment, expected):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert cli.is_first_process(launcher) is expected
+    assert RUNS.is_first_process(launcher) is expected
 
 
 def test_outputs_are_checked(tmp_path, monkeypatch, capsys):
@@ -174,9 +177,9 @@ def test_a_device_that_is_not_here(name, capsys):
 def test_an_environment_that_is_wrong(monkeypatch, text):
     monkeypatch.setenv('RANK', text)
     with pytest.raises(ValueError, match=f"variable RANK must be a whole number from 0 on, got '{text}'"):
-        cli.is_first_process('pytorch')
+        RUNS.is_first_process('pytorch')
     with pytest.raises(ValueError, match='variable RANK'):
-        cli.set_run(Config(), cli.argparse.Namespace(launcher='pytorch', local_rank=0, work_dir='x', config='x'))
+        RUNS.set_run(Config(), argparse.Namespace(launcher='pytorch', local_rank=0, work_dir='x', config='x'))
 
 
 def run_print_config(tmp_path, redirection: str, **environment) -> subprocess.CompletedProcess:

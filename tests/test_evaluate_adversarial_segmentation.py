@@ -18,7 +18,6 @@ from mmrobust.evaluation.comparison import change
 from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.report import Column, Report
 from mmrobust.evaluation.statistics import confusion_matrix, mean_iou
-from mmrobust.model_zoo.measured import read_measured
 from mmrobust.randomness import derive_seed
 from mmrobust.visualization.results_page import to_html
 from tests.test_evaluate_robustness import (  # noqa: F401 (of the fixture tool)
@@ -30,6 +29,7 @@ from tests.test_evaluate_robustness import (  # noqa: F401 (of the fixture tool)
     _wait_for,
     files,
 )
+from tests.tool_loading import load_tool
 
 COMMON = ['--benchmark', 'adversarial', '--num-workers', '0', '--device', 'cpu', '--num-steps', '2']
 CELLS = ['--attacks', 'segpgd', 'sea', '--worst', '3']
@@ -135,6 +135,7 @@ def test_shown(whole):
     page = (whole / 'results.html').read_text()
     assert 'Attacks on segmentation' in page and 'segpgd_8of255_2steps' in page
     assert f'{WORST} is the worst case over all attacks of this run' in page and 'evidence of robustness' not in page
+    read_measured = load_tool('reproduction/measured.py').read_measured
     measured = read_measured(whole / 'results.json')  # not as the attacks on classifiers of the same name
     assert (measured.values, measured.remarks) == ({}, ())
 

@@ -96,7 +96,7 @@ def test_a_damaged_cell_is_refused(whole, tmp_path):
 def test_page_shows_reliability_and_rejection(whole, tmp_path):
     report = Report.read(whole / 'results.json')
     page = to_html({'one': [report], 'two': [report]}, reference='one')
-    for said in ('Calibration', 'Reliability', 'Rejection: mIoU', 'Rejection: accuracy', 'mIoU, 20 % rejected'):
+    for said in ('Calibration', 'Reliability', 'Rejection: mIoU', 'Rejection: accuracy', 'mIoU, 20% rejected'):
         assert said in page
     for row in ('clean', 'gaussian_noise', 'contrast'):
         assert f'aria-label="accuracy of {row} by confidence"' in page

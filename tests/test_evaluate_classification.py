@@ -69,14 +69,14 @@ def files(tmp_path_factory):
     config = CONFIG.replace('DATA', str(folder / 'data')).replace('NUM_CLASSES', '3').replace('CLASSES', '')
     _write_model(folder, 'toy', config)
     model = _model(folder)
-    pictures = [_image(index, 32) for index in range(12)]
-    pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) / 255
+    images = [_image(index, 32) for index in range(12)]
+    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) / 255
     with torch.no_grad():
         model.head.fc.bias -= pixel_logits(model)(pixels).mean(0)  # so that every class is found
         found = pixel_logits(model)(pixels).argmax(1).tolist()
     torch.save({'state_dict': model.state_dict()}, folder / 'toy.pth')
     found[0] = (found[0] + 1) % 3
-    for index, (image, label) in enumerate(zip(pictures, found, strict=True)):
+    for index, (image, label) in enumerate(zip(images, found, strict=True)):
         path = folder / f'data/class_{label}/{index}.png'
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), image)
@@ -280,7 +280,7 @@ def test_alexnets_published_errors_are_for_the_validation_images_only(files, ima
     counts = {cell: Predictions({'a': (0, index % 2)}) for index, cell in enumerate(benchmark.cells)}
     results = benchmark.summarize(counts)
     assert results['normalised_by'] == by and (results['corruptions']['contrast']['CE'] is None) is (by is None)
-    sentences = ' '.join(benchmark.layout(results, {'num_images': size}).sentences)
+    sentences = ' '.join(benchmark.layout(results, benchmark.identity).sentences)
     assert ('CE is relative to AlexNet.' in sentences) is (by is not None)
     of = '1,000;' if size == 1000 else '50,000 others;'
     expected = f"AlexNet's published errors are of all 50,000 validation images of ImageNet, and these are {of}"

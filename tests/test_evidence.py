@@ -147,7 +147,7 @@ def test_holm(experiment):
 
 
 def _content(changes: dict[str, list[float]], adl: float = 0.5) -> str:
-    """Results of a baseline of 60 % and of arms that differ from it by this, seed by seed."""
+    """Results of a baseline of 60% and of arms that differ from it by this, seed by seed."""
     layer = dict(adl=adl, active_rows=0.9, single_rows=0.1, top_share=0.3, self_share=0.02, stability_map=0.6)
     layer |= dict(head_similarity_map=0.5)
     runs = []

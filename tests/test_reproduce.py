@@ -1,14 +1,13 @@
 """tools/reproduce.py, called in this process."""
 
 import csv
-import json
 from pathlib import Path
 
 import pytest
 
 from mmrobust.evaluation.benchmarks.presets import select_cells
-from mmrobust.model_zoo import Size, zoo
 from mmrobust.model_zoo.paper_tables import paper_tables
+from tests.reports import report_of
 
 TOOL = 'reproduce.py'
 
@@ -26,11 +25,13 @@ def write_results(folder: Path, config: str, mpc: float = 51.23, num_images: int
         'mPC': mpc,
         'retention': 100 * mpc / 70.04,
         'corruptions': {cell.name: 50.0 for cell in cells} | {'fog': 61.26},
+        'ungrouped': [],
         'cells': {cell.key: {} for cell in cells},
+        'classes': {},
     }
-    provenance = {'config': f'somewhere/{config}.py', 'benchmark': 'cityscapes-c', 'num_images': num_images}
+    provenance = {'config': f'somewhere/{config}.py', 'num_images': num_images}
     folder.mkdir(parents=True)
-    (folder / 'results.json').write_text(json.dumps({'provenance': provenance, 'results': results}))
+    (folder / 'results.json').write_text(report_of('cityscapes-c', results, provenance).to_json())
     return folder
 
 
@@ -116,9 +117,9 @@ def test_mistakes_in_one_sentence(tool, arguments, message, capsys):
 def test_check_fills_sizes_and_fails_if_one_is_off(tool, tmp_path, monkeypatch, capsys):
     def size_of(config, shapes):
         off = config.model.type != 'mmrobust.TimmClassifier'  # RVT-B
-        return Size(91.8 if off else 87.8, dict.fromkeys(shapes, 20.0 if off else 15.4))
+        return tool.Size(91.8 if off else 87.8, dict.fromkeys(shapes, 20.0 if off else 15.4))
 
-    kept = {name: zoo()[name] for name in ('swin_b_imagenet', 'rvt_b_imagenet', 'pvt_large_imagenet')}
+    kept = {name: tool.zoo()[name] for name in ('swin_b_imagenet', 'rvt_b_imagenet', 'pvt_large_imagenet')}
     monkeypatch.setattr(tool, 'size_of', size_of)
     monkeypatch.setattr(tool, 'entries_of', lambda tables: list(kept.values()))
     assert tool.main(['III', '--check', '--out', 'out']) == 0  # RVT-B's MACs are far off, but that has a reason
@@ -127,7 +128,7 @@ def test_check_fills_sizes_and_fails_if_one_is_off(tool, tmp_path, monkeypatch, 
     assert (measured['RVT-B']['#Params (M)'], measured['ConViT-B']['#Params (M)']) == ('91.8', '')
     printed = capsys.readouterr().out
     assert '6 of 6 numbers pass.' in printed and 'pvt_large_imagenet is not built: ' in printed
-    monkeypatch.setattr(tool, 'size_of', lambda config, shapes: Size(90.0, dict.fromkeys(shapes, 15.4)))
+    monkeypatch.setattr(tool, 'size_of', lambda config, shapes: tool.Size(90.0, dict.fromkeys(shapes, 15.4)))
     assert tool.main(['III', '--check', '--out', 'out']) == 1
     rows = list(csv.DictReader((tmp_path / 'out/sizes.csv').open()))
     assert {row['verdict'] for row in rows if row['number'].startswith('parameters')} == {'too far'}

@@ -18,7 +18,15 @@ from tests.tool_loading import load_tool
 
 K = 3
 NAMES = ['road', 'car', 'sky']
-PROVENANCE = {'checkpoint_sha256': 'a1b2', 'config': 'toy.py', 'name': 'toy', 'num_images': 12, 'seed': 0}
+PROVENANCE = {
+    'checkpoint_sha256': 'a1b2',
+    'config': 'toy.py',
+    'name': 'toy',
+    'num_images': 12,
+    'seed': 0,
+    'split': 'val',
+    'trained_on': 'unknown',
+}
 
 
 def counts(wrong, calibrated=True):
@@ -123,7 +131,7 @@ def test_head_is_a_model_index(card, folders):
     values = {of['name']: of['value'] for of in results[0]['metrics']}
     report = Report.read(folders / 'cityscapes-c/results.json')
     assert values['mPC'] == pytest.approx(report.results['mPC'], abs=1e-4)
-    assert values['mPC, low end of 95 %'] < values['mPC'] < values['mPC, high end of 95 %']
+    assert values['mPC, low end of 95%'] < values['mPC'] < values['mPC, high end of 95%']
     hub = pytest.importorskip('huggingface_hub.repocard_data')
     name, found = hub.model_index_to_eval_results(head['model-index'])
     assert name == 'my-model' and {of.task_type for of in found} == {'image-segmentation'}

@@ -488,9 +488,9 @@ def test_drawings(config, checkpoint, tmp_path):
     load_tool('test.py').main([config, checkpoint, '--work-dir', str(tmp_path), '--show-dir', str(tmp_path / 'drawn')])
     assert len(list((tmp_path / 'drawn').rglob('*.png'))) == 3
     load_tool('misc/browse_dataset.py').main([config, '--output-dir', str(tmp_path / 'browse'), '--number', '2'])
-    pictures = sorted((tmp_path / 'browse').glob('*.png'))
-    assert len(pictures) == 2
-    assert cv2.imread(str(pictures[0])).shape == (32, 32, 3)
+    browsed = sorted((tmp_path / 'browse').glob('*.png'))
+    assert len(browsed) == 2
+    assert cv2.imread(str(browsed[0])).shape == (32, 32, 3)
     images = Path(config).parent / 'images'
     load_tool('image_demo.py').main(
         [str(images), config, checkpoint, '--out-dir', str(tmp_path / 'demo'), '--device', 'cpu']

@@ -20,9 +20,9 @@ from mmrobust.complexity import build
 from mmrobust.engine.strict_load import StrictLoadHook
 from mmrobust.evaluation.models.classification import ClassificationModel
 from mmrobust.models import FAN, TimmViT
-from mmrobust.models.backbones.fan_checkpoint import convert_fan_segmentor
+from mmrobust.models.backbones.released_weights import convert_fan_segmentor
 from tests.test_models.test_backbones.released import as_released
-from tests.test_models.test_decode_heads.test_fan_segformer_head import HEAD_KEYS
+from tests.test_models.test_decode_heads import HEAD_KEYS
 from tests.tool_loading import load_tool
 
 timm = pytest.importorskip('timm')

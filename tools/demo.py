@@ -233,7 +233,7 @@ class Demo:
         """Each validation image beside its ground truth and all predictions. Returns their folder."""
         prefix = self.config.val_dataloader.dataset.data_prefix
         images = Path(self.data_root, prefix.img_path)
-        folder = self.work_dir / 'pictures'
+        folder = self.work_dir / 'images'
         folder.mkdir(parents=True, exist_ok=True)
         for file in sorted(images.rglob('*_leftImg8bit.png')):
             below, name = file.relative_to(images), file.name.replace('_leftImg8bit.png', '')
@@ -323,7 +323,7 @@ def main(argv: list[str] | None = None) -> None:
         table: 'the first table',
         overview: f'predictions beside the ground truth, clean, in fog and in noise; all streets in {images}',
         page: 'both models side by side in all of this, with the worst images',
-        attention / 'maps_by_picture.png': 'what both models attend to, clean and in noise',
+        attention / 'maps_by_image.png': 'what both models attend to, clean and in noise',
         attention / 'stability.png': 'how stable that is in noise; more such figures beside it',
         attention / 'segmentation.png': 'predictions in snow, with boxes around the differences',
     }

@@ -70,7 +70,7 @@ def epochs(config: str, args: argparse.Namespace) -> int:
 
 
 def with_interval(values: np.ndarray) -> str:
-    """Mean over seeds, and its 95 % interval by Student's t where there is more than one."""
+    """Mean over seeds, and its 95% interval by Student's t where there is more than one."""
     if len(values) == 1:
         return f'{values[0]:.2f}'
     half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5

@@ -26,9 +26,10 @@ from rich.table import Table
 
 from mmrobust.evaluation.renderers import as_csv
 from mmrobust.files import write_whole
-from mmrobust.model_zoo import TOLERANCE, Comparison, Size, ZooEntry, compare, size_of, sources, zoo
-from mmrobust.model_zoo.measured import Measured, read_measured
 from mmrobust.model_zoo.paper_tables import PaperTable, Row, paper_tables
+from reproduction.entries import ZooEntry, sources, zoo
+from reproduction.measured import Measured, read_measured
+from reproduction.sizes import TOLERANCE, Comparison, Size, compare, size_of
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 RESULTS = 'results.json'
@@ -199,7 +200,7 @@ def to_size_page(entries: Iterable[ZooEntry], sizes: dict[str, Size]) -> tuple[P
             figure = one.figure
             height, width = figure.shape
             quantity = 'parameters [M]' if figure.quantity == 'parameters' else f'MACs [G] at {height} x {width}'
-            deviation = f'{100 * one.deviation:+.2f} %'
+            deviation = f'{100 * one.deviation:+.2f}%'
             lines.append(
                 [entry.name, quantity, f'{one.counted:.3f}', f'{figure.value:g}', deviation, one.verdict, figure.source]
             )

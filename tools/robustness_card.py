@@ -24,7 +24,7 @@ from markupsafe import Markup
 
 from mmrobust.corruptions import CORRUPTIONS
 from mmrobust.datasets.acdc import CONDITIONS
-from mmrobust.evaluation.benchmarks.base import SCOPES, benchmark_types
+from mmrobust.evaluation.benchmarks.base import benchmark_types
 from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.comparison import paired
 from mmrobust.evaluation.renderers import shown_interval
@@ -44,6 +44,7 @@ from mmrobust.visualization.verdict import (
 )
 
 WORST = 3  # conditions in the table
+SCOPES = {'segmentation': 'mmseg', 'classification': 'mmpretrain'}  # of the models, by the kind of a report
 _PAGE = Template(
     """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -130,7 +131,7 @@ def section(report: Report) -> Iterator[str]:
     told = facts(runs, held if report.layout.table('grid') else {})
     yield f'\n## {report.layout.title}\n\nMeasured: {"; ".join(told)}.\n'
     yield ' '.join(verdict(runs, None)) + '\n'
-    yield '| | value | 95 % interval |' + ' from clean |' * bool(report.layout.clean)
+    yield '| | value | 95% interval |' + ' from clean |' * bool(report.layout.clean)
     yield '|---|---:|---:|' + '---:|' * bool(report.layout.clean)
     for title, table, row, column in places(report):
         number = with_interval(report, table, row, column)
@@ -167,7 +168,7 @@ def unknown(reports: Sequence[Report]) -> Iterator[str]:
         levels = {Cell.of_key(row).severity for row in report.own_rows(grid)} - {0} if grid else ()
         if levels and (left := [level for level in range(1, 6) if level not in levels]):
             yield f'{title}: no cell at severity {listed(left)}.'
-        if not report.provenance.get('trained_on'):
+        if report.provenance.get('trained_on', 'unknown') == 'unknown':
             yield f'{title}: what the model was trained on is not recorded; it may have seen such images.'
         options = getattr(benchmark_types().get(report.layout.benchmark), 'options', {})
         if 'calibration' in options and of_section(report, 'calibration') is None:
@@ -195,7 +196,7 @@ def head(reports: Sequence[Report], name: str) -> str:
         for title, table, row, column in places(report):
             number = with_interval(report, table, row, column)
             kind = 'mean_iou' if measure(column.key) == 'mIoU' else column.key.rpartition('/')[2]
-            for end, value in zip(('', ', low end of 95 %', ', high end of 95 %'), number[:3], strict=True):
+            for end, value in zip(('', ', low end of 95%', ', high end of 95%'), number[:3], strict=True):
                 if value is not None:
                     metrics.append({'type': kind, 'name': f'{title}{end}', 'value': round(value, 4)})
         task = {'type': f'image-{report.layout.kind}'}
@@ -211,11 +212,12 @@ def head(reports: Sequence[Report], name: str) -> str:
 
 def body(reports: Sequence[Report], name: str) -> str:
     """The page in Markdown, without its head."""
-    first = reports[0].provenance
+    first = {'trained_on': 'unknown', **reports[0].provenance}
+    trained_on = 'data that are not recorded' if first['trained_on'] == 'unknown' else first['trained_on']
     lines = [f'# Robustness of {name}', '']
     lines.append(
         f'Config `{first.get("config")}`, weights `{str(first.get("checkpoint_sha256"))[:12]}`, trained on '
-        f'{first.get("trained_on") or "data that are not recorded"}. Numbers are in percent where nothing else is said.'
+        f'{trained_on}. Numbers are in percent where nothing else is said.'
     )
     lines += [line for report in reports for line in section(report)]
     lines += ['## What is not known', '', *(f'- {sentence}' for sentence in dict.fromkeys(unknown(reports)))]

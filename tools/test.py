@@ -30,9 +30,9 @@ from mmrobust.datasets.cityscapes import LabelsMissingError
 from mmrobust.datasets.corrupted import refuse_wrapper
 from mmrobust.datasets.labels import why_unlabelled, without_labels
 from mmrobust.datasets.transforms.corrupt import name_below
-from mmrobust.engine.any_device import init_cpu_group
 from mmrobust.engine.strict_load import require_fit
 from mmrobust.evaluation.submission import SERVERS, Server, write_submission
+from runs import add_launcher, init_cpu_group, require_settings, set_run
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -55,7 +55,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--wait-time', type=float, default=2, help='seconds between two windows (default: 2)')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     cli.add_cfg_options(parser)
-    cli.add_launcher(parser)
+    add_launcher(parser)
     return parser.parse_args(argv)
 
 
@@ -66,8 +66,8 @@ def merge_args(config: Config, args: argparse.Namespace) -> None:
         ValueError: the configuration does not have what an option needs.
         FileNotFoundError: there is no checkpoint at the given path.
     """
-    cli.set_run(config, args)
-    cli.require_settings(config, 'test', 'test_dataloader', 'test_evaluator', 'test_cfg')
+    set_run(config, args)
+    require_settings(config, 'test', 'test_dataloader', 'test_evaluator', 'test_cfg')
     cli.require_file(args.checkpoint, 'checkpoint')
     config.load_from = args.checkpoint
     config.resume = False

@@ -18,11 +18,11 @@ from mmengine.config import Config
 from mmengine.registry import OPTIMIZERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from mmrobust.engine.any_device import enable_amp, init_cpu_group
 from mmrobust.engine.checkpoint_hook import saved_checkpoints
 from mmrobust.engine.compile import explained_compile_errors
 from mmrobust.engine.strict_load import require_fit
 from mmrobust.folders import lock_folder
+from runs import add_launcher, enable_amp, init_cpu_group, is_first_process, require_settings, set_run
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -62,7 +62,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='scale the learning rate by the batch size of all processes over auto_scale_lr.base_batch_size',
     )
     cli.add_cfg_options(parser)
-    cli.add_launcher(parser)
+    add_launcher(parser)
     return parser.parse_args(argv)
 
 
@@ -84,8 +84,8 @@ def merge_args(config: Config, args: argparse.Namespace) -> None:
         ValueError: the configuration does not have what an option needs.
         FileNotFoundError: there is no checkpoint to resume from at the given path.
     """
-    cli.set_run(config, args)
-    cli.require_settings(config, 'train', 'train_dataloader', 'train_cfg', 'optim_wrapper')
+    set_run(config, args)
+    require_settings(config, 'train', 'train_dataloader', 'train_cfg', 'optim_wrapper')
     require_optimizer(config)
     lost = lost_hooks(config)
     if lost:
@@ -171,7 +171,7 @@ def main(argv: list[str] | None = None) -> None:
             config = cli.load_config(args.config, args.cfg_options)
             merge_args(config, args)
         with cli.one_sentence(writes_to=config.work_dir):
-            if cli.is_first_process(args.launcher):
+            if is_first_process(args.launcher):
                 until_the_end.enter_context(lock_folder(config.work_dir))
             init_cpu_group(config)
             runner = Runner.from_cfg(config)

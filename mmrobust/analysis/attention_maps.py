@@ -10,8 +10,6 @@ from torch import Tensor
 
 from mmrobust.models.layers import AttentionView
 
-__all__ = ['CoarseMaps', 'TokenAttention']
-
 
 class CoarseMaps:
     """An ``observe`` function: the N x N map of every head as m x m cells, m = min(N, ``side``).

@@ -68,8 +68,6 @@ from torch import Tensor
 
 from mmrobust.models.layers import AttentionView
 
-__all__ = ['STATISTICS', 'AttentionStatistics', 'Statistic']
-
 _BLOCK_ENTRIES = 2**22  # of a (B, H, r, N) block, 16 MiB in float32; a handful of such blocks is alive at once
 _SINK = 0.3  # the share of attention that makes a token a sink
 _TINY = 1e-18  # its square is above 0 in float32: a row of padding, set to 0, is divided by it

@@ -5,8 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ['Distribution', 'Summary']
-
 _BINS = 2048
 _OCTAVES = 24  # of numbers from 1 on: up to 2 ** 24
 
@@ -27,9 +25,9 @@ class Distribution:
     """The distributions of several quantities, such as one statistic of all heads of a layer.
 
     Count, mean, minimum and maximum are exact. For the quartiles values are counted in 2048 bins: of width 1/2048 for
-    shares and cosines, 0 to 1, and 0.8 % wide for numbers from 1 to 2**24, as of tokens. A quartile, which
+    shares and cosines, 0 to 1, and 0.8% wide for numbers from 1 to 2**24, as of tokens. A quartile, which
     interpolates between the two values around it as in ``numpy.quantile``, is off by half a bin at most: 0.00025, or
-    0.4 %.
+    0.4%.
 
     Args:
         size: quantities.

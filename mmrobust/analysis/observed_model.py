@@ -14,8 +14,6 @@ from mmrobust.evaluation.images import evenly
 from mmrobust.evaluation.models.evaluated_model import EvaluatedModel
 from mmrobust.models.layers import Observe
 
-__all__ = ['ObservedModel']
-
 
 class ObservedModel(EvaluatedModel):
     """A model of MMSegmentation or MMPretrain on a backbone of this project, in evaluation mode.

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from mmrobust.registry import MODELS
 
-__all__ = ['preprocess', 'require_observable']
-
 
 def require_observable(model: nn.Module) -> nn.Module:
     """The backbone of a task model; of MMPretrain's ``TimmClassifier`` one around its network, in the same mode.

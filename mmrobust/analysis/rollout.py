@@ -20,8 +20,6 @@ from torch import Tensor
 
 from mmrobust.models.layers import AttentionView
 
-__all__ = ['attention_rollout', 'has_rollout', 'rollout_statistics']
-
 _BLOCK_ENTRIES = 2**22  # of a (B, H, r, N) block, 16 MiB in float32
 
 

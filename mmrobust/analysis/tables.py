@@ -10,10 +10,8 @@ from torch import Tensor
 from mmrobust.analysis.attention_statistics import STATISTICS
 from mmrobust.analysis.distribution import Distribution, Summary
 
-__all__ = ['DilationTable', 'StatisticsTable', 'dilation_shares']
-
-COLUMNS = ('pictures', 'statistic', 'layer', 'head', *Summary._fields)
-DILATION_COLUMNS = ('pictures', 'layer', 'dilation', 'reading', *Summary._fields)
+COLUMNS = ('images', 'statistic', 'layer', 'head', *Summary._fields)
+DILATION_COLUMNS = ('images', 'layer', 'dilation', 'reading', *Summary._fields)
 READINGS = ('mean weight', 'share of tokens')
 PAIRS = 'clean-corrupted'
 

@@ -23,8 +23,6 @@ from torch import Tensor
 
 from mmrobust.models.layers import AttentionView
 
-__all__ = ['TokenNorms']
-
 
 class TokenNorms:
     """An ``observe`` function: the norms of the tokens of one layer, as the module's docstring defines them.

@@ -9,8 +9,6 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-__all__ = ['BALLS', 'Ascent', 'Ball', 'ascend', 'margins_of', 'require_images', 'require_sizes', 'uniform_noise']
-
 
 class Ball(Protocol):
     """What an attack asks of a norm; images are ``(B, C, H, W)``, ``eps`` is the radius."""

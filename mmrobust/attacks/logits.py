@@ -10,8 +10,6 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ['pixel_logits', 'segmentor_logits']
-
 
 def pixel_logits(classifier: BaseClassifier) -> Callable[[Tensor], Tensor]:
     """The logits of an MMPretrain classifier as a differentiable function of images in [0, 1].

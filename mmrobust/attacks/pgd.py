@@ -20,8 +20,6 @@ from torch import Tensor
 
 from mmrobust.attacks.ascent import BALLS, ascend, margins_of, require_images, require_sizes, uniform_noise
 
-__all__ = ['fgsm', 'pgd']
-
 
 def pgd(
     logits_of: Callable[[Tensor], Tensor],

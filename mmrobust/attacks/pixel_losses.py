@@ -12,16 +12,6 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = [
-    'PixelLoss',
-    'balanced_masked_cross_entropy',
-    'cosine_cross_entropy',
-    'cross_entropy',
-    'jensen_shannon',
-    'masked_cross_entropy',
-    'segpgd_cross_entropy',
-]
-
 PixelLoss = Callable[[Tensor, Tensor, Tensor, int, int], Tensor]
 
 

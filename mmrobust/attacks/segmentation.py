@@ -13,7 +13,7 @@ the last 4 of 10 steps, and takes the worst case. What differs here:
   :func:`mmrobust.attacks.pixel_losses.balanced_masked_cross_entropy`.
 
 So these are lower bounds of what the paper's attack does; numbers of the two do not compare. The worst case over the
-losses is that of :mod:`mmrobust.evaluation.statistics.worst_case`.
+losses is that of :mod:`mmrobust.evaluation.statistics.iou`.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,8 +32,6 @@ from mmrobust.attacks.pixel_losses import (
     masked_cross_entropy,
     segpgd_cross_entropy,
 )
-
-__all__ = ['SEA', 'SEGMENTATION_ATTACKS', 'USUAL_EPS', 'USUAL_STEP', 'AttackedImages', 'attack_segmentation']
 
 SEA = ('sea-js', 'sea-mce', 'sea-mce-bal')
 _LOSSES: dict[str, PixelLoss] = {

@@ -14,8 +14,6 @@ from mmrobust.models.backbones.rvt import ARCHS as RVT_ARCHS
 from mmrobust.models.backbones.rvt import PATCH_SIZE
 from mmrobust.models.backbones.swin import ARCHS as SWIN_ARCHS
 
-__all__ = ['fan_options', 'rvt_options', 'swin_options', 'timm_names']
-
 _PARTS_OF_NAMES = {192: 'tiny', 384: 'small', 768: 'base', 1024: 'large', 1280: 'huge'}  # of a VisionTransformer
 
 

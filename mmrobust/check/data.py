@@ -11,8 +11,6 @@ from mmengine.registry import DATASETS, DefaultScope
 from mmrobust.datasets.corruption_sets import CORRUPTION_SETS
 from mmrobust.datasets.imagenet_variants import OF_CORRUPTIONS, VARIANTS, check_cells
 
-__all__ = ['rows']
-
 _CITYSCAPES = {'train': 2975, 'val': 500}
 _ACDC = {'train': 1600, 'val': 406, 'test': 2000}
 _IMAGENET_TRAIN = 1281167

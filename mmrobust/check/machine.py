@@ -11,8 +11,6 @@ from mmrobust.compat import STACKS, find_stack, installed, own_file
 from mmrobust.ops import kernels
 from mmrobust.version import __version__
 
-__all__ = ['LITTLE_SHARED_MEMORY', 'rows', 'tested_versions']
-
 LITTLE_SHARED_MEMORY = 2**30  # bytes; a container has 64 MiB by default
 _PACKAGES = ('torch', 'torchvision', 'timm', 'numpy', 'opencv-python', 'opencv-python-headless')
 

@@ -10,12 +10,9 @@ from torch import Tensor
 from mmrobust.check.architectures import fan_options, rvt_options, swin_options, timm_names
 from mmrobust.checkpoint import AVERAGED, frame_of, load_checkpoint_file, weights_of, without_auxiliary_head
 from mmrobust.classes import classes_of_meta
-from mmrobust.models.backbones.fan_checkpoint import convert_fan_backbone
-from mmrobust.models.backbones.rvt_checkpoint import convert_rvt_backbone
+from mmrobust.models.backbones.released_weights import convert_fan_backbone, convert_rvt_backbone
 from mmrobust.models.backbones.timm_vit import with_timms_names
 from mmrobust.origin import Origin, origin_of
-
-__all__ = ['Description', 'describe']
 
 # a layer whose rows are classes; of a released FAN segmentor conv_seg is never run
 _HEADS = (

@@ -4,15 +4,15 @@ Algorithms and constants are those of imagecorruptions 1.1.2 (Michaelis et al., 
 (Hendrycks and Dietterich, 2019); the code is our own. All functions take and return RGB uint8 ``(H, W, 3)``.
 """
 
+import functools
+import importlib.metadata
 import math
 from collections.abc import Callable
 
 import cv2
 import numpy as np
 
-from .frost_textures import FILES, frost_texture
 from .kernels import motion_blur_along, smooth
-from .plasma import plasma_fractal
 
 # Constants for severity 1 to 5, from imagecorruptions. Flakes, drops and haze are on a scale where white is 1.
 SNOW_FLAKES = ((0.1, 0.3), (0.2, 0.3), (0.55, 0.3), (0.55, 0.3), (0.55, 0.3))  # mean and deviation of normal noise
@@ -27,6 +27,9 @@ SPATTER_WATER = (0.6, 0.6, 0.5)  # severity 1 to 3: opacity at its highest
 SPATTER_MUD_SIGMA = (1.5, 1.5)  # severity 4 and 5: of the mud's edges, in pixels
 
 SNOW_ANGLES = (-135, -45)  # degrees, drawn uniformly
+DISTRIBUTION = 'imagecorruptions-imaug'  # has the images of frost (Apache-2.0)
+# There is a sixth, frost6.jpg, which the published corruption never draws.
+FILES = ('frost1.png', 'frost2.png', 'frost3.png', 'frost4.jpg', 'frost5.jpg')
 FROST_MARGIN = 1.1  # size of the texture against the smallest that covers the image
 WATER_RGB = (175, 238, 238)  # pale turquoise
 MUD_RGB = (63, 42, 20)
@@ -77,6 +80,40 @@ def _snow_flakes(shape: tuple[int, int], severity: int, rng: np.random.Generator
     radius, sigma = SNOW_RADIUS_AND_SIGMA[severity - 1]
     streaks = motion_blur_along(layer, radius, sigma, rng.uniform(*SNOW_ANGLES))
     return cv2.convertScaleAbs(streaks[:height, :width], alpha=255)
+
+
+@functools.cache
+def frost_texture(index: int) -> np.ndarray:
+    """Read one of the five images of frost; from the second time on it comes from memory.
+
+    The distribution is looked up and not imported: importing it would compile code with numba.
+
+    Args:
+        index: into ``FILES``.
+
+    Returns:
+        RGB uint8 ``(H, W, 3)``, read-only; from 315 x 560 to 600 x 900.
+
+    Raises:
+        FileNotFoundError: the distribution is not installed, or its images are not where they should be.
+    """
+    try:
+        files = importlib.metadata.files(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        raise FileNotFoundError(
+            f'frost needs the images in the package {DISTRIBUTION}, which is not installed: pip install {DISTRIBUTION}'
+        ) from None
+    for file in files:
+        if file.parts[-2:] == ('frost', FILES[index]):
+            texture = cv2.imread(str(file.locate()), cv2.IMREAD_COLOR)
+            if texture is not None:
+                texture = cv2.cvtColor(texture, cv2.COLOR_BGR2RGB)
+                texture.flags.writeable = False
+                return texture
+    raise FileNotFoundError(
+        f'frost needs {FILES[index]} of the package {DISTRIBUTION}, which is installed without it: '
+        f'pip install --force-reinstall {DISTRIBUTION}'
+    )
 
 
 def frost(
@@ -178,3 +215,54 @@ def _strips(shape: tuple[int, ...]) -> list[slice]:
     """Cut an image into strips of rows."""
     rows = max(1, _STRIP_PIXELS // shape[1])
     return [slice(start, start + rows) for start in range(0, shape[0], rows)]
+
+
+def plasma_fractal(side: int, decay: float, rng: np.random.Generator) -> np.ndarray:
+    """Draw a map of clouds that is seamless: its right edge continues at the left, its lower one at the top.
+
+    The diamond-square algorithm: from a single point on, the grid of known points is refined until it is full. First
+    the middle of every square, then of every edge becomes the mean of its four neighbours, plus uniform noise.
+
+    Args:
+        side: of the map, in pixels; a power of two.
+        decay: the noise's amplitude is divided by its square from one grid to the next finer one. The larger, the
+            smoother the clouds.
+        rng: draws ``side**2 - 1`` numbers.
+
+    Returns:
+        float32 ``(side, side)``, scaled to [0, 1].
+    """
+    grid = np.zeros((1, 1), np.float32)
+    amplitude = 1.0  # the scale does not matter
+    while len(grid) < side:
+        finer = np.empty((2 * len(grid), 2 * len(grid)), np.float32)
+        finer[::2, ::2] = grid
+        centres = _mean_of_four(grid, _next(grid, 0), _next(grid, 1), _next(_next(grid, 0), 1), amplitude, rng)
+        finer[1::2, 1::2] = centres
+        finer[::2, 1::2] = _mean_of_four(grid, _next(grid, 1), centres, _previous(centres, 0), amplitude, rng)
+        finer[1::2, ::2] = _mean_of_four(grid, _next(grid, 0), centres, _previous(centres, 1), amplitude, rng)
+        grid = finer
+        amplitude /= decay**2
+    grid -= grid.min()
+    grid /= grid.max()
+    return grid
+
+
+def _mean_of_four(a, b, c, d, amplitude: float, rng: np.random.Generator) -> np.ndarray:
+    noise = rng.random(a.shape, dtype=np.float32)
+    noise -= np.float32(0.5)
+    noise *= np.float32(8 * amplitude)
+    noise += a
+    noise += b
+    noise += c
+    noise += d
+    noise *= np.float32(0.25)
+    return noise
+
+
+def _next(grid: np.ndarray, axis: int) -> np.ndarray:
+    return np.roll(grid, -1, axis)
+
+
+def _previous(grid: np.ndarray, axis: int) -> np.ndarray:
+    return np.roll(grid, 1, axis)

@@ -12,8 +12,6 @@ from mmrobust.datasets.cityscapes import LabelsMissingError, absolute, files_bel
 from mmrobust.datasets.seeded_sampling import SeededSampling
 from mmrobust.registry import DATASETS
 
-__all__ = ['CONDITIONS', 'SPLITS', 'ACDCDataset', 'Image', 'conditions_known', 'find_images']
-
 CONDITIONS = ('fog', 'night', 'rain', 'snow')
 SPLITS = ('train', 'val', 'test')
 

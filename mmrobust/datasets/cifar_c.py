@@ -12,8 +12,6 @@ from mmrobust.corruptions import CORRUPTIONS, SEVERITIES, check_corruption
 from mmrobust.datasets.corruption_sets import CORRUPTION_SETS
 from mmrobust.registry import DATASETS
 
-__all__ = ['CIFARC']
-
 SIDE = 32
 
 

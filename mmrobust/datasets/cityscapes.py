@@ -12,8 +12,6 @@ from mmseg.datasets import CityscapesDataset as MMSegCityscapesDataset
 from mmrobust.datasets.seeded_sampling import SeededSampling
 from mmrobust.registry import DATASETS
 
-__all__ = ['LABEL_IDS', 'CityscapesDataset', 'LabelsMissingError']
-
 # the published id (labelIds) of each of the 19 classes, in their order (labelTrainIds); all other ids are not evaluated
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 

@@ -8,8 +8,6 @@ from torch.utils.data import Dataset
 
 from mmrobust.registry import DATASETS, type_name
 
-__all__ = ['corrupted_dataset', 'labels_step', 'position_of_loading', 'refuse_wrapper']
-
 
 @DATASETS.register_module(name='CorruptedDataset')
 def corrupted_dataset(

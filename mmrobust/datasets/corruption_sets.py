@@ -5,8 +5,6 @@ from typing import NamedTuple
 
 from mmrobust.corruptions import EXTRA, FIFTEEN, GROUPS, SEVERITIES
 
-__all__ = ['CORRUPTION_SETS', 'CorruptionSet']
-
 _GROUP_OF = {name: group for group, names in GROUPS.items() for name in names} | dict.fromkeys(EXTRA, 'extra')
 
 

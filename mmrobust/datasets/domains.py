@@ -21,8 +21,6 @@ from mmrobust.datasets.seeded_sampling import SeededSampling
 from mmrobust.datasets.transforms import LoadAnnotations
 from mmrobust.registry import DATASETS
 
-__all__ = ['CLASSES', 'Domain', 'DomainDataset', 'choose_domains', 'shipped_domains']
-
 CLASSES: tuple[str, ...] = MMSegCityscapesDataset.METAINFO['classes']
 SHIPPED = Path(__file__).with_suffix('.yml')
 IGNORED, NO_ID = 255, -1

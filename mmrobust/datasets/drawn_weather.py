@@ -6,8 +6,6 @@ from mmcv.transforms import BaseTransform
 from mmrobust.datasets.minicity import CONDITIONS, STRENGTHS, draw_scene, read_params, render, street_of
 from mmrobust.registry import TRANSFORMS
 
-__all__ = ['DrawWeather']
-
 
 @TRANSFORMS.register_module()
 class DrawWeather(BaseTransform):

@@ -12,8 +12,6 @@ from mmrobust.datasets.cityscapes import absolute, files_below, is_hidden, refus
 from mmrobust.datasets.seeded_sampling import SeededSampling
 from mmrobust.registry import DATASETS
 
-__all__ = ['IMAGE_SUFFIXES', 'ImageFolder', 'files_of_classes', 'refusal']
-
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 

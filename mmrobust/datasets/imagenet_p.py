@@ -14,8 +14,6 @@ from mmrobust.datasets.image_folder import files_of_classes
 from mmrobust.datasets.imagenet_variants import WNIDS
 from mmrobust.registry import DATASETS
 
-__all__ = ['ImageNetP', 'read_frames']
-
 #: The 10 perturbations of the benchmark, and the 4 for validation.
 PERTURBATIONS = (
     *('gaussian_noise', 'shot_noise', 'motion_blur', 'zoom_blur', 'snow', 'brightness'),

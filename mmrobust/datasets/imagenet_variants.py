@@ -15,8 +15,6 @@ from mmrobust.datasets.corruption_sets import CORRUPTION_SETS
 from mmrobust.datasets.image_folder import IMAGE_SUFFIXES, files_of_classes, refusal
 from mmrobust.registry import DATASETS
 
-__all__ = ['SUBSETS', 'VARIANTS', 'WNIDS', 'ImageNetVariant', 'check_cells']
-
 _CLASSES = yaml.safe_load(Path(__file__).with_name('imagenet_classes.yml').read_text(encoding='utf-8'))
 WNIDS = tuple(_CLASSES['wnids'].split())
 #: By the name of the variant, which of the 1000 classes it has.

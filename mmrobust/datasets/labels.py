@@ -13,8 +13,6 @@ from torch.utils.data import Dataset
 from mmrobust.datasets.transforms.loading import BrokenImageError
 from mmrobust.registry import type_name
 
-__all__ = ['check_labels', 'segmentation_parts', 'why_unlabelled', 'without_labels']
-
 MOST = 2000  # label files of a data set: of Cityscapes' size they take two cores 10 s
 
 

@@ -19,8 +19,6 @@ from mmrobust.datasets.transforms.loading import BrokenImageError
 from mmrobust.randomness import derive_seed, seeded
 from mmrobust.registry import DATA_SAMPLERS
 
-__all__ = ['SeededEpochSampler', 'SeededIndex', 'SeededInfiniteSampler', 'SeededRepeatAugSampler', 'SeededSampling']
-
 MAX_SUBSTITUTES = 9  # more broken files in a row mean a broken folder
 
 

@@ -8,8 +8,6 @@ from typing import Any
 
 from mmrobust.registry import type_name
 
-__all__ = ['data_title', 'trained_on']
-
 SPLITS = ('train', 'val', 'test', 'validation', 'training', 'testing')
 FORMATS = (
     'BaseSegDataset',

@@ -1,16 +1,14 @@
 """Hooks, loops' helpers and optimizers of a training run."""
 
 from mmrobust.engine.any_device import SyncBuffersHook
-from mmrobust.engine.attention_hook import AttentionLogHook
+from mmrobust.engine.attention_logs import AttentionLogHook, DiversificationLogHook, gradient_norm
 from mmrobust.engine.checkpoint_hook import CheckpointHook
 from mmrobust.engine.compile import CompileHook
-from mmrobust.engine.diversification_hook import DiversificationLogHook, gradient_norm
 from mmrobust.engine.nonfinite_loss import StopOnNonFiniteLossHook
 from mmrobust.engine.parameter_groups import MergedOptimWrapperConstructor
-from mmrobust.engine.seeded_iterations import SeedIterationHook
+from mmrobust.engine.seeded_sampling import CountSubstitutesHook, SeedIterationHook
 from mmrobust.engine.stop_on_sigterm import StopOnSigtermHook
 from mmrobust.engine.strict_load import StrictLoadHook
-from mmrobust.engine.substitutes import CountSubstitutesHook
 from mmrobust.files import AtomicLocalBackend
 
 __all__ = [

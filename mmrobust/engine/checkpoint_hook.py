@@ -16,8 +16,6 @@ from mmrobust.engine.resumed_run import check_resumed, gradients_are_used, refus
 from mmrobust.files import AtomicLocalBackend
 from mmrobust.registry import HOOKS
 
-__all__ = ['CheckpointHook', 'saved_checkpoints']
-
 STOPPED = 'stopped.pth'
 
 

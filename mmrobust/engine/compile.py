@@ -16,8 +16,6 @@ from mmrobust.acceleration import compile_in_training, networks
 from mmrobust.engine.trained_model import trained_model
 from mmrobust.registry import HOOKS
 
-__all__ = ['CompileHook', 'explained_compile_errors']
-
 RECORDED = 4  # iterations until every CUDA graph is recorded: the first ones warm up
 PARTS = ('backbone', 'neck', 'decode_head', 'auxiliary_head', 'head')
 

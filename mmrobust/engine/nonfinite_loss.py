@@ -11,8 +11,6 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from mmrobust.engine.trained_model import trained_model
 from mmrobust.registry import HOOKS
 
-__all__ = ['StopOnNonFiniteLossHook']
-
 
 @HOOKS.register_module()
 class StopOnNonFiniteLossHook(Hook):

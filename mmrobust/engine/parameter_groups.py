@@ -9,8 +9,6 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from mmrobust.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
-__all__ = ['MergedOptimWrapperConstructor']
-
 FUSED = (Adam, AdamW, SGD)  # on a GPU; others on a CPU alone
 
 
@@ -39,7 +37,8 @@ class MergedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         return wrapper
 
     def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', *args: Any, **kwargs: Any) -> None:
-        super().add_params(params, module, prefix, *args, **kwargs)
+        if any(parameter.requires_grad for parameter in module.parameters()):  # of the others MMEngine warns one by one
+            super().add_params(params, module, prefix, *args, **kwargs)
         if not prefix:  # the whole model
             defaults = {'lr': self.base_lr, 'weight_decay': self.base_wd}
             params[:] = _merge(params, {name: value for name, value in defaults.items() if value is not None})

@@ -7,8 +7,6 @@ from mmengine.hooks import EMAHook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-__all__ = ['check_resumed', 'gradients_are_used', 'refuse_idle_schedule', 'steps_of']
-
 # of a schedule: what moves while it goes on, and what the optimizer says already
 MOVING = ('last_step', 'verbose', 'base_values', 'best', 'cooldown_counter', 'num_bad_epochs')
 FORMS = ('fused', 'foreach')  # of the same update: each machine takes its own

@@ -16,8 +16,6 @@ from mmrobust.engine.resumed_run import gradients_are_used
 from mmrobust.registry import HOOKS
 from mmrobust.sigterm import EXIT_CODE, noted_sigterm, outlive_sigterm
 
-__all__ = ['StopOnSigtermHook']
-
 
 @HOOKS.register_module()
 class StopOnSigtermHook(Hook):

@@ -16,8 +16,6 @@ from mmrobust.datasets.labels import check_labels, segmentation_parts
 from mmrobust.preprocessing import check_size_of_images
 from mmrobust.registry import HOOKS, type_name
 
-__all__ = ['StrictLoadHook', 'require_fit']
-
 
 def require_fit(config: Config, strict: bool) -> None:
     """Give a config the hook, whatever hooks it has.

@@ -7,8 +7,6 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
-__all__ = ['evaluating', 'trained_model']
-
 
 def trained_model(runner: Runner) -> nn.Module:
     """The model of a run, out of the wrapper that a distributed run puts around it."""

@@ -9,8 +9,6 @@ from mmrobust.evaluation.cells import ASSUMED, Cell
 from mmrobust.evaluation.report import Column, Number, Report, Table, at
 from mmrobust.evaluation.statistics import RankCorrelation, corruption_degradation, interval, rank_correlation
 
-__all__ = ['change', 'correlations', 'is_significant', 'paired', 'protocol_differences', 'ran_the_same', 'ratios']
-
 SYNTHETIC, REAL = 'cityscapes-c', 'acdc'  # corruptions that are drawn, and conditions that are photographed
 
 

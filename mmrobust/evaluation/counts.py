@@ -161,7 +161,7 @@ class Predictions:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of the top-1 error in percent."""
+        """95% interval of the top-1 error in percent."""
         return rate_interval(int(self.wrong.sum()), len(self.images))
 
     @property
@@ -171,7 +171,7 @@ class Predictions:
 
     def to_json(self) -> str:
         """Text that depends on the predictions only, images sorted by name."""
-        return _text(dict(gradients=self.gradients), 'pictures', self.images)
+        return _text(dict(gradients=self.gradients), 'images', self.images)
 
     @classmethod
     def from_json(cls, text: str) -> 'Predictions':
@@ -182,7 +182,7 @@ class Predictions:
             if gradients is not None:
                 names = ('by_margin', 'blind')
                 gradients = dict(zip(names, _integers([gradients[name] for name in names]).tolist(), strict=True))
-            images = {name: tuple(of.tolist()) for name, of in _by_image(found['pictures'], (2,)).items()}
+            images = {name: tuple(of.tolist()) for name, of in _by_image(found['images'], (2,)).items()}
             return images, gradients
 
         return cls(*_read(text, read))

@@ -48,8 +48,6 @@ from mmrobust.sigterm import stopped_by_sigterm
 from mmrobust.version import __version__
 from mmrobust.visualization.results_page import to_html
 
-__all__ = ['evaluate', 'run_name', 'write_report']
-
 # all of a config that is read here
 _READ = ('default_scope', 'custom_imports', 'model', 'test_dataloader', 'class_map')
 

@@ -8,8 +8,6 @@ from typing import Any
 from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.report import Column, Number, Report, Table, shown
 
-__all__ = ['as_csv', 'shown_interval', 'to_csv', 'to_markdown', 'to_terminal']
-
 
 def as_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Comma-separated lines, numbers unrounded, None empty."""

@@ -14,19 +14,17 @@ from typing import Any, NamedTuple
 
 from mmrobust.evaluation.worst import read_panels
 from mmrobust.files import read_json
-from mmrobust.registry import BENCHMARKS
 
 __all__ = ['RESULTS', 'SCHEMA', 'Column', 'Curve', 'Layout', 'Number', 'Published', 'Report', 'Table', 'at', 'finite']
 
 RESULTS = 'results.json'
-SCHEMA = 2  # 1 has no schema and no layout: its benchmark has to be registered here
+SCHEMA = 2
 MOST_ROWS = 10_000  # a benchmark has a hundred
 LARGEST = 1e12  # no rate or percentage is larger; sums of what is smaller stay finite
-_BEFORE_ACDC = 'cityscapes-c'  # the only benchmark when results did not name theirs
 
 
 class Number(NamedTuple):
-    """A number, the ends of its 95 % interval, and how many images or videos it is of; None for what is unknown."""
+    """A number, the ends of its 95% interval, and how many images or videos it is of; None for what is unknown."""
 
     value: float | None = None
     low: float | None = None
@@ -215,7 +213,7 @@ class Report:
 
     @property
     def name(self) -> str:
-        """Name of the run; of older results, that of its config."""
+        """Name of the run, else that of its config."""
         return str(self.provenance.get('name') or Path(str(self.provenance.get('config'))).stem)
 
     @property
@@ -259,7 +257,7 @@ class Report:
         holder, key = self._place(table, row, column)
         own, shared = at(holder, 'bootstrap'), self.results.get('bootstrap')
         found, path = (shared, (table.section, row)) if own is None else (own, (key,))
-        units = finite(at(found, 'units')) or 10**9  # older files do not say; then percentiles alone
+        units = finite(at(found, 'units')) or 10**9  # a file that does not say: percentiles alone
         return at(found, 'images_sha256'), int(units), finite_items(found, *path)
 
     def points(self, curve: Curve, row: str) -> dict[float, float]:
@@ -289,8 +287,7 @@ class Report:
         """Read a results.json, and the worst images that lie beside it.
 
         Raises:
-            ValueError: it is something else, is of a benchmark that nobody registered, or lacks something; the sentence
-                says what.
+            ValueError: it is something else, of another version, or lacks something; the sentence says what.
             FileNotFoundError: there is none.
         """
         path = Path(path)
@@ -306,20 +303,19 @@ class Report:
 
     @classmethod
     def from_json(cls, content: Any) -> 'Report':
-        """The report that a results.json holds, of this version or of one before.
+        """The report that a results.json holds.
 
         Raises:
-            ValueError: it is something else, or lacks something.
+            ValueError: it is something else, of another version, or lacks something.
         """
         if not isinstance(content, Mapping):
             raise ValueError(f'it must hold provenance and results by name, got {str(content)[:80]!r}')
-        schema = content.get('schema', 1)
-        if schema not in (1, SCHEMA) or isinstance(schema, bool):
-            raise ValueError(f'its schema must be 1 or {SCHEMA}, got {str(schema)[:80]}')
+        if content.get('schema') != SCHEMA:
+            raise ValueError(
+                f'its schema must be {SCHEMA}, got {str(content.get("schema"))[:80]}; run it again with this version'
+            )
         results, provenance = (_mapping(content.get(name, {}), name) for name in ('results', 'provenance'))
-        layout = (
-            _layout_of_old(results, provenance) if schema == 1 else _decode(Layout, content.get('layout'), 'layout')
-        )
+        layout = _decode(Layout, content.get('layout'), 'layout')
         if not layout.tables:
             raise ValueError('layout must have a table at least, got none')
         sections = [table.section for table in layout.tables if table.section and table.section in results]
@@ -388,23 +384,6 @@ def _mapping(value: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise ValueError(f'{where} must hold values by name, got {str(value)[:80]!r}')
     return value
-
-
-def _layout_of_old(results: Mapping, provenance: Mapping) -> Layout:
-    """How results are shown that were written before they said so themselves: their benchmark knows."""
-    name = at(provenance, 'protocol', 'benchmark') or provenance.get('benchmark') or _BEFORE_ACDC
-    BENCHMARKS.import_from_location()
-    kind = BENCHMARKS.module_dict.get(name) if isinstance(name, str) else None
-    if kind is None:
-        raise ValueError(
-            f'it is of the benchmark {str(name)[:80]!r}: only {", ".join(BENCHMARKS.module_dict)} can be shown'
-        )
-    missing = [key for key in (*kind.numbers, *kind.sections) if key not in results]
-    if missing:
-        raise ValueError(f'it lacks {", ".join(missing)}')
-    for key in kind.sections:
-        _mapping(results[key], f'results / {key}')
-    return kind.layout(results, provenance)
 
 
 def _decode(kind: Any, value: Any, where: str) -> Any:

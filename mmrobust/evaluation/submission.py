@@ -19,8 +19,6 @@ from mmrobust.datasets.cityscapes import LABEL_IDS
 from mmrobust.datasets.transforms.loading import PNG_START, lacks_end
 from mmrobust.files import write_whole
 
-__all__ = ['SERVERS', 'Server', 'check_submission', 'write_submission']
-
 TRAIN_IDS = tuple(range(len(LABEL_IDS)))
 VALUES = {TRAIN_IDS: 'labelTrainIds', LABEL_IDS: 'labelIds'}
 ALLOWED = {TRAIN_IDS: '0 to 18', LABEL_IDS: '7, 8, 11 to 13, 17, 19 to 28, 31 to 33'}

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import yaml
 
-__all__ = ['PaperTable', 'Row', 'paper_models', 'paper_tables']
-
 BASE = 'FAN-B-Hybrid'
 
 

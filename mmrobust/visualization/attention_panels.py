@@ -8,8 +8,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize, PowerNorm
 from matplotlib.figure import Figure
 
-__all__ = ['CSV_HEADER', 'HeatMap', 'Image', 'OverImage', 'Panel', 'panel_grid', 'panel_rows', 'to_pixels']
-
 CSV_HEADER = ('row', 'column', 'cell_row', 'attention times N, by cell')
 _COLORS = 'viridis'  # its lightness carries the order, for any colour vision and in print
 _TOP = 99.7  # percentile of all cells where the scale ends: a single cell shall not make the others dark

@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from mmrobust.evaluation.report import Number
-from mmrobust.visualization.figure_files import COLORS
 
+#: Okabe and Ito, told apart with any colour vision.
+COLORS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#000000', '#e69f00')
 # beside its colour each run has a marker and a dash pattern of its own
 _DASHES = ('none', '5 2', '1.5 2', '7 2 1.5 2')
 # disc, square, triangle, diamond, each around the point that the path has moved to

@@ -26,8 +26,6 @@ from mmrobust.registry import BENCHMARKS
 from mmrobust.visualization import page_charts, verdict
 from mmrobust.visualization.verdict import DASH, ends, listed, plus, shown, signed
 
-__all__ = ['to_html']
-
 _TOP = 3  # worst images at the top
 _WIDE = 3  # columns of a table by class that are not shown as a map of colours
 _OF_MODEL = ('prediction', 'errors')  # panels that differ from model to model
@@ -417,7 +415,7 @@ def _correlations(found: tuple | None) -> dict | None:
         return {'about': [about, few], 'parts': []}
     said = (
         'How far a corruption puts these models in the order that a real condition does: 1 is the same order, 0 none, '
-        '-1 the reverse. Below a number is its 95 % interval, bootstrap over models; it is wide for few models, and '
+        '-1 the reverse. Below a number is its 95% interval, bootstrap over models; it is wide for few models, and '
         'says nothing about models of another kind.'
     )
     parts = []

@@ -44,13 +44,13 @@ def test_table_of_a_model(tiny_hybrid):
         ('corrupted', 1, 0, 'mean weight')
     ]
     assert len(found) == 2 * 2 * 3 * 2
-    for pictures in ('clean', 'corrupted'):
+    for images in ('clean', 'corrupted'):
         for layer, weights in enumerate(given, start=1):
             for dilation, weight in enumerate(weights):
-                summary = found[pictures, layer, dilation, 'mean weight']
+                summary = found[images, layer, dilation, 'mean weight']
                 assert summary[0] == 3 and summary[1:] == pytest.approx([weight] * 6, abs=1e-5)
                 chosen = float(weight == max(weights))
-                assert found[pictures, layer, dilation, 'share of tokens'] == (3, *[chosen] * 6)
+                assert found[images, layer, dilation, 'share of tokens'] == (3, *[chosen] * 6)
 
 
 def test_table_tells_clean_from_corrupted_and_skips_layers_without_tap():

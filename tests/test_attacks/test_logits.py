@@ -10,7 +10,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
 from mmrobust.attacks import segmentor_logits
-from mmrobust.evaluation.models.sliding_windows import batch_windows
+from mmrobust.evaluation.models.segmentation import batch_windows
 
 MODULE = importlib.import_module('mmrobust.attacks.logits')
 ORIGINAL = (30, 44)  # of the labels; the pipeline has resized the images

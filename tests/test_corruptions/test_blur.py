@@ -25,7 +25,7 @@ class FixedAngle:
         return self.angle
 
 
-def picture(height: int, width: int) -> np.ndarray:
+def random_image(height: int, width: int) -> np.ndarray:
     """Half flat blocks, half noise."""
     rng = np.random.default_rng(height)
     blocks = rng.integers(0, 256, (height // 11 + 1, width // 11 + 1, 3), dtype=np.uint8)
@@ -104,7 +104,7 @@ def slow_displacement(source: np.ndarray, reach: int, sweeps: int, rng: np.rando
 @pytest.mark.parametrize('severity', SEVERITIES)
 @pytest.mark.parametrize('shape', SHAPES)
 def test_gaussian_blur(shape, severity):
-    image = picture(*shape)
+    image = random_image(*shape)
     expected = slow_gaussian(image, blur.GAUSSIAN_SIGMA[severity - 1])
     assert_equal_but_for_rounding(blur.gaussian_blur(image, severity, None), expected)
 
@@ -120,7 +120,7 @@ def test_gaussian_blur_of_flat_images(severity):
 @pytest.mark.parametrize('severity', SEVERITIES)
 @pytest.mark.parametrize('shape', SHAPES)
 def test_defocus_blur(shape, severity):
-    image = picture(*shape)
+    image = random_image(*shape)
     assert_equal_but_for_rounding(blur.defocus_blur(image, severity, None), slow_defocus(image, severity))
 
 
@@ -133,7 +133,7 @@ def test_defocus_blur_darkens_flat_images_by_a_rounding_error(severity):
 @pytest.mark.parametrize('angle', [-45, -12.3, 0, 30, 45])
 def test_motion_blur(angle, severity):
     for shape in SHAPES:  # the path is longer than 32 pixels at severity 5
-        image = picture(*shape)
+        image = random_image(*shape)
         result = blur.motion_blur(image, severity, FixedAngle(angle))
         assert np.array_equal(result, np.clip(slow_motion(image, severity, angle), 0, 255).astype(np.uint8))
 
@@ -141,7 +141,7 @@ def test_motion_blur(angle, severity):
 @pytest.mark.parametrize('severity', SEVERITIES)
 @pytest.mark.parametrize('shape', SHAPES)
 def test_zoom_blur(shape, severity):
-    image = picture(*shape)
+    image = random_image(*shape)
     assert_equal_but_for_rounding(blur.zoom_blur(image, severity, None), slow_zoom(image, severity))
 
 
@@ -170,7 +170,7 @@ def test_glass_blur_displaces_as_the_published_loop(shape, severity):
 
 @pytest.mark.parametrize('severity', SEVERITIES)
 def test_glass_blur_is_blur_displacement_blur(severity):
-    image = picture(40, 50)
+    image = random_image(40, 50)
     sigma, reach, sweeps = blur.GLASS_SIGMA_REACH_AND_SWEEPS[severity - 1]
     levels = slow_gaussian(image, sigma).astype(np.uint8)
     source = slow_displacement(np.arange(40 * 50).reshape(40, 50), reach, sweeps, np.random.default_rng(0))

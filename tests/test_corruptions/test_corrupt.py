@@ -17,7 +17,7 @@ DETERMINISTIC = {
 }
 
 
-def picture(height: int = 33, width: int = 97) -> np.ndarray:
+def random_image(height: int = 33, width: int = 97) -> np.ndarray:
     """Coloured blocks, black and white ones among them, and noise on the right."""
     noise = np.random.default_rng(0)
     blocks = noise.integers(0, 256, (height // 5 + 1, width // 5 + 1, 3), dtype=np.uint8)
@@ -42,7 +42,7 @@ def test_published_order_and_groups():
 @pytest.mark.parametrize('name', CORRUPTIONS)
 @pytest.mark.parametrize('shape', [(32, 32), (33, 97), (97, 33)])
 def test_any_size_from_32_pixels(name, severity, shape):
-    image = picture(*shape)
+    image = random_image(*shape)
     before = image.copy()
     result = corrupt(image, name, severity, rng())
     assert result.shape == image.shape
@@ -55,7 +55,7 @@ def test_any_size_from_32_pixels(name, severity, shape):
 
 @pytest.mark.parametrize('name', CORRUPTIONS)
 def test_randomness_comes_from_the_generator_alone(name):
-    image = picture()
+    image = random_image()
     global_state = np.random.get_state()[1].copy()
     first, again, other = (corrupt(image, name, 3, rng(seed)) for seed in (5, 5, 6))
     assert np.array_equal(first, again)
@@ -65,7 +65,7 @@ def test_randomness_comes_from_the_generator_alone(name):
 
 @pytest.mark.parametrize('name', CORRUPTIONS)
 def test_a_view_is_as_good_as_an_array(name):
-    image = picture()
+    image = random_image()
     view = np.ascontiguousarray(image[::-1, :, ::-1])[::-1, :, ::-1]
     assert not view.flags.c_contiguous
     assert np.array_equal(corrupt(view, name, 2, rng()), corrupt(image, name, 2, rng()))
@@ -80,7 +80,7 @@ def test_black_and_white_images(name, level):
 
 @pytest.mark.parametrize('name', CORRUPTIONS)
 def test_bgr_profile_sees_red_and_blue_exchanged(name):
-    image = picture()
+    image = random_image()
     exchanged = np.ascontiguousarray(image[..., ::-1])
     result = corrupt(image, name, 3, rng(), profile='bgr')
     assert np.array_equal(result, corrupt(exchanged, name, 3, rng())[..., ::-1])
@@ -89,7 +89,7 @@ def test_bgr_profile_sees_red_and_blue_exchanged(name):
 
 @pytest.mark.parametrize('name', ['snow', 'frost', 'spatter', 'jpeg_compression'])
 def test_bgr_profile_changes_what_treats_the_channels_differently(name):
-    image = picture()
+    image = random_image()
     severity = 4  # spatter is mud from here on
     assert not np.array_equal(
         corrupt(image, name, severity, rng(), profile='bgr'), corrupt(image, name, severity, rng())
@@ -97,36 +97,36 @@ def test_bgr_profile_changes_what_treats_the_channels_differently(name):
 
 
 def test_severity_may_be_a_numpy_integer():
-    image = picture()
+    image = random_image()
     assert np.array_equal(corrupt(image, 'contrast', np.int64(2), rng()), corrupt(image, 'contrast', 2, rng()))
 
 
 def test_unknown_name_lists_the_known():
     with pytest.raises(ValueError, match=r"corruption must be one of gaussian_noise, .*, saturate, got 'rain'"):
-        corrupt(picture(), 'rain', 1, rng())
+        corrupt(random_image(), 'rain', 1, rng())
 
 
 @pytest.mark.parametrize('severity', [0, 6, -1])
 def test_severity_out_of_range(severity):
     with pytest.raises(ValueError, match=rf'severity must be an integer from 1 to 5, got {severity}'):
-        corrupt(picture(), 'fog', severity, rng())
+        corrupt(random_image(), 'fog', severity, rng())
 
 
 @pytest.mark.parametrize('severity', [2.0, '3', True, None])
 def test_severity_of_another_type(severity):
     with pytest.raises(TypeError, match='severity must be an integer from 1 to 5, got '):
-        corrupt(picture(), 'fog', severity, rng())
+        corrupt(random_image(), 'fog', severity, rng())
 
 
 def test_unknown_profile():
     with pytest.raises(ValueError, match="profile must be one of rgb, bgr, got 'BGR'"):
-        corrupt(picture(), 'fog', 1, rng(), profile='BGR')
+        corrupt(random_image(), 'fog', 1, rng(), profile='BGR')
 
 
 @pytest.mark.parametrize('generator', [None, 3, np.random.RandomState(0)])
 def test_generator_of_another_type(generator):
     with pytest.raises(TypeError, match=r'rng must be a numpy\.random\.Generator, got '):
-        corrupt(picture(), 'fog', 1, generator)
+        corrupt(random_image(), 'fog', 1, generator)
 
 
 @pytest.mark.parametrize(
@@ -156,4 +156,4 @@ def test_number_type_of_the_image(dtype):
 
 def test_image_that_is_no_array():
     with pytest.raises(TypeError, match=r'image must be a numpy array .*, got list'):
-        corrupt(picture().tolist(), 'fog', 1, rng())
+        corrupt(random_image().tolist(), 'fog', 1, rng())

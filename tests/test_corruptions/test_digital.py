@@ -18,7 +18,7 @@ RNG = np.random.default_rng(0)  # for those that must not care
 exact_interpolation = pytest.mark.skipif(int(cv2.__version__.split('.')[0]) < 5, reason='needs OpenCV 5')
 
 
-def picture(height: int, width: int) -> np.ndarray:
+def random_image(height: int, width: int) -> np.ndarray:
     """Flat blocks on the left, black, white and grey ones among them; noise on the right."""
     rng = np.random.default_rng(height)
     blocks = rng.integers(0, 256, (height // 9 + 1, width // 9 + 1, 3), dtype=np.uint8)
@@ -47,7 +47,7 @@ def pixel_by_pixel(image: np.ndarray, change) -> np.ndarray:
 
 @pytest.mark.parametrize('severity', SEVERITIES)
 def test_brightness_is_hsv_value(severity):
-    image = picture(32, 40)
+    image = random_image(32, 40)
     added = 0.1 * severity
     expected = pixel_by_pixel(image, lambda h, s, v: (h, s, min(v + added, 1)))
     # whole levels are cut off by chance of rounding, so look at the level before cutting
@@ -58,7 +58,7 @@ def test_brightness_is_hsv_value(severity):
 
 @pytest.mark.parametrize('severity', SEVERITIES)
 def test_saturate_is_hsv_saturation(severity):
-    image = picture(32, 40)
+    image = random_image(32, 40)
     factor, added = digital.SATURATE_FACTOR_AND_ADDED[severity - 1]
     expected = pixel_by_pixel(image, lambda h, s, v: (h, min(s * factor + added, 1), v))
     result = digital.saturate(image, severity, RNG)
@@ -83,7 +83,7 @@ def test_hue_survives_brightness():
 @pytest.mark.parametrize('severity', SEVERITIES)
 @pytest.mark.parametrize('shape', SHAPES)
 def test_contrast(severity, shape):
-    image = picture(*shape)
+    image = random_image(*shape)
     image[..., 1] = image[..., 1] // 51 * 51  # with levels that come out whole but for rounding
     unit = image / 255
     mean = unit.mean(axis=(0, 1))
@@ -95,7 +95,7 @@ def test_contrast(severity, shape):
 @pytest.mark.parametrize('shape', [*SHAPES, (97, 33), (154, 79)])
 def test_pixelate_is_pillow(severity, shape):
     pillow = pytest.importorskip('PIL.Image')
-    image = picture(*shape)
+    image = random_image(*shape)
     part = digital.PIXELATE_SIDE[severity - 1]
     small = int(shape[1] * part), int(shape[0] * part)
     expected = pillow.fromarray(image).resize(small, pillow.BOX).resize(shape[::-1], pillow.NEAREST)
@@ -107,7 +107,7 @@ def test_pixelate_is_pillow(severity, shape):
 
 
 def test_pixelate_quarters_are_means_of_blocks():
-    image = picture(40, 48)
+    image = random_image(40, 48)
     means = image.reshape(10, 4, 12, 4, 3).mean(axis=(1, 3))
     result = digital.pixelate(image, 5, RNG).reshape(10, 4, 12, 4, 3)
     assert (result == result[:, :1, :, :1]).all()
@@ -117,7 +117,7 @@ def test_pixelate_quarters_are_means_of_blocks():
 @pytest.mark.parametrize('severity', SEVERITIES)
 def test_jpeg_is_of_the_published_quality(severity, tmp_path):
     pillow = pytest.importorskip('PIL.Image')
-    image = picture(33, 97)
+    image = random_image(33, 97)
     path = tmp_path / 'image.jpg'
     pillow.fromarray(image).save(path, quality=digital.JPEG_QUALITY[severity - 1])
     assert_close(digital.jpeg_compression(image, severity, RNG), np.asarray(pillow.open(path)), 0.01)
@@ -132,7 +132,7 @@ def test_jpeg_keeps_red_red():
 @pytest.mark.parametrize('severity', SEVERITIES)
 @pytest.mark.parametrize('shape', SHAPES)
 def test_elastic_transform(severity, shape):
-    image = picture(*shape)
+    image = random_image(*shape)
     draws = np.random.default_rng(7)
     noise = [(draws.random(shape, dtype=np.float32) - 0.5) * 0.01 * shape[0] for _ in range(2)]
     sigma = 0.01 * np.array(shape)
@@ -158,7 +158,7 @@ def test_elastic_transform_leaves_flat_areas_alone():
 @pytest.mark.parametrize('name', ['brightness', 'saturate', 'pixelate'])
 @pytest.mark.parametrize('shape', [*SHAPES, (97, 33)])
 def test_work_in_strips_is_not_seen(monkeypatch, name, shape):
-    image = picture(*shape)
+    image = random_image(*shape)
     corruption = getattr(digital, name)
     expected = [corruption(image, severity, RNG) for severity in SEVERITIES]
     monkeypatch.setattr(digital, '_STRIP_PIXELS', 7 * shape[1])

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from mmrobust.corruptions import weather
-from mmrobust.corruptions.frost_textures import DISTRIBUTION, FILES, frost_texture
-from mmrobust.corruptions.plasma import plasma_fractal
+from mmrobust.corruptions.weather import DISTRIBUTION, FILES, frost_texture, plasma_fractal
 
 ndimage = pytest.importorskip('scipy.ndimage')
 
@@ -20,7 +19,7 @@ SHAPES = [(32, 32), (33, 97), (70, 67)]
 exact_interpolation = pytest.mark.skipif(int(cv2.__version__.split('.')[0]) < 5, reason='needs OpenCV 5')
 
 
-def picture(height: int, width: int) -> np.ndarray:
+def random_image(height: int, width: int) -> np.ndarray:
     """Flat blocks on the left, noise on the right."""
     rng = np.random.default_rng(height)
     blocks = rng.integers(0, 256, (height // 9 + 1, width // 9 + 1, 3), dtype=np.uint8)
@@ -58,7 +57,7 @@ def slow_flakes(noise: np.ndarray, severity: int, angle: float) -> np.ndarray:
 @pytest.mark.parametrize('severity', SEVERITIES)
 @pytest.mark.parametrize('shape', SHAPES)
 def test_snow(severity, shape):
-    image = picture(*shape)
+    image = random_image(*shape)
     mean, deviation = weather.SNOW_FLAKES[severity - 1]
     zoom, _ = weather.SNOW_ZOOM_AND_THRESHOLD[severity - 1]
     draws = np.random.default_rng(3)
@@ -82,7 +81,7 @@ def test_snow_lies_the_same_way_upside_down():
 
 @pytest.mark.parametrize('severity', SEVERITIES)
 def test_frost_adds_a_texture(severity):
-    image = picture(33, 97)
+    image = random_image(33, 97)
     result = weather.frost(
         image, severity, np.random.default_rng(0), lambda index: np.full((8, 9, 3), (10, 99, 250), np.uint8)
     )
@@ -131,7 +130,7 @@ def test_frost_says_what_to_install(monkeypatch, forget_textures):
 
     monkeypatch.setattr(importlib.metadata, 'files', not_installed)
     with pytest.raises(FileNotFoundError, match=r'not installed: pip install imagecorruptions-imaug$'):
-        weather.frost(picture(32, 32), 1, np.random.default_rng(0))
+        weather.frost(random_image(32, 32), 1, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize('files', [None, []])
@@ -152,7 +151,7 @@ def test_published_textures(forget_textures):
     assert not frost_texture(0).flags.writeable
     red, _, blue = frost_texture(1).mean(axis=(0, 1))
     assert blue > red
-    image = picture(120, 176)
+    image = random_image(120, 176)
     assert weather.frost(image, 1, np.random.default_rng(0)).mean() > image.mean()
 
 
@@ -190,7 +189,7 @@ def test_plasma(decay):
 @pytest.mark.parametrize('severity', SEVERITIES)
 @pytest.mark.parametrize('shape', SHAPES)
 def test_fog(severity, shape):
-    image = picture(*shape) // 2
+    image = random_image(*shape) // 2
     haze, decay = weather.FOG_HAZE_AND_DECAY[severity - 1]
     side = 2 ** math.ceil(math.log2(max(shape)))
     clouds = plasma_fractal(side, decay, np.random.default_rng(1))[: shape[0], : shape[1], None].astype(float)
@@ -214,7 +213,7 @@ class NoDrops:
 
 @pytest.mark.parametrize('severity', (1, 2, 3))
 def test_water_brightens_towards_its_colour(severity):
-    image = picture(256, 256) // 4
+    image = random_image(256, 256) // 4
     added = weather.spatter(image, severity, np.random.default_rng(0)).astype(int) - image
     assert (added >= 0).all()
     strength = added / np.array(weather.WATER_RGB)
@@ -230,7 +229,7 @@ def test_water_brightens_towards_its_colour(severity):
 
 
 def test_without_water_the_image_stays_as_it_is():
-    image = picture(40, 50)
+    image = random_image(40, 50)
     result = weather.spatter(image, 1, NoDrops())
     assert np.array_equal(result, image)
     assert not np.shares_memory(result, image)
@@ -239,7 +238,7 @@ def test_without_water_the_image_stays_as_it_is():
 @pytest.mark.parametrize('severity', (4, 5))
 @pytest.mark.parametrize('shape', SHAPES)
 def test_mud(severity, shape):
-    image = picture(*shape)
+    image = random_image(*shape)
     sigma, threshold = weather.SPATTER_SIGMA_AND_THRESHOLD[severity - 1]
     mean, deviation = weather.SPATTER_DROPS[severity - 1]
     noise = np.random.default_rng(2).standard_normal(shape, dtype=np.float32).astype(float) * deviation + mean
@@ -252,7 +251,7 @@ def test_mud(severity, shape):
 
 @pytest.mark.parametrize(('name', 'severity'), [('snow', 2), ('fog', 2), ('spatter', 4)])
 def test_work_in_strips_is_not_seen(monkeypatch, name, severity):
-    image = picture(70, 67)
+    image = random_image(70, 67)
     corruption = getattr(weather, name)
     expected = corruption(image, severity, np.random.default_rng(4))
     monkeypatch.setattr(weather, '_STRIP_PIXELS', 7 * 67)

@@ -17,12 +17,13 @@ from mmengine.runner import Runner
 
 from mmrobust.corruptions import corrupt
 from mmrobust.datasets import CityscapesDataset, corrupted_dataset
-from mmrobust.datasets.corrupted_copy import start_copy, write_image
 from mmrobust.datasets.minicity import MiniCityParams, write_minicity
 from mmrobust.datasets.transforms import Corrupt, LoadCorruptedImageFromFile
 from mmrobust.datasets.transforms.load_corrupted import path_in_copy
 from mmrobust.randomness import derive_seed
+from tests.tool_loading import load_tool
 
+COPY = load_tool('dataset_converters/corrupted_copy.py')
 NOISE = dict(corruption='gaussian_noise', severity=3, seed=5, profile='bgr')
 
 
@@ -37,9 +38,9 @@ def cityscapes(root, **replaced) -> dict:
 
 
 def write_copy(out, root, images, corruption, severity, seed, profile) -> str:
-    start_copy(str(out), seed, profile)
+    COPY.start_copy(str(out), seed, profile)
     for image in images:
-        write_image(str(out), Corrupt(corruption, severity, str(root), seed, profile), str(image))
+        COPY.write_image(str(out), Corrupt(corruption, severity, str(root), seed, profile), str(image))
     return str(out)
 
 
@@ -63,7 +64,7 @@ def test_of_two_copies_that_start_at_once_one_is_refused(tmp_path, monkeypatch):
     def start(folder, seed):
         barrier.wait()
         try:
-            start_copy(str(folder), seed, 'rgb')
+            COPY.start_copy(str(folder), seed, 'rgb')
         except ValueError:
             refused.append(folder)
 

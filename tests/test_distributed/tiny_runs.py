@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from mmrobust.datasets import SeededIndex, SeededSampling
 from tests.test_distributed.tiny_models import NUM_CLASSES, Case, build, sample
 
-NUM_PICTURES = 7
+NUM_IMAGES = 7
 # images loaded for training; not an attribute of the dataset, which the runner copies
 loaded = Value('i', 0)
 
@@ -29,7 +29,7 @@ loaded = Value('i', 0)
 class Images(Dataset):
     metainfo = {'classes': tuple('abcde'), 'palette': [[index] * 3 for index in range(NUM_CLASSES)]}
 
-    def __init__(self, length: int = NUM_PICTURES) -> None:
+    def __init__(self, length: int = NUM_IMAGES) -> None:
         self.length = length
 
     def __len__(self) -> int:

@@ -24,13 +24,13 @@ $ python tools/test.py
 
 Done in 4.0 minutes. Look at
 """
-DILATIONS = """model,pictures,layer,dilation,reading,count,mean
+DILATIONS = """model,images,layer,dilation,reading,count,mean
 TAP + ADL,clean,1,0,mean weight,4,0.5
 TAP + ADL,clean,1,0,share of tokens,4,0.324
 TAP + ADL,corrupted,1,0,share of tokens,4,0.03
 TAP + ADL,clean,2,0,share of tokens,4,0.9
 """
-STATISTICS = """model,pictures,statistic,layer,head,median
+STATISTICS = """model,images,statistic,layer,head,median
 baseline,clean,head_similarity_map,all,all,0.2149
 TAP + ADL,clean,head_similarity_map,all,all,0.791
 TAP + ADL,corrupted,head_similarity_map,all,all,0.5
@@ -64,7 +64,7 @@ def test_numbers_go_between_the_markers(demo, capsys):
     docs = FIGURES.DOCS
     assert (docs.parent / 'README.md').read_text() == 'a <!-- demo:mIoU.baseline -->19.5<!-- /demo --> b'
     page = FIGURES.marked((docs / 'page.md').read_text())
-    assert page['dilation_0.clean'] == '32 %'
+    assert page['dilation_0.clean'] == '32%'
     assert page['output'] == '\n```\n│ baseline │ 19.50 │\nLook at\n```\n'
     kept = json.loads((docs / 'demo.json').read_text())
     assert kept == {'mIoU.baseline': '19.5', **page}
@@ -73,7 +73,7 @@ def test_numbers_go_between_the_markers(demo, capsys):
     assert 'There is no browser' in capsys.readouterr().err
     numbers = FIGURES.read_numbers(demo)
     assert (numbers['head_similarity.baseline'], numbers['head_similarity.TAP+ADL']) == ('0.21', '0.79')
-    assert numbers['dilation_0.corrupted'] == '3 %'
+    assert numbers['dilation_0.corrupted'] == '3%'
 
 
 def test_an_unfinished_demo_is_one_sentence(tmp_path, capsys):

@@ -9,7 +9,11 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from torch import distributed, nn
 
-from mmrobust.engine.any_device import AnyDeviceDataParallel, BFloat16OptimWrapper, enable_amp, init_cpu_group
+from mmrobust.engine.any_device import AnyDeviceDataParallel, BFloat16OptimWrapper
+from tests.tool_loading import load_tool
+
+RUNS = load_tool('runs.py')
+enable_amp, init_cpu_group = RUNS.enable_amp, RUNS.init_cpu_group
 
 
 def test_bfloat16_wrapper_computes_in_bfloat16_and_trains_in_float32():

@@ -2,6 +2,7 @@
 
 import pytest
 from mmengine.optim import OptimWrapper
+from mmengine.optim.optimizer import default_constructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from tiny_run import Net, Record, make_runner
 from torch import nn
@@ -32,13 +33,16 @@ def _train(work_dir, constructor, **kwargs):
 
 
 @pytest.mark.parametrize('optimizer', ['AdamW', 'SGD'])
-def test_groups_of_equal_settings_become_one(optimizer):
+def test_groups_of_equal_settings_become_one(monkeypatch, optimizer):
+    said = []
+    monkeypatch.setattr(default_constructor, 'print_log', lambda text, **_: said.append(text))
     model = nn.ModuleDict({'body': nn.Sequential(*[nn.Linear(3, 3) for _ in range(5)]), 'frozen': nn.Linear(2, 2)})
     model['frozen'].requires_grad_(False)
     config = _wrapper('', optimizer)
     wrapper = MergedOptimWrapperConstructor(
         {key: config[key] for key in ('type', 'optimizer')}, config['paramwise_cfg']
     )(model)
+    assert not [text for text in said if 'frozen' in text], 'a line for each frozen parameter'
     names = {parameter: name for name, parameter in model.named_parameters()}
     found = {
         (group['lr'], group['weight_decay']): [names[one] for one in group['params']]

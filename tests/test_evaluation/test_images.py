@@ -15,7 +15,7 @@ from mmrobust.evaluation.images import LabelledImages, LabelMapImages, evenly, f
 @pytest.fixture(scope='module')
 def configs(tmp_path_factory):
     """A data set of six images for each kind."""
-    root = tmp_path_factory.mktemp('pictures')
+    root = tmp_path_factory.mktemp('images')
     write_minicity(root / 'minicity', MiniCityParams(num_train=1, num_val=6, num_acdc=0, size=(64, 32)))
     for index in range(6):
         path = root / f'classes/class_{index % 2}/{index}.png'
@@ -50,20 +50,20 @@ def _paths(config):
 def test_what_is_left(configs, kind, indices, max_images, expected):
     given = configs[kind] if indices is None else dict(configs[kind], indices=indices)
     before = dict(given)
-    pictures = kind(given, 'mmengine', max_images)
+    images = kind(given, 'mmengine', max_images)
     every = _paths(configs[kind])
-    assert _paths(pictures.dataset) == [every[index] for index in expected]
-    assert pictures.size == len(expected) and given == before
+    assert _paths(images.dataset) == [every[index] for index in expected]
+    assert images.size == len(expected) and given == before
     if kind is LabelMapImages:
-        assert pictures.names == [pictures.name(every[index]) for index in expected]
-        assert _paths(pictures.only(pictures.names[-1])) == [every[expected[-1]]]
+        assert images.names == [images.name(every[index]) for index in expected]
+        assert _paths(images.only(images.names[-1])) == [every[expected[-1]]]
 
 
 @pytest.mark.parametrize('kind', [LabelMapImages, LabelledImages])
 def test_names_are_below_the_data_root(configs, kind):
-    pictures = kind(configs[kind], 'mmengine')
+    images = kind(configs[kind], 'mmengine')
     path = _paths(configs[kind])[0]
-    assert pictures.name(path) == path.removeprefix(f'{configs[kind]["data_root"]}/')
+    assert images.name(path) == path.removeprefix(f'{configs[kind]["data_root"]}/')
 
 
 @pytest.mark.parametrize('kind', [LabelMapImages, LabelledImages])

@@ -24,7 +24,7 @@ def test_worst_first_each_image_once_and_no_corruption_takes_all():
     }
     worst = find_worst(results, 2)
     assert [(one.cell.key, one.image) for one in worst] == [('snow_3', 'c'), ('fog_5', 'a')]
-    assert worst[0].miou == pytest.approx(1 / 2)  # 1 % of class 0, and class 1 is predicted but not there
+    assert worst[0].miou == pytest.approx(1 / 2)  # 1% of class 0, and class 1 is predicted but not there
     assert [(one.cell.key, one.image) for one in find_worst(results, 9)] == [
         ('snow_3', 'c'),
         ('fog_5', 'a'),
@@ -56,11 +56,11 @@ def test_what_has_no_label_is_not_ranked():
 
 
 def test_panels(tmp_path):
-    picture = np.full((300, 1024, 3), (200, 100, 0), np.uint8)
+    image = np.full((300, 1024, 3), (200, 100, 0), np.uint8)
     classes = np.zeros((300, 1024), np.int64)
     classes[:, 512:] = 1
     classes[:, 768:] = 255
-    write_panels(tmp_path / 'worst', 3, {'clean': picture}, {'truth': classes, 'prediction': 0 * classes}, PALETTE)
+    write_panels(tmp_path / 'worst', 3, {'clean': image}, {'truth': classes, 'prediction': 0 * classes}, PALETTE)
     photo = cv2.imread(str(tmp_path / 'worst/3_clean.jpg'))
     assert photo.shape == (150, 512, 3) and np.abs(photo.mean((0, 1)) - (200, 100, 0)).max() < 3
     truth = cv2.imread(str(tmp_path / 'worst/3_truth.png'))[..., ::-1]

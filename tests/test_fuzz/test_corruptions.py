@@ -19,27 +19,27 @@ def images(draw):
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     low = draw(st.integers(0, 255))
     high = draw(st.integers(low, 255))
-    picture = rng.integers(low, high + 1, (height, width, 3), dtype=np.uint8)
-    return draw(st.sampled_from([picture, picture[::-1], picture[..., ::-1], picture.transpose(1, 0, 2)]))
+    image = rng.integers(low, high + 1, (height, width, 3), dtype=np.uint8)
+    return draw(st.sampled_from([image, image[::-1], image[..., ::-1], image.transpose(1, 0, 2)]))
 
 
 @examples(60, 1500)
 @given(
-    picture=images(),
+    image=images(),
     name=st.sampled_from(list(CORRUPTIONS)),
     severity=st.sampled_from(SEVERITIES),
     profile=st.sampled_from(PROFILES),
     seed=st.integers(0, 2**64),
 )
-def test_images_of_any_size(picture, name, severity, profile, seed):
-    before = picture.copy()
+def test_images_of_any_size(image, name, severity, profile, seed):
+    before = image.copy()
     rng = np.random.default_rng(seed)
     same = copy.deepcopy(rng)
-    corrupted = corrupt(picture, name, severity, rng, profile)
-    assert corrupted.dtype == np.uint8 and corrupted.shape == picture.shape
-    assert not np.shares_memory(corrupted, picture)
-    np.testing.assert_array_equal(picture, before)
-    np.testing.assert_array_equal(corrupted, corrupt(np.ascontiguousarray(picture), name, severity, same, profile))
+    corrupted = corrupt(image, name, severity, rng, profile)
+    assert corrupted.dtype == np.uint8 and corrupted.shape == image.shape
+    assert not np.shares_memory(corrupted, image)
+    np.testing.assert_array_equal(image, before)
+    np.testing.assert_array_equal(corrupted, corrupt(np.ascontiguousarray(image), name, severity, same, profile))
     assert rng.bit_generator.state == same.bit_generator.state
 
 

@@ -1,7 +1,6 @@
 """Results files that are damaged, cut off or of somebody else: a page, or a ValueError in one sentence."""
 
 import copy
-import dataclasses
 import json
 from contextlib import nullcontext
 from html.parser import HTMLParser
@@ -11,15 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmrobust.evaluation.benchmarks.adversarial_segmentation import AdversarialSegmentation
 from mmrobust.evaluation.cells import Cell, CellStore
 from mmrobust.evaluation.counts import Confusion, Flips, Predictions
-from mmrobust.evaluation.report import Report
 from mmrobust.files import read_json
-from mmrobust.model_zoo.measured import read_measured
+from tests.reports import report_of
 from tests.test_fuzz.examples import examples
 from tests.tool_loading import load_tool
 
+read_measured = load_tool('reproduction/measured.py').read_measured
 EVIL = '<script>alert("\'&x")</script>'
 NAMES = st.one_of(
     st.sampled_from([EVIL, 'fog_1', 'fog_7', f'fog_{"9" * 5000}', '\N{SNOWMAN}' * 300, '\ud800', 'a\n\x1b[31m', '']),
@@ -43,6 +41,7 @@ RESULTS = {
         'corruptions': {'fog': 60.0, 'snow': 40.0},
         'cells': {'fog_1': {'mIoU': 60.0, 'mIoU_interval': [59.0, 61.0]}, 'snow_5': {'mIoU': 40.0}},
         'groups': {'weather': 50.0},
+        'ungrouped': [],
         'severities': {'1': 60.0, '5': 40.0},
         'classes': {'road': {'clean': 98.0, 'corrupted': None}},
         'bootstrap': {'images_sha256': 'ab', 'mPC': [49.0, 51.0]},
@@ -64,7 +63,9 @@ RESULTS = {
         'cells': {'fog_1': {'error': 30.0, 'error_interval': [29.0, 31.0]}},
     },
     'imagenet-variants': {'cells': {'clean': {'error': 20.0, 'num_images': 4, 'error_interval': [19.0, 21.0]}}},
-    'adversarial': {'cells': {'clean': {'error': 20.0}, 'pgd': {'error': 71.0}}},
+    'adversarial': {
+        'cells': {'clean': {'error': 20.0, 'num_images': 4}, 'pgd': {'error': 71.0, 'num_images': 4}},
+    },
     SEGMENTOR: {
         'cells': {
             'clean': {'mIoU': 80.0, 'aAcc': 95.0, 'num_images': 4},
@@ -87,22 +88,15 @@ RESULTS = {
 
 def of_run(benchmark):
     """What a results.json holds."""
-    results, layout = RESULTS[benchmark], {}
+    results, scope = RESULTS[benchmark], None
     if benchmark == SEGMENTOR:
-        benchmark, layout = 'adversarial', AdversarialSegmentation.layout(results, {})
-        layout = {'schema': 2, 'layout': dataclasses.asdict(layout)}
+        benchmark, scope = 'adversarial', 'mmseg'
     identity = dict(num_images=50000, seed=0, corrupted='official', eps=0.004, step_size=0.002, num_steps=5)
-    identity |= dict(images_sha256={'clean': 'a' * 64}, classes=['road', 'car'], name='a')
-    provenance = {'config': 'a.py', 'benchmark': benchmark, 'protocol': {'benchmark': benchmark}, **identity}
-    worst = [{'image': 'a.png', 'cell': 'fog_1', 'mIoU': 3.0}]
-    return {'provenance': provenance, 'results': results, **layout} | (
-        {'worst': worst} if 'mIoU' in str(results) else {}
-    )
-
-
-def of_this_version(benchmark):
-    """What it holds since results say themselves how they are shown."""
-    return json.loads(Report.from_json(of_run(benchmark)).to_json())
+    identity |= dict(images_sha256={'clean': 'a' * 64}, classes=['road', 'car'], name='a', split='val', norm='linf')
+    identity |= dict(trained_on='unknown')
+    provenance = {'config': 'a.py', 'benchmark': benchmark, **identity}
+    worst = [{'image': 'a.png', 'cell': 'fog_1', 'mIoU': 3.0}] if 'mIoU' in str(results) else None
+    return json.loads(report_of(benchmark, results, provenance, scope, worst=worst).to_json())
 
 
 def places(value, path=()):
@@ -116,8 +110,7 @@ def places(value, path=()):
 @st.composite
 def damaged(draw):
     """A results.json in which some values are others, gone, or under another name."""
-    of = draw(st.sampled_from([of_run, of_this_version]))
-    content = copy.deepcopy(of(draw(st.sampled_from(sorted(RESULTS)))))
+    content = of_run(draw(st.sampled_from(sorted(RESULTS))))
     for _ in range(draw(st.integers(1, 3))):
         *path, key = draw(st.sampled_from(list(places(content)) or [('results',)]))
         holder = content
@@ -185,16 +178,15 @@ def test_a_page_or_a_sentence(tool, tmp_path, content, against):
 
 def test_what_is_damaged_here_is_whole_before(tool, tmp_path):
     for benchmark in RESULTS:
-        for of in (of_run, of_this_version):
-            (tmp_path / 'results.json').write_text(json.dumps(of(benchmark)))
-            assert page_or_sentence(tool, tmp_path, tmp_path / 'results.json')
+        (tmp_path / 'results.json').write_text(json.dumps(of_run(benchmark)))
+        assert page_or_sentence(tool, tmp_path, tmp_path / 'results.json')
 
 
 @examples(20, 500)
 @given(name=st.one_of(NAMES, st.text(min_size=300, max_size=400)), benchmark=st.sampled_from(sorted(RESULTS)))
 def test_every_name_on_the_page_is_text(tool, tmp_path, name, benchmark):
     """The run, the configuration, a section and an image are called so."""
-    content = copy.deepcopy(of_run(benchmark))
+    content = of_run(benchmark)
     content['provenance'] |= {'config': name, name: name}
     if 'worst' in content:
         content['worst'][0] |= {'image': name, 'cell': name}
@@ -264,7 +256,7 @@ CELLS = {
         'attacked': {'a.png': [0.5, 2.5, 0, 1]},
         'images': {'a.png': [[3, 2], [3, 3], [4, 2]]},
     },
-    Predictions: {'pictures': {'a.png': [1, 2], 'b.png': [0, 0]}},
+    Predictions: {'images': {'a.png': [1, 2], 'b.png': [0, 0]}},
     Flips: {'videos': {'a.mp4': [1, 20, 30]}},
 }
 

@@ -2,8 +2,10 @@
 
 import pytest
 
-from mmrobust.model_zoo import zoo
 from mmrobust.model_zoo.paper_tables import paper_tables
+from tests.tool_loading import load_tool
+
+zoo = load_tool('reproduction/entries.py').zoo
 
 
 def average(row, prefix: str) -> float:

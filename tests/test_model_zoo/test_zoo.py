@@ -10,9 +10,14 @@ from mmengine.config import Config
 from mmrobust import cli
 from mmrobust.checkpoint import fitting
 from mmrobust.complexity import build
-from mmrobust.model_zoo import Figure, Size, compare, size_of, sources, zoo
 from tests.test_models.test_backbones.released import as_released
+from tests.tool_loading import load_tool
 
+REPRODUCE = load_tool('reproduce.py')
+Size, compare, size_of, sources, zoo = (
+    getattr(REPRODUCE, name) for name in ('Size', 'compare', 'size_of', 'sources', 'zoo')
+)
+Figure = load_tool('reproduction/entries.py').Figure
 CONFIGS = Path(__file__).parents[2] / 'configs'
 BUILT = [entry for entry in zoo().values() if entry.config]
 

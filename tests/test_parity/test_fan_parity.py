@@ -14,7 +14,7 @@ from mmpretrain.models import ImageClassifier
 from torch import nn
 
 from mmrobust.models import FAN
-from mmrobust.models.backbones.fan_checkpoint import convert_fan_backbone, convert_fan_classifier
+from mmrobust.models.backbones.released_weights import convert_fan_backbone, convert_fan_classifier
 from mmrobust.ops import attention_diversification
 
 from .conftest import golden_folder

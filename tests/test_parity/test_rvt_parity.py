@@ -14,7 +14,7 @@ from mmpretrain.models import ImageClassifier
 from torch import nn
 
 from mmrobust.models import RVT
-from mmrobust.models.backbones.rvt_checkpoint import convert_rvt_classifier
+from mmrobust.models.backbones.released_weights import convert_rvt_classifier
 from mmrobust.ops import attention_diversification
 from tests.test_models.test_backbones.released_rvt import TINY_RVT, as_released_rvt
 

@@ -5,8 +5,6 @@ import csv
 import numpy as np
 import pytest
 
-from mmrobust.visualization.attention_boxes import Box, Boxes, statistic_boxes
-from mmrobust.visualization.attention_dilations import dilation_bars
 from mmrobust.visualization.attention_panels import (
     CSV_HEADER,
     HeatMap,
@@ -16,9 +14,11 @@ from mmrobust.visualization.attention_panels import (
     panel_rows,
     to_pixels,
 )
-from mmrobust.visualization.figure_files import write_figure
 from tests.tool_loading import load_tool
 
+write_figure = load_tool('analysis_tools/figure_files.py').write_figure
+CHARTS = load_tool('analysis_tools/attention_charts.py')
+Box, Boxes, dilation_bars, statistic_boxes = CHARTS.Box, CHARTS.Boxes, CHARTS.dilation_bars, CHARTS.statistic_boxes
 sweep_figure = load_tool('analysis_tools/plot_sweep.py').sweep_figure
 
 MAP = np.arange(9.0).reshape(3, 3)

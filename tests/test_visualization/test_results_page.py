@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from mmrobust.corruptions import GROUPS
-from mmrobust.evaluation.report import Number, Report
+from mmrobust.evaluation.report import Number
 from mmrobust.visualization.page_charts import difference, dots, heat, heat_scale, style_of
 from mmrobust.visualization.results_page import to_html
+from tests.reports import report_of
 
 VOID = {'meta', 'br', 'img'}
 DASH = '\N{EN DASH}'
@@ -26,10 +27,8 @@ EVIL = "<script>alert(\"'&x')</script>"
 
 
 def report(benchmark, results, worst=None, palette=(), **provenance):
-    """As an older results.json gives it: its benchmark says how it is shown."""
-    provenance = {'protocol': {'benchmark': benchmark}, 'checkpoint_sha256': 'abc' * 20, **provenance}
-    found = Report.from_json({'provenance': provenance, 'results': results, 'worst': worst})
-    return dataclasses.replace(found, classes=['road', 'car'], palette=palette)
+    provenance = {'checkpoint_sha256': 'abc' * 20, **provenance}
+    return report_of(benchmark, results, provenance, classes=['road', 'car'], palette=palette, worst=worst)
 
 
 def cityscapes_c(shift=0.0, levels=(1, 2), change=lambda results: None, **more):
@@ -45,6 +44,7 @@ def cityscapes_c(shift=0.0, levels=(1, 2), change=lambda results: None, **more):
         'retention': 64.63,
         'retention_interval': [60.0, 70.0],
         'groups': {'weather': 65.0 + shift, 'noise': 40.0 + shift},
+        'ungrouped': [],
         'corruptions': of,
         'severities': {str(level): 60.0 - 15 * level + shift for level in levels},
         'cells': {
@@ -57,8 +57,9 @@ def cityscapes_c(shift=0.0, levels=(1, 2), change=lambda results: None, **more):
             'corruptions': {name: [value + draw / 10 for draw in range(51)] for name, value in of.items()},
         },
     }
-    change(results)
-    return report('cityscapes-c', results, **dict(num_images=4, seed=7, profile='rgb') | more)
+    found = report('cityscapes-c', results, **dict(num_images=4, seed=7, profile='rgb') | more)
+    change(found.results)
+    return found
 
 
 def acdc(shift=0.0, conditions=('fog', 'night'), **more):
@@ -77,7 +78,7 @@ def acdc(shift=0.0, conditions=('fog', 'night'), **more):
         },
         'bootstrap': {'images_sha256': 'f' * 64, 'pooled_mIoU': [50.0 + shift, 52.0 + shift]},
     }
-    return report('acdc', results, **dict(split='val', num_images=6) | more)
+    return report('acdc', results, **dict(split='val', num_images=6, trained_on='unknown') | more)
 
 
 def imagenet_c(shift=0.0, corruptions=('fog', 'snow', 'spatter'), levels=(1, 2), network='AlexNet', **more):
@@ -111,12 +112,12 @@ def errors(shift=0.0, cells=('clean', 'imagenet-a'), images='e' * 64, benchmark=
         }
         for index, cell in enumerate(cells)
     }
-    return report(benchmark, {'cells': rows}, **dict(num_images=dict.fromkeys(cells, 400)) | more)
+    sizes = dict(eps=1 / 255, step_size=0.5 / 255, num_steps=5) if benchmark == 'adversarial' else {}
+    return report(benchmark, {'cells': rows}, **dict(num_images=dict.fromkeys(cells, 400)) | sizes | more)
 
 
 def attacks(shift=0.0, **more):
-    identity = dict(eps=1 / 255, step_size=0.5 / 255, num_steps=5, seed=0, num_images=400)
-    return errors(shift, ('clean', 'fgsm', 'pgd'), benchmark='adversarial', **identity | more)
+    return errors(shift, ('clean', 'fgsm', 'pgd'), benchmark='adversarial', **dict(seed=0, num_images=400) | more)
 
 
 def videos(shift=0.0, rate=60.0, perturbations=('tilt', 'shear'), sha256='e' * 64, **more):
@@ -300,7 +301,10 @@ def test_acdc():
     assert wide.row('road') == [['90.1', '90.1', '90.1', '88.4']], 'a map of colours'
     assert 'not told apart by condition' in page_of(ours=acdc(conditions=('all',))).shown
     counted = page_of(ours=acdc(num_images={'fog': 100, 'night': 106}, data_root='data/ACDC')).shown
-    assert '100 to 106 images a cell · 2 conditions · split val · data in data/ACDC · 1 model' in counted
+    assert (
+        '100 to 106 images a cell · 2 conditions · split val · data in data/ACDC · trained on unknown · 1 model'
+        in counted
+    )
     assert '8 images a cell · ' in page_of(ours=acdc(num_images={'fog': 8, 'night': 8})).shown
 
 
@@ -390,7 +394,8 @@ def test_attacks_are_said():
     said = 'A pixel changes by 1/255 at most; PGD takes 5 steps of 0.5/255.'
     assert said in page_of(A=attacks()).shown
     assert f'{said[:-1]} (A).' in page_of(A=attacks(), B=attacks(num_steps=7)).shown
-    assert 'PGD takes' not in page_of(A=attacks(num_steps=None)).shown
+    fgsm = errors(cells=('clean', 'fgsm'), benchmark='adversarial')
+    assert 'PGD takes' not in page_of(A=fgsm).shown
 
 
 def test_imagenet_p():
@@ -618,8 +623,8 @@ def test_bad_arguments(runs, reference, message):
 
 @pytest.mark.skipif(shutil.which('chromium') is None, reason='needs chromium')
 def test_in_a_browser(tmp_path):
-    picture = np.full((16, 32, 3), 200, np.uint8)
-    panels = {end: cv2.imencode(f'.{end}', picture)[1].tobytes() for end in ('jpg', 'png')}
+    image = np.full((16, 32, 3), 200, np.uint8)
+    panels = {end: cv2.imencode(f'.{end}', image)[1].tobytes() for end in ('jpg', 'png')}
     ours = dataclasses.replace(cityscapes_c(), worst=[case(**panels)])
     page = tmp_path / 'page.html'
     # a script of the test's own, to read back what the browser made of the images

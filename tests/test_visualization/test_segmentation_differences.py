@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from mmrobust.visualization.figure_files import COLORS
-from mmrobust.visualization.segmentation_differences import (
-    Difference,
-    Scene,
-    find_differences,
-    map_errors,
-    segmentation_figure,
-)
+from mmrobust.visualization.page_charts import COLORS
+from tests.tool_loading import load_tool
+
+DIFFERENCES = load_tool('analysis_tools/segmentation_differences.py')
+Difference, Scene = DIFFERENCES.Difference, DIFFERENCES.Scene
+find_differences, map_errors = DIFFERENCES.find_differences, DIFFERENCES.map_errors
+segmentation_figure = DIFFERENCES.segmentation_figure
 
 TRUTH = np.zeros((64, 128), np.uint8)
 TRUTH[40:, :] = 1

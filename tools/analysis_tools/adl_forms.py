@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from figure_files import write_figure
 from mmrobust.analysis import AttentionStatistics
 from mmrobust.models.layers import AttentionView
 from mmrobust.ops import ADL_MODES, Attention, attention_diversification
 from mmrobust.visualization.attention_panels import CSV_HEADER, HeatMap, panel_grid, panel_rows
-from mmrobust.visualization.figure_files import write_figure
 
 STARTS = {  # added to noise: to the first column, to the diagonal
     'noise': (0.0, 0.0),

@@ -27,6 +27,8 @@ from rich.table import Table
 from torch import Tensor
 
 from arguments import add_arguments, add_crop, add_timm, describe, load_models, name_corruption
+from attention_charts import Box, Boxes, dilation_bars, statistic_boxes
+from figure_files import to_csv, write_figure
 from mmrobust.analysis import (
     STATISTICS,
     AttentionStatistics,
@@ -40,9 +42,6 @@ from mmrobust.analysis.observed_model import ObservedModel
 from mmrobust.analysis.tables import COLUMNS, DILATION_COLUMNS, PAIRS
 from mmrobust.files import write_whole
 from mmrobust.models.layers import AttentionView
-from mmrobust.visualization.attention_boxes import Box, Boxes, statistic_boxes
-from mmrobust.visualization.attention_dilations import dilation_bars
-from mmrobust.visualization.figure_files import to_csv, write_figure
 from performance.measure import measure
 
 FIGURES = {
@@ -177,7 +176,7 @@ def write_box_plots(tables: dict[str, StatisticsTable], num_tokens: set[int], ar
             for name, boxes in of_series.items()
             for layer, summary in boxes.items()
         ]
-        header = ('statistic', 'model', 'pictures', 'layer', *Summary._fields)
+        header = ('statistic', 'model', 'images', 'layer', *Summary._fields)
         written.append(write_figure(statistic_boxes(panels), Path(args.out, title), caption, header, rows))
     return written
 

@@ -19,9 +19,9 @@ from mmrobust import cli  # first: it checks the OpenMMLab stack
 import numpy as np
 from matplotlib.figure import Figure
 
+from figure_files import COLORS, MARKERS, write_figure
 from mmrobust.evaluation.report import RESULTS, Report, finite
 from mmrobust.files import nothing_at, read_json
-from mmrobust.visualization.figure_files import COLORS, MARKERS, write_figure
 
 PARAMETERS = {  # label of the axis, and whether it is logarithmic
     'K': ('number of branches K of TAP', False),

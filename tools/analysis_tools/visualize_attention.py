@@ -5,8 +5,8 @@ python tools/analysis_tools/visualize_attention.py --model baseline CONFIG CHECK
 python tools/analysis_tools/visualize_attention.py --model mine CONFIG CHECKPOINT --corruption none --out clean
 python tools/analysis_tools/visualize_attention.py --model mine CONFIG CHECKPOINT --num-images 2 --out few
 
---timm NAME takes a ViT of timm instead, and --images FOLDER its images. Writes maps_by_picture, maps_by_layer,
-maps_by_head and token_over_picture, and class_over_picture of models with a class token, each as PNG, SVG and CSV.
+--timm NAME takes a ViT of timm instead, and --images FOLDER its images. Writes maps_by_image, maps_by_layer,
+maps_by_head and token_over_image, and class_over_image of models with a class token, each as PNG, SVG and CSV.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import numpy as np
 from torch import Tensor
 
 from arguments import add_arguments, add_crop, add_timm, describe, load_models, name_corruption
+from figure_files import write_figure
 from mmrobust.analysis import CoarseMaps, TokenAttention, attention_rollout, has_rollout
 from mmrobust.analysis.observed_model import ObservedModel
 from mmrobust.models.layers import AttentionView
@@ -34,7 +35,6 @@ from mmrobust.visualization.attention_panels import (
     panel_grid,
     panel_rows,
 )
-from mmrobust.visualization.figure_files import write_figure
 
 MAX_COLUMNS = 8  # layers or heads in one figure
 TOKEN_COLUMNS = 3  # layers in the figure of a token
@@ -49,7 +49,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_crop(parser)
     parser.add_argument(
         '--image',
-        '--picture',
         type=int,
         default=0,
         help='which of the images the layers, heads and token are of, from 0',
@@ -156,7 +155,7 @@ def figures(seen: dict[str, list[Seen]], args: argparse.Namespace) -> Iterator[t
         rows.append(row)
     titles = [*kinds, *(f'{name}\n{kind}' for name in seen for kind in kinds)]
     caption = f'Attention maps of layer {layer + 1}, mean over heads, of {num_images} test images. {SCALE}'
-    yield 'maps_by_picture', caption, rows, [f'image {index + 1}' for index in range(num_images)], titles
+    yield 'maps_by_image', caption, rows, [f'image {index + 1}' for index in range(num_images)], titles
 
     rows = [[heat(model, layer, kind) for layer in layers] for model in one.values() for kind in range(len(kinds))]
     caption = f'{of}: attention maps of layers, mean over heads. {SCALE}'
@@ -179,7 +178,7 @@ def figures(seen: dict[str, list[Seen]], args: argparse.Namespace) -> Iterator[t
     ]
     caption = f'{of}: what the token at the cross attends to, by layer, mean over heads. {LOG_SCALE}'
     titles = ['image', *(f'layer {layer + 1}' for layer in layers)]
-    yield 'token_over_picture', caption, rows, row_titles, titles
+    yield 'token_over_image', caption, rows, row_titles, titles
 
     with_class = {name: model for name, model in one.items() if model.class_token is not None}
     if not with_class:
@@ -197,7 +196,7 @@ def figures(seen: dict[str, list[Seen]], args: argparse.Namespace) -> Iterator[t
         f'{of}: what the class token attends to, by layer, mean over heads, and the attention rollout from it through '
         f'all layers to the image. {LOG_SCALE}'
     )
-    yield 'class_over_picture', caption, rows, row_titles, [*titles, 'rollout']
+    yield 'class_over_image', caption, rows, row_titles, [*titles, 'rollout']
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -206,7 +205,7 @@ def main(argv: list[str] | None = None) -> None:
         seen = {name: look(model, args) for name, model in load_models(args).items()}
         for name, caption, *panels in figures(seen, args):
             rows = panel_rows(*panels)
-            figure = panel_grid(*panels, logarithmic=name.endswith('over_picture'))
+            figure = panel_grid(*panels, logarithmic=name.endswith('over_image'))
             print(write_figure(figure, Path(args.out, name), caption, CSV_HEADER, rows))
 
 

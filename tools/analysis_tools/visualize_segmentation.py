@@ -20,14 +20,14 @@ from mmrobust import cli  # first: it checks the OpenMMLab stack
 import numpy as np
 
 from arguments import NO_CORRUPTION, add_arguments, describe, name_corruption, named, which_device
+from figure_files import write_figure
 from mmrobust.corruptions import CORRUPTIONS
 from mmrobust.datasets.acdc import CONDITIONS
 from mmrobust.datasets.corrupted import position_of_loading
 from mmrobust.evaluation.images import LabelMapImages
 from mmrobust.evaluation.models.segmentation import SegmentationModel
 from mmrobust.evaluation.statistics import confusion_matrix, mean_iou
-from mmrobust.visualization.figure_files import write_figure
-from mmrobust.visualization.segmentation_differences import Scene, segmentation_figure
+from segmentation_differences import Scene, segmentation_figure
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -17,13 +17,13 @@ from pathlib import Path
 from mmrobust import cli  # first: it checks the OpenMMLab stack
 
 # isort: split
+from corrupted_copy import start_copy, write_images
 from mmengine import fileio
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mmrobust.corruptions import PROFILES
-from mmrobust.datasets.corrupted_copy import check_pixels, start_copy, write_images
 from mmrobust.datasets.transforms import Corrupt, LoadImageFromFile
-from mmrobust.datasets.transforms.load_corrupted import path_in_copy
+from mmrobust.datasets.transforms.load_corrupted import check_pixels, path_in_copy
 from mmrobust.evaluation.benchmarks.presets import PRESETS, select_cells
 
 INTERRUPTED = 130  # exit code of a command that Ctrl-C has stopped
@@ -33,9 +33,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = cli.Parser(__doc__)
     parser.add_argument('data_root', help='data_root of the config: the folder with leftImg8bit in it')
     parser.add_argument('out', type=cli.output_folder, help='folder to write')
-    parser.add_argument(
-        '--images', '--pictures', default='leftImg8bit/val', help='folder below data_root (default: %(default)s)'
-    )
+    parser.add_argument('--images', default='leftImg8bit/val', help='folder below data_root (default: %(default)s)')
     parser.add_argument('--suffix', default='_leftImg8bit.png', help='end of their names (default: %(default)s)')
     parser.add_argument('--preset', choices=PRESETS, default='kamann', help='which cells (default: %(default)s)')
     parser.add_argument('--corruptions', nargs='+', metavar='NAME', help="these instead of the preset's")

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from mmrobust.check.architectures import fan_options
 from mmrobust.checkpoint import check_state_dict
 from mmrobust.models import FAN, FANSegformerHead
-from mmrobust.models.backbones.fan_checkpoint import convert_fan_classifier, convert_fan_segmentor
+from mmrobust.models.backbones.released_weights import convert_fan_classifier, convert_fan_segmentor
 
 
 def expected(weights: Mapping[str, Tensor], arch: str, num_branches: int | None, is_segmentor: bool) -> dict:

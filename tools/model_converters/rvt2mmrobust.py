@@ -17,7 +17,7 @@ from torch import nn
 from mmrobust.check.architectures import rvt_options
 from mmrobust.checkpoint import check_state_dict
 from mmrobust.models import RVT
-from mmrobust.models.backbones.rvt_checkpoint import convert_rvt_classifier
+from mmrobust.models.backbones.released_weights import convert_rvt_classifier
 
 
 def convert(src: str, dst: str, ema: bool = False) -> str:

@@ -12,8 +12,6 @@ from mmrobust.corruptions import FIFTEEN, SEVERITIES, check_corruption, corrupt
 from mmrobust.randomness import derive_seed
 from mmrobust.registry import TRANSFORMS
 
-__all__ = ['Corrupt', 'CorruptRegion', 'RandomCorrupt', 'name_below', 'region_mask', 'region_of']
-
 # a class index, or x0, y0, x1, y1 in pixels, of which the last two lie outside
 Region = int | tuple[int, int, int, int]
 

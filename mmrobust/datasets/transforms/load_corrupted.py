@@ -6,14 +6,14 @@
 
 import json
 import os.path as osp
+from collections.abc import Sequence
 
+import numpy as np
 from mmengine import fileio
 
 from mmrobust.datasets.transforms.corrupt import Corrupt, name_below
 from mmrobust.datasets.transforms.loading import LoadImageFromFile
 from mmrobust.registry import TRANSFORMS
-
-__all__ = ['MANIFEST', 'LoadCorruptedImageFromFile', 'check_manifest', 'manifest', 'path_in_copy']
 
 TOOL = 'tools/dataset_converters/cityscapes_c.py'
 MANIFEST = 'corrupted.json'
@@ -115,3 +115,22 @@ def check_manifest(corrupted_root: str, seed: int, profile: str, backend_args: d
     if wrong:
         listed = '; '.join(f'{key} {found.get(key)!r} there, {asked[key]!r} asked for' for key in wrong)
         raise ValueError(f'{corrupted_root} holds other corrupted images ({listed}): give another folder')
+
+
+def check_pixels(corrupted_root: str, jobs: Sequence[tuple[Corrupt, str]]) -> None:
+    """Make three of the images of a copy again, the first, the middle and the last, and compare what is there of them.
+
+    Raises:
+        ValueError: one has other pixels: it was made of another image of this name, or by another version.
+    """
+    for place in sorted({0, len(jobs) // 2, len(jobs) - 1}) if jobs else ():
+        corrupt, path = jobs[place]
+        target = path_in_copy(corrupted_root, corrupt, path)
+        if not osp.isfile(target):
+            continue
+        found, expected = (LoadImageFromFile()({'img_path': of})['img'] for of in (target, path))
+        if not np.array_equal(found, corrupt({'img_path': path, 'img': expected})['img']):
+            raise ValueError(
+                f'{target} is not {path} under this corruption: the copy was made of other images, or with another '
+                'version of OpenCV or mmrobust; give another folder, or have a new copy written'
+            )

@@ -13,8 +13,6 @@ from mmseg.datasets.transforms import LoadAnnotations as MMSegLoadAnnotations
 
 from mmrobust.registry import TRANSFORMS
 
-__all__ = ['BrokenImageError', 'LoadAnnotations', 'LoadImageFromFile']
-
 PNG_START, JPEG_START, NPY_START = b'\x89PNG\r\n\x1a\n', b'\xff\xd8\xff', b'\x93NUMPY'
 # in the data of a scan FF 00 is a byte, and FF D0 to FF D7 restart the decoder
 JPEG_MARKER = re.compile(rb'\xff([^\x00\xff\xd0-\xd7])')

@@ -27,8 +27,6 @@ from mmrobust.evaluation.statistics import INTERVAL_LEVEL, Bootstrap, class_iou,
 from mmrobust.evaluation.submission import SERVERS, write_submission
 from mmrobust.registry import BENCHMARKS
 
-__all__ = ['ACDC', 'summarize']
-
 POOLED = 'pooled'
 
 
@@ -55,8 +53,6 @@ class ACDC(SegmentationBenchmark):
     """
 
     name = 'acdc'
-    numbers = ('mean_mIoU', 'pooled_mIoU')
-    sections = ('conditions', 'classes')
     options = {
         'split': dict(choices=['train', 'val', 'test'], help='test: only predictions (default: val)'),
         'conditions': dict(nargs='+', choices=CONDITIONS, help='default: all'),
@@ -163,13 +159,12 @@ class ACDC(SegmentationBenchmark):
             + several * (len(names) > 1)
             + f'Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over sequences, whose frames resemble each other.'
         )
-        split, count, trained = (provenance.get(name) for name in ('split', 'num_images', 'trained_on'))
+        split, count, trained = (provenance[name] for name in ('split', 'num_images', 'trained_on'))
         title = protocol_title('ACDC', 'ACDC', provenance)
-        title = f'ACDC {split or "(split unknown)"}' if title == 'ACDC' else title
+        title = f'ACDC {split}' if title == 'ACDC' else title
         data = at(provenance, 'protocol', 'data_set') or 'ACDC'
         sentences = (
-            f'Split: {split or "unknown"}, {count or "an unknown number of"} images of {data}. '
-            f'The model was trained on: {trained or "unknown"}.',
+            f'Split: {split}, {count} images of {data}. The model was trained on: {trained}.',
             *(['These images were not told apart by condition.'] if names == ['all'] else []),
         )
         protocol = ('split', 'num_images')
@@ -184,12 +179,6 @@ class ACDC(SegmentationBenchmark):
             sentences=sentences,
             curves=curves,
         )
-
-    @classmethod
-    def paper_numbers(cls, results: Mapping, provenance: Mapping) -> tuple[dict[str, float], list[str]]:
-        """None: the paper's are those of the server."""
-        split = provenance['split']
-        return {}, [f"left out: it is ACDC's split {split}, and the paper's number is the test server's"]
 
 
 def sequence_of(image: str) -> str:

@@ -10,17 +10,15 @@ from mmrobust.attacks import fgsm, pgd
 from mmrobust.attacks.ascent import BALLS, require_sizes
 from mmrobust.evaluation.benchmarks.adversarial_segmentation import AdversarialSegmentation, blind_warning, several
 from mmrobust.evaluation.benchmarks.base import require_some
-from mmrobust.evaluation.benchmarks.classification_base import IMAGENET_IMAGES, ErrorTable, error_layout, too_few
+from mmrobust.evaluation.benchmarks.classification_base import ErrorTable, error_layout
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Predictions
 from mmrobust.evaluation.images import LabelledImages
 from mmrobust.evaluation.models.classification import ClassificationModel
 from mmrobust.evaluation.models.evaluated_model import Attack
-from mmrobust.evaluation.report import Layout, finite
+from mmrobust.evaluation.report import Layout
 from mmrobust.randomness import derive_seed
 from mmrobust.registry import BENCHMARKS
-
-__all__ = ['ATTACKS', 'Adversarial']
 
 ATTACKS = ('fgsm', 'pgd')
 PGD_5 = {'eps': 1 / 255, 'step_size': 0.5 / 255, 'num_steps': 5}
@@ -150,21 +148,8 @@ class Adversarial(ErrorTable):
 
     @classmethod
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
-        eps, step, steps = (finite(provenance.get(name)) for name in PGD_5)
-        said = ()
-        if None not in (eps, step, steps):
-            of_pgd = f'; PGD takes {steps:g} steps of {255 * step:g}/255' if 'pgd' in results['cells'] else ''
-            said = (f'A pixel changes by {255 * eps:g}/255 at most{of_pgd}.',)
-        said += tuple(filter(None, (blind_warning(name, row) for name, row in results['cells'].items())))
+        eps, step, steps = (provenance[name] for name in PGD_5)
+        of_pgd = f'; PGD takes {steps} steps of {255 * step:g}/255' if 'pgd' in results['cells'] else ''
+        warnings = filter(None, (blind_warning(name, row) for name, row in results['cells'].items()))
+        said = (f'A pixel changes by {255 * eps:g}/255 at most{of_pgd}.', *warnings)
         return error_layout(cls.name, 'Attacks', results, 'attack', 'pgd', (*PGD_5, 'seed', 'num_images'), said)
-
-    @classmethod
-    def paper_numbers(cls, results: Mapping, provenance: Mapping) -> tuple[dict[str, float], list[str]]:
-        """Accuracy on clean images and after PGD."""
-        remarks = too_few(provenance['num_images'], IMAGENET_IMAGES)
-        if remarks:
-            return {}, remarks
-        values = {'imagenet': 100 - results['cells']['clean']['error']}
-        if 'pgd' not in results['cells'] or any(provenance[key] != value for key, value in PGD_5.items()):
-            return values, ['PGD left out: it is not the one with 5 steps of 0.5/255 up to 1/255']
-        return values | {'pgd': 100 - results['cells']['pgd']['error']}, []

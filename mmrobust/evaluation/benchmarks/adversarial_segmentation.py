@@ -17,7 +17,7 @@ from mmrobust.evaluation.counts import Attacked, Confusion
 from mmrobust.evaluation.images import LabelMapImages
 from mmrobust.evaluation.models.evaluated_model import Attack
 from mmrobust.evaluation.models.segmentation import SegmentationModel
-from mmrobust.evaluation.report import Column, Layout, Table, at, finite
+from mmrobust.evaluation.report import Column, Layout, Table
 from mmrobust.evaluation.statistics import (
     INTERVAL_LEVEL,
     Bootstrap,
@@ -26,8 +26,6 @@ from mmrobust.evaluation.statistics import (
     worst_by_iou,
 )
 from mmrobust.randomness import derive_seed
-
-__all__ = ['ATTACKS', 'AdversarialSegmentation', 'summarize']
 
 ATTACKS = (*(name for name in SEGMENTATION_ATTACKS if name not in SEA), 'sea')
 OF_SEA = ', of sea eps / 4'  # beside the usual step size
@@ -71,7 +69,6 @@ class AdversarialSegmentation(SegmentationBenchmark):
     """
 
     name = 'adversarial'  # registered as that of classifiers, which names this one
-    sections = ('cells',)
     low_precision = False  # an attack whose gradients are rounded is weaker
 
     def __init__(
@@ -277,25 +274,24 @@ def _effect(of: Confusion) -> dict[str, Any]:
 
 
 def _sentences(rows: Mapping, provenance: Mapping) -> Iterator[str]:
-    told = f'Norm {provenance.get("norm")}, steps of {provenance.get("step_size")}, random start, last point'
+    told = f'Norm {provenance["norm"]}, steps of {provenance["step_size"]}, random start, last point'
     with_sea = any(name.startswith('sea') for name in rows)
     yield f'{told}; of sea the point with the fewest right pixels.' if with_sea else f'{told.replace(OF_SEA, "")}.'
     for name, row in rows.items():
         if name.startswith(WORST):
             yield f'{name} is the worst case over all attacks of this run, chosen image by image.'
-        before, after, right = (finite(at(row, key)) for key in ('loss_before', 'loss_after', 'aAcc'))
-        clean = finite(at(rows, 'clean', 'aAcc'))
         # the masked losses of SEA leave wrong pixels alone, whose cross-entropy may fall
-        if None not in (before, after, right, clean) and after <= before and right >= clean:
+        lower_loss = 'loss_after' in row and row['loss_after'] <= row['loss_before']
+        if lower_loss and row['aAcc'] >= rows['clean']['aAcc']:
             yield f'{name} neither raised the loss nor lowered aAcc: its mIoU is not evidence of robustness.'
         if warning := blind_warning(name, row, 'mIoU'):
             yield warning
 
 
-def blind_warning(attack: str, row: Any, measure: str = 'error') -> str:
+def blind_warning(attack: str, row: Mapping, measure: str = 'error') -> str:
     """A warning where an attack had no gradient to follow; empty where it had."""
-    blind, number = (finite(at(row, name)) or 0 for name in ('num_blind', 'num_images'))
+    blind, number = row.get('num_blind', 0), row['num_images']
     if not blind:
         return ''
-    said = f'{attack} had no gradient for {blind:g} of {number:g} images, and left them as they were'
+    said = f'{attack} had no gradient for {blind} of {number} images, and left them as they were'
     return f'{said}: its {measure} is not evidence of robustness.' if blind > BLIND_SHARE * number else f'{said}.'

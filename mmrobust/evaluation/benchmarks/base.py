@@ -12,10 +12,6 @@ from mmrobust.evaluation.models.evaluated_model import Attack
 from mmrobust.evaluation.report import Column, Layout, Table, at
 from mmrobust.registry import BENCHMARKS
 
-__all__ = ['SCOPES', 'Benchmark', 'Counts', 'benchmark_types']
-
-SCOPES = {'segmentation': 'mmseg', 'classification': 'mmpretrain'}  # of the models, by the kind of a report
-
 
 class Counts(Protocol):
     """Counts of a finished cell."""
@@ -47,8 +43,6 @@ class Benchmark:
         options: arguments of the constructor that the command line takes, each with what
             ``argparse.ArgumentParser.add_argument`` is given: of several benchmarks, what the first of them says
             counts, and the others say nothing. ``data_root`` and ``max_images`` need no entry.
-        numbers: headline keys that the results of every run have, if only as None.
-        sections: sections that the results of every run have.
         of_segmentors: the benchmark that runs under the same name for models of MMSegmentation, if this one does not.
         cells: what is to be run, in this order.
         image_sets: images of each cell as they lie on the disk; cells may share them.
@@ -61,8 +55,6 @@ class Benchmark:
     counts_type: ClassVar[type[Counts]]
     low_precision: ClassVar[bool] = True
     options: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    numbers: ClassVar[tuple[str, ...]] = ()
-    sections: ClassVar[tuple[str, ...]] = ()
     of_segmentors: ClassVar['type[Benchmark] | None'] = None
 
     cells: list[Cell]
@@ -85,11 +77,7 @@ class Benchmark:
 
     @classmethod
     def layout(cls, results: Mapping[str, Any], provenance: Mapping[str, Any]) -> Layout:
-        """How such numbers are shown.
-
-        Raises:
-            ValueError: what must be a text is something else.
-        """
+        """How such numbers are shown."""
         raise NotImplementedError
 
     # what it may have
@@ -199,15 +187,6 @@ class Benchmark:
         """
         return None
 
-    @classmethod
-    def paper_numbers(cls, results: Mapping, provenance: Mapping) -> tuple[dict[str, float], list[str]]:
-        """Numbers that may stand beside the paper's, by the names of ``model_zoo.paper_tables``; and remarks.
-
-        Raises:
-            ValueError, KeyError, TypeError, AttributeError: the results are damaged.
-        """
-        return {}, []
-
 
 def require_some(what: str, values: Sequence[str], allowed: Sequence[str]) -> None:
     """Raise ValueError if a value is not allowed."""
@@ -222,7 +201,7 @@ def protocol_title(title: str, own: str, provenance: Mapping[str, Any]) -> str:
     Args:
         title: of the benchmark.
         own: data that it is defined on; the beginning of their name will do.
-        provenance: of a run; older ones do not say which data.
+        provenance: of a run.
     """
     data = at(provenance, 'protocol', 'data_set')
     return title if not isinstance(data, str) or data.startswith(own) else f'{title} protocol on {data}'

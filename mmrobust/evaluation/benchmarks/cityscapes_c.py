@@ -8,9 +8,9 @@ import numpy as np
 from mmengine.config import Config
 
 from mmrobust.datasets.corrupted import labels_step
-from mmrobust.datasets.corrupted_copy import check_pixels
 from mmrobust.datasets.transforms import Corrupt
 from mmrobust.datasets.transforms.corrupt import region_of
+from mmrobust.datasets.transforms.load_corrupted import check_pixels
 from mmrobust.evaluation.benchmarks.base import protocol_title, severity_grid
 from mmrobust.evaluation.benchmarks.presets import PRESETS, preset_groups, preset_of, select_cells
 from mmrobust.evaluation.benchmarks.segmentation_base import (
@@ -36,10 +36,6 @@ from mmrobust.evaluation.statistics import (
 )
 from mmrobust.model_zoo.paper_tables import paper_models
 from mmrobust.registry import BENCHMARKS
-
-__all__ = ['CityscapesC', 'is_table_iv', 'summarize']
-
-CITYSCAPES_IMAGES = 500
 
 
 @BENCHMARKS.register_module(name='cityscapes-c')
@@ -68,8 +64,6 @@ class CityscapesC(SegmentationBenchmark):
     name = 'cityscapes-c'
     title: ClassVar[str] = 'Cityscapes-C'
     own: ClassVar[str] = 'Cityscapes val'
-    numbers = ('clean_mIoU', 'mPC', 'retention')
-    sections = ('corruptions', 'cells')
     options = {
         'preset': dict(choices=PRESETS, help='which cells (default: kamann)'),
         'corruptions': dict(
@@ -172,8 +166,8 @@ class CityscapesC(SegmentationBenchmark):
         miou, count = Column('mIoU', 'mIoU'), len(results['corruptions'])
         levels = sorted({cell.severity for cell in map(Cell.of_key, results['cells'])})
         single = f'At severity {levels[0]}.' if len(levels) == 1 else ''
-        ungrouped = results.get('ungrouped')
-        none = f'; {", ".join(map(str, ungrouped))} in none' if isinstance(ungrouped, list) and ungrouped else ''
+        ungrouped = results['ungrouped']
+        none = f'; {", ".join(ungrouped)} in none' if ungrouped else ''
         shown = {'clean_mIoU': 'clean', 'mPC': 'mPC', 'retention': 'retention'}
         headline = tuple(Column(key, title, interval='inline') for key, title in shown.items())
         calibration, curves = calibration_shown(results, 'corruption')
@@ -236,19 +230,6 @@ class CityscapesC(SegmentationBenchmark):
             published=published,
             curves=curves,
         )
-
-    @classmethod
-    def paper_numbers(cls, results: Mapping, provenance: Mapping) -> tuple[dict[str, float], list[str]]:
-        """mIoU clean, of each corruption, and their mean."""
-        if provenance['num_images'] != CITYSCAPES_IMAGES:
-            return {}, [f'left out: {provenance["num_images"]} images, not all {CITYSCAPES_IMAGES}']
-        values = {'cityscapes': results['clean_mIoU']}
-        if provenance.get('region') is not None:
-            return values, ['corruptions left out: only a region of each image is corrupted']
-        if not is_table_iv(results):
-            return values, ['corruptions left out: the cells are not those of --preset kamann']
-        values['cityscapes-c'] = results['mPC']
-        return values | {f'cityscapes-c/{name}': value for name, value in results['corruptions'].items()}, []
 
 
 def is_table_iv(results: Mapping) -> bool:

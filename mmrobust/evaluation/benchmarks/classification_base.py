@@ -60,8 +60,6 @@ class ClassificationBenchmark(Benchmark):
 class ErrorTable(ClassificationBenchmark):
     """Cells that stand side by side, with nothing averaged over them."""
 
-    sections = ('cells',)
-
     def summarize(self, counts: Mapping[Cell, Predictions]) -> dict[str, Any]:
         """Top-1 error of each cell in percent, unrounded, with Wilson's interval and bootstrap samples, for JSON."""
         rows = {}
@@ -112,7 +110,7 @@ def error_layout(
             Table('', 'run', tuple(Column(f'cells/{name}/error', name, 'lower') for name in names), markdown=False),
             Table('cells', what, (error, *columns), role='conditions', csv_row=('cell',), heading='images'),
         ),
-        main=f'cells/{main}/error' if main in names else f'cells/{names[-1]}/error' if names else '',
+        main=f'cells/{main if main in names else names[-1]}/error',
         clean='cells/clean/error' if 'clean' in names else '',
         protocol=protocol,
         sentences=sentences,
@@ -130,8 +128,3 @@ def require_classes(counts: Predictions, allowed: Sequence[int]) -> None:
     strangers = {one for of in counts.images.values() for one in of} - set(allowed)
     if strangers:
         raise ValueError(f'it has class {min(strangers)}, and the data {len(allowed)} classes')
-
-
-def too_few(found: int, expected: int, what: str = '') -> list[str]:
-    """The remark that these are not all images, if they are not."""
-    return [] if found == expected else [f'{what}left out: {found} images, not all {expected}']

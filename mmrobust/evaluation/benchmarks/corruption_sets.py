@@ -13,8 +13,6 @@ from mmrobust.evaluation.benchmarks.imagenet_c import ImageNetC
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.registry import BENCHMARKS
 
-__all__ = ['CIFAR10C', 'CIFAR100C', 'ImageNet3DCC', 'ImageNetCBar', 'TinyImageNetC']
-
 
 class PublishedSet(ImageNetC):
     """A published set, read as it is: ``data_root`` is its folder, and there is no seed.
@@ -44,11 +42,6 @@ class PublishedSet(ImageNetC):
             f'There is no CE: no errors of a reference network were published for {cls.set.title}; --reference takes '
             'the results.json of a network of your own on the same images.'
         )
-
-    @classmethod
-    def paper_numbers(cls, results: Mapping, provenance: Mapping) -> tuple[dict[str, float], list[str]]:
-        """None: the paper has no numbers of these sets."""
-        return {}, []
 
     def _normalised_by(self) -> str | None:
         return None if self.reference is None else self.reference['provenance']['config']

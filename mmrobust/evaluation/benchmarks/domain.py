@@ -32,8 +32,6 @@ from mmrobust.evaluation.statistics import (
 )
 from mmrobust.registry import BENCHMARKS
 
-__all__ = ['DomainShift', 'summarize']
-
 
 @BENCHMARKS.register_module(name='domain')
 class DomainShift(SegmentationBenchmark):
@@ -56,8 +54,6 @@ class DomainShift(SegmentationBenchmark):
     """
 
     name = 'domain'
-    numbers = ('mean_mIoU',)
-    sections = ('datasets', 'cells', 'classes')
     options = {
         'datasets': dict(
             nargs='+', metavar='NAME', help=f'some of {", ".join(shipped_domains())}, or YAML files of your own'
@@ -229,10 +225,10 @@ def _drawn(row: Mapping[str, Any]) -> np.ndarray:
 def _sentences(results: Mapping, provenance: Mapping) -> Iterator[str]:
     """What else to know: subsets, what the model was trained on."""
     for name, row in results['datasets'].items():
-        found, expected = row['num_images'], row.get('expected_images')
+        found, expected = row['num_images'], row['expected_images']
         if expected is not None and found != expected:
             what = 'a subset' if found < expected else 'more than its entry says'
-            yield f'{name}: {found:,} images, and {row.get("title") or name} has {expected:,}; these are {what}.'
+            yield f'{name}: {found:,} images, and {row["title"]} has {expected:,}; these are {what}.'
     if results.get('clean_data'):
         yield f'The clean images are {results["clean_data"]}.'
-    yield f'The model was trained on: {provenance.get("trained_on") or "unknown"}.'
+    yield f'The model was trained on: {provenance["trained_on"]}.'

@@ -17,13 +17,12 @@ from mmrobust.evaluation.benchmarks.classification_base import (
     ClassificationBenchmark,
     error_samples,
     require_classes,
-    too_few,
 )
 from mmrobust.evaluation.benchmarks.presets import select_cells
 from mmrobust.evaluation.cells import CLEAN, Cell, differences
 from mmrobust.evaluation.counts import Predictions
 from mmrobust.evaluation.images import LabelledImages, fingerprint
-from mmrobust.evaluation.report import Column, Layout, Published, Table, at, finite
+from mmrobust.evaluation.report import Column, Layout, Published, Table, at
 from mmrobust.evaluation.statistics import (
     INTERVAL_LEVEL,
     Bootstrap,
@@ -35,8 +34,6 @@ from mmrobust.evaluation.statistics import (
 from mmrobust.files import read_json
 from mmrobust.model_zoo.paper_tables import paper_models
 from mmrobust.registry import BENCHMARKS
-
-__all__ = ['ImageNetC', 'summarize']
 
 CROP = dict(type='CenterCrop', crop_size=224)
 SMALL = 64  # pixels, the side of Tiny-ImageNet's images
@@ -77,8 +74,6 @@ class ImageNetC(ClassificationBenchmark):
     set: ClassVar[CorruptionSet] = CORRUPTION_SETS['imagenet-c']
     on_the_fly: ClassVar[bool] = True  # whether its images can be made of clean ones
     published_classes: Sequence[str] = IMAGENET_CATEGORIES  # of the official images, in the order of their labels
-    numbers = ('clean_error', 'mean_error', 'mCE', 'relative_mCE', 'normalised_by')
-    sections = ('corruptions', 'cells')
     options = {
         'corruptions': {},
         'severities': {},
@@ -233,10 +228,7 @@ class ImageNetC(ClassificationBenchmark):
     @classmethod
     def layout(cls, results: Mapping, provenance: Mapping) -> Layout:
         """How they are shown; below them Table 3, labelled as published, beside CE of its protocol only."""
-        by, source = results['normalised_by'], provenance.get('corrupted')
-        for where, text in (('results / normalised_by', by), ('provenance / corrupted', source)):
-            if not isinstance(text, str | None):
-                raise ValueError(f'{where} must be a text or null, got {str(text)[:80]!r}')
+        by = results['normalised_by']
         inline = dict(better='lower', interval='inline')
         headline = (
             Column('clean_error', 'clean error', **inline),
@@ -256,7 +248,7 @@ class ImageNetC(ClassificationBenchmark):
                 'Error is the mean over the severities that were run. CE needs all 5 of them and a network to be '
                 'relative to.',
                 'conditions',
-                apart=tuple(name for name in corruptions if at(corruptions, name, 'extra')),
+                apart=tuple(name for name, row in corruptions.items() if row['extra']),
             ),
             severity_grid('error', 'clean_error', 'lower'),
         )
@@ -288,17 +280,15 @@ class ImageNetC(ClassificationBenchmark):
             clean='clean_error',
             protocol=protocol,
             sentences=sentences,
-            published=_published() if by == 'AlexNet' and source == OFFICIAL and whole else None,
+            published=_published() if by == 'AlexNet' and provenance['corrupted'] == OFFICIAL and whole else None,
         )
 
     @classmethod
     def about_images(cls, provenance: Mapping) -> list[str]:
         """Where the corrupted images come from, and whether they are too small for the constants of ImageNet-C."""
-        said = 'It is not recorded whether the corrupted images are the official JPEGs.'
-        said = [SOURCES.get(provenance.get('corrupted'), said)]
+        said = [SOURCES[provenance['corrupted']]]
         size = at(provenance, 'protocol', 'image_size')
-        known = isinstance(size, list | tuple) and len(size) == 2 and None not in map(finite, size)
-        if known and min(size) <= SMALL:
+        if size is not None and min(size) <= SMALL:
             said.append(
                 f'These images are {size[1]} x {size[0]}: corrupted with the constants of ImageNet-C, which are for '
                 '224 x 224, they are neither CIFAR-10-C, CIFAR-100-C nor Tiny-ImageNet-C, which have constants of '
@@ -309,27 +299,12 @@ class ImageNetC(ClassificationBenchmark):
     @classmethod
     def why_no_network(cls, provenance: Mapping) -> str:
         """Why there is no CE."""
-        count = finite(provenance.get('num_images'))
-        these = 'others' if count is None else f'{count:,.0f} others' if count >= IMAGENET_IMAGES else f'{count:,.0f}'
+        count = provenance['num_images']
+        these = f'{count:,} others' if count >= IMAGENET_IMAGES else f'{count:,}'
         return (
             f"There is no CE: AlexNet's published errors are of all {IMAGENET_IMAGES:,} validation images of ImageNet, "
             f'and these are {these}; --reference takes the results.json of a network of your own on the same images.'
         )
-
-    @classmethod
-    def paper_numbers(cls, results: Mapping, provenance: Mapping) -> tuple[dict[str, float], list[str]]:
-        """Accuracy on clean images, mCE, and CE of each corruption."""
-        remarks = too_few(provenance['num_images'], IMAGENET_IMAGES)
-        if remarks:
-            return {}, remarks
-        values = {'imagenet': 100 - results['clean_error']}
-        if results['mCE'] is None or results['normalised_by'] != 'AlexNet':
-            return values, ['CE left out: it needs all 15 corruptions at 5 severities, relative to AlexNet']
-        values['mce'] = results['mCE']
-        values |= {f'ce/{name}': row['CE'] for name, row in results['corruptions'].items() if not row['extra']}
-        if provenance['corrupted'] != OFFICIAL:
-            remarks.append("CE is of corruptions on the fly, not of ImageNet-C's own images")
-        return values, remarks
 
     def _is_published(self, cell: Cell) -> bool:
         return self.corrupted_root is not None and cell != CLEAN

@@ -13,7 +13,7 @@ from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.counts import Flips, Stability
 from mmrobust.evaluation.images import evenly, fingerprint, require_names
 from mmrobust.evaluation.models.classification import ClassificationModel
-from mmrobust.evaluation.report import Column, Layout, Table, at, finite
+from mmrobust.evaluation.report import Column, Layout, Table
 from mmrobust.evaluation.statistics import (
     INTERVAL_LEVEL,
     Bootstrap,
@@ -26,8 +26,6 @@ from mmrobust.evaluation.statistics import (
 from mmrobust.evaluation.statistics.perturbation_stability import EXTRA_PERTURBATIONS, PERTURBATIONS, frame_pairs
 from mmrobust.registry import BENCHMARKS
 from mmrobust.sigterm import outlive_sigterm
-
-__all__ = ['ImageNetP', 'summarize']
 
 
 @BENCHMARKS.register_module(name='imagenet-p')
@@ -54,8 +52,6 @@ class ImageNetP(Benchmark):
     model_type = ClassificationModel
     counts_type = Flips
     class_names, palette, data_set = (), (), None
-    numbers = ('mFR',)
-    sections = ('perturbations',)
     options = {
         'perturbations': dict(nargs='+', metavar='NAME', help='default: the 10'),
         'difficulty': dict(type=int, choices=[1, 2, 3], help='default: 1'),
@@ -149,11 +145,11 @@ class ImageNetP(Benchmark):
             f'that of AlexNet, which is not published. Intervals: {INTERVAL_LEVEL:.0%}, bootstrap over videos.'
         )
         none = 'A dash: FR is defined at difficulty 1 only, and mFR needs all 10 perturbations there.'
-        numbers = dict.fromkeys(finite(at(row, 'num_videos')) for row in results['perturbations'].values())
-        numbers = ' or '.join(f'{number:g}' for number in numbers if number is not None)
+        rows = results['perturbations'].values()
+        numbers = ' or '.join(dict.fromkeys(str(row['num_videos']) for row in rows))
         flat = f'Each perturbation has {numbers} videos here.'
         said = f"FR divides by AlexNet's FP on all videos of ImageNet-P; here it is of {numbers} of each perturbation."
-        said = said if any(at(row, 'FR') is not None for row in results['perturbations'].values()) else flat
+        said = said if any(row['FR'] is not None for row in rows) else flat
         return Layout(
             cls.name,
             'ImageNet-P',
@@ -165,14 +161,6 @@ class ImageNetP(Benchmark):
             sentences=(said, none) if results['mFR'] is None else (said,),
             unit=cls.unit,
         )
-
-    @classmethod
-    def paper_numbers(cls, results: Mapping, provenance: Mapping) -> tuple[dict[str, float], list[str]]:
-        """mFR."""
-        if results['mFR'] is None:
-            return {}, ['left out: mFR needs all 10 perturbations at difficulty 1']
-        videos = min(provenance['num_images'].values())
-        return {'mfr': results['mFR']}, [f'mFR is of {videos} videos of each perturbation']
 
 
 def _video_of(name: str) -> str:

@@ -7,13 +7,11 @@ from mmengine.config import Config
 
 from mmrobust.datasets.imagenet_variants import OF_CORRUPTIONS, VARIANTS
 from mmrobust.evaluation.benchmarks.base import require_some
-from mmrobust.evaluation.benchmarks.classification_base import ErrorTable, error_layout, too_few
+from mmrobust.evaluation.benchmarks.classification_base import ErrorTable, error_layout
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.images import LabelledImages
 from mmrobust.evaluation.report import Layout
 from mmrobust.registry import BENCHMARKS
-
-__all__ = ['RELATIVES', 'ImageNetVariants']
 
 RELATIVES = tuple(variant for variant in VARIANTS if variant not in ('imagenet', *OF_CORRUPTIONS))
 
@@ -73,16 +71,3 @@ class ImageNetVariants(ErrorTable):
         return error_layout(
             cls.name, 'ImageNet variants', results, 'variant', names[0] if names else 'clean', ('num_images',), among
         )
-
-    @classmethod
-    def paper_numbers(cls, results: Mapping, provenance: Mapping) -> tuple[dict[str, float], list[str]]:
-        """Accuracy on clean images, ImageNet-A and -R."""
-        values, remarks = {}, []
-        for cell, measure in (('clean', 'imagenet'), ('imagenet-a', 'imagenet-a'), ('imagenet-r', 'imagenet-r')):
-            if cell in results['cells']:
-                expected = VARIANTS['imagenet' if cell == 'clean' else cell].num_images
-                missing = too_few(provenance['num_images'][cell], expected, f'{cell} ')
-                remarks += missing
-                if not missing:
-                    values[measure] = 100 - results['cells'][cell]['error']
-        return values, remarks

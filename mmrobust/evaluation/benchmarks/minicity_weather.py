@@ -1,6 +1,6 @@
 """MiniCity's streets in drawn fog, night, rain and snow at five severities, with the labels of the clear images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,6 @@ from mmrobust.evaluation.benchmarks.cityscapes_c import CityscapesC
 from mmrobust.evaluation.benchmarks.presets import select_cells
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.registry import BENCHMARKS
-
-__all__ = ['MiniCityWeather']
 
 
 @BENCHMARKS.register_module(name='minicity-weather')
@@ -87,8 +85,3 @@ class MiniCityWeather(CityscapesC):
         )
         pipeline.insert(position_of_loading(pipeline) + 1, draw)
         return {**dataset, 'pipeline': pipeline}
-
-    @classmethod
-    def paper_numbers(cls, results: Mapping, provenance: Mapping) -> tuple[dict[str, float], list[str]]:
-        """None: the images are drawn."""
-        return {}, []

@@ -157,10 +157,7 @@ def class_table(results: Mapping, columns: Mapping[str, str], about: str, dash: 
         about: what the numbers are.
         dash: what it says of a class if there is no number, where any lacks one.
     """
-    rows = results.get('classes')
-    dashes = any(
-        None in row.values() for row in (rows.values() if isinstance(rows, Mapping) else ()) if isinstance(row, Mapping)
-    )
+    dashes = any(None in row.values() for row in results['classes'].values())
     shown = tuple(Column(key, title) for key, title in columns.items())
     return Table('classes', 'class', shown, 'By class', about + f' A dash: the class is {dash}.' * dashes, 'classes')
 

@@ -78,13 +78,13 @@ def calibration_shown(results: Mapping, row: str) -> tuple[list[Table], tuple[Cu
             Column('ECE', 'ECE', 'lower', interval='column'),
             Column('confidence', 'mean confidence', ''),
             Column('aAcc', 'aAcc'),
-            Column('aAcc_kept', f'aAcc, {_REJECTED} % rejected'),
+            Column('aAcc_kept', f'aAcc, {_REJECTED}% rejected'),
             Column('mIoU', 'mIoU'),
-            Column('mIoU_kept', f'mIoU, {_REJECTED} % rejected'),
+            Column('mIoU_kept', f'mIoU, {_REJECTED}% rejected'),
         ),
         'Calibration',
         f'Confidence is the largest softmax probability of a pixel; ECE the mean gap between it and accuracy in {BINS} '
-        f'equal bins, in percent. If confidence is above aAcc the model is too sure. {_REJECTED} % rejected: without '
+        f'equal bins, in percent. If confidence is above aAcc the model is too sure. {_REJECTED}% rejected: without '
         'the least confident pixels. Here all pixels of a row count together, so mIoU is no mean over severities.',
     )
     return [table], CALIBRATION_CURVES

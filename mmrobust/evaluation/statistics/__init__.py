@@ -12,19 +12,17 @@ from mmrobust.evaluation.statistics.calibration import (
     kept_areas,
     reliability,
 )
-from mmrobust.evaluation.statistics.corruption_error import (
+from mmrobust.evaluation.statistics.corruption import (
     ALEXNET_CLEAN_ERROR,
     ALEXNET_ERRORS,
     ALEXNET_EXTRA_ERRORS,
     benchmark_mean,
-    corruption_errors,
-    raw_corruption_errors,
-    relative_corruption_errors,
-)
-from mmrobust.evaluation.statistics.corruption_iou import (
     corruption_degradation,
+    corruption_errors,
     mean_over_corruptions,
     mean_over_severities,
+    raw_corruption_errors,
+    relative_corruption_errors,
     retention,
 )
 from mmrobust.evaluation.statistics.iou import (
@@ -33,6 +31,8 @@ from mmrobust.evaluation.statistics.iou import (
     iou_of_areas,
     mean_iou,
     mean_iou_of_areas,
+    worst_by_accuracy,
+    worst_by_iou,
 )
 from mmrobust.evaluation.statistics.perturbation_stability import (
     ALEXNET_FLIP_PROBABILITIES,
@@ -42,4 +42,3 @@ from mmrobust.evaluation.statistics.perturbation_stability import (
     top5_distance,
 )
 from mmrobust.evaluation.statistics.rank_correlation import FEWEST_MODELS, RankCorrelation, rank_correlation
-from mmrobust.evaluation.statistics.worst_case import worst_by_accuracy, worst_by_iou

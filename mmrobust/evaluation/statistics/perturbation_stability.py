@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mmrobust.evaluation.statistics.corruption_error import relative_to
+from mmrobust.evaluation.statistics.corruption import relative_to
 
 #: AlexNet's flip probability, 0 to 1, at difficulty 1; from mce/eval_robustness.py of clovaai/assembled-cnn.
 ALEXNET_FLIP_PROBABILITIES = {

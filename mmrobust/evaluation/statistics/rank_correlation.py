@@ -17,7 +17,7 @@ class RankCorrelation(NamedTuple):
     Attributes:
         models: number of models that have both numbers.
         spearman: rho, -1 to 1; None below 4 models, or where all models have one number.
-        spearman_interval: 95 % interval, bootstrap over models; ``(None, None)`` if there is none.
+        spearman_interval: 95% interval, bootstrap over models; ``(None, None)`` if there is none.
         kendall: tau-b, -1 to 1; None in the same cases.
         kendall_interval: of that.
     """

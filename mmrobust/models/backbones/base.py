@@ -35,7 +35,12 @@ class AttentionBackbone(BaseModule):
         with_cp: recompute the blocks' activations in the backward pass instead of keeping them.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads strictly: every tensor of the backbone must be there
             with its shape, else a ValueError names what is missing and what is unexpected.
+
+    Attributes:
+        new_parts: in the names of parameters that keep their initial values where pretrained weights have none of them.
     """
+
+    new_parts: Sequence[str] = ()
 
     def __init__(
         self,
@@ -104,6 +109,9 @@ class AttentionBackbone(BaseModule):
     def load_pretrained(self, weights: Mapping[str, Tensor], source: str) -> None:
         """Load weights in any layout that this backbone knows, called ``source``; ValueError if they do not fit."""
         state_dict = self.adapt_state_dict(without_auxiliary_head(weights, source))
+        for part in self.new_parts:
+            if not any(part in key for key in state_dict):
+                state_dict |= {key: value for key, value in self.state_dict().items() if part in key}
         check_state_dict(self.state_dict(), state_dict, source)
         self.load_state_dict(state_dict)
 

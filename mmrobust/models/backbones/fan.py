@@ -25,7 +25,7 @@ from mmrobust.models.backbones.base import (
     to_map,
     to_tokens,
 )
-from mmrobust.models.backbones.fan_checkpoint import convert_fan_backbone, keep_patch_path
+from mmrobust.models.backbones.released_weights import convert_fan_backbone, keep_patch_path
 from mmrobust.models.layers import (
     ChannelAttention,
     ClassAttentionBlock,

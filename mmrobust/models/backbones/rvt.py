@@ -24,7 +24,7 @@ from mmrobust.models.backbones.base import (
     to_map,
     to_tokens,
 )
-from mmrobust.models.backbones.rvt_checkpoint import convert_rvt_backbone, keep_dense
+from mmrobust.models.backbones.released_weights import convert_rvt_backbone, keep_dense
 from mmrobust.models.layers import (
     ConvFFN,
     LinearFFN,

@@ -23,7 +23,7 @@ from mmrobust.models.backbones.base import (
     is_released,
     to_map,
 )
-from mmrobust.models.backbones.swin_checkpoint import convert_swin_backbone
+from mmrobust.models.backbones.released_weights import convert_swin_backbone
 from mmrobust.models.layers import (
     ChannelAttention,
     LinearFFN,

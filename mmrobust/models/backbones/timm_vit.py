@@ -260,6 +260,7 @@ class TimmViT(AttentionBackbone):
             for block in vit.blocks[: indices[-1] + 1 if is_dense else depth]
         )
         self.adapter = _build_adapter(adapter, self.embed_dims, len(self.blocks), frozen_stages)
+        self.new_parts = () if adapter is None else ('adapter.', '.tap.')
         self.norm = vit.norm if norm_maps or not is_dense else nn.Identity()
         if not is_dense:
             self.attn_pool = vit.attn_pool
@@ -383,15 +384,6 @@ class TimmViT(AttentionBackbone):
             )
         else:
             super().init_weights()
-
-    def load_pretrained(self, weights: Mapping[str, Tensor], source: str) -> None:
-        """As in the base class; beside an adapter, that and TAP keep their initial values if the weights have none."""
-        if self.adapter is not None:
-            weights, own = self.adapt_state_dict(weights), self.state_dict()
-            for part in ('adapter.', '.tap.'):
-                if not any(part in key for key in weights):
-                    weights |= {key: value for key, value in own.items() if part in key}
-        super().load_pretrained(weights, source)
 
     def adapt_state_dict(self, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Leaves out what this backbone has not: the head, and for dense prediction the parts behind the last map.

@@ -15,8 +15,7 @@ from mmrobust.models.layers.patch_embed import (
     TokenDownsample,
     TokenPool,
 )
-from mmrobust.models.layers.position_embed import FourierPositionEmbed
-from mmrobust.models.layers.position_scaling import PositionAwareScaling
+from mmrobust.models.layers.position import FourierPositionEmbed, PositionAwareScaling
 from mmrobust.models.layers.recompute import recompute
 from mmrobust.models.layers.tap import MultiKernelTokenAwareAvgPool, TokenAwareAvgPool, pool_tokens
 from mmrobust.models.layers.token_refinement import TokenRefinement

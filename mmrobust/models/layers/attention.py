@@ -98,7 +98,6 @@ class SelfAttention(nn.Module):
     Args:
         embed_dims: channels C, a multiple of ``num_heads``.
         num_heads: heads H.
-        qkv_bias: bias in the projections to query, key and value.
         attn_drop_rate: dropout of attention probabilities, in [0, 1].
         proj_drop_rate: dropout of the output, in [0, 1].
     """
@@ -107,7 +106,6 @@ class SelfAttention(nn.Module):
         self,
         embed_dims: int,
         num_heads: int,
-        qkv_bias: bool = True,
         attn_drop_rate: float = 0.0,
         proj_drop_rate: float = 0.0,
     ) -> None:
@@ -117,8 +115,8 @@ class SelfAttention(nn.Module):
         self.num_heads = num_heads
         self.scale = (embed_dims // num_heads) ** -0.5
         self.attn_drop_rate = attn_drop_rate
-        self.q = nn.Linear(embed_dims, embed_dims, bias=qkv_bias)
-        self.kv = nn.Linear(embed_dims, 2 * embed_dims, bias=qkv_bias)
+        self.q = nn.Linear(embed_dims, embed_dims)
+        self.kv = nn.Linear(embed_dims, 2 * embed_dims)
         self.proj = nn.Linear(embed_dims, embed_dims)
         self.proj_drop = nn.Dropout(proj_drop_rate)
 

@@ -13,15 +13,14 @@ class ClassAttention(nn.Module):
     Args:
         embed_dims: channels C.
         num_heads: heads H.
-        qkv_bias: bias in the projections to query, key and value.
     """
 
-    def __init__(self, embed_dims: int, num_heads: int, qkv_bias: bool = True) -> None:
+    def __init__(self, embed_dims: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.q = nn.Linear(embed_dims, embed_dims, bias=qkv_bias)
-        self.k = nn.Linear(embed_dims, embed_dims, bias=qkv_bias)
-        self.v = nn.Linear(embed_dims, embed_dims, bias=qkv_bias)
+        self.q = nn.Linear(embed_dims, embed_dims)
+        self.k = nn.Linear(embed_dims, embed_dims)
+        self.v = nn.Linear(embed_dims, embed_dims)
         self.proj = nn.Linear(embed_dims, embed_dims)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -41,13 +40,12 @@ class PatchTokenPath(nn.Module):
 
     Args:
         embed_dims: channels C.
-        layer_scale: initial value of the layer scale.
     """
 
-    def __init__(self, embed_dims: int, layer_scale: float = 1.0) -> None:
+    def __init__(self, embed_dims: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(embed_dims, eps=1e-6)
-        self.gamma1 = nn.Parameter(layer_scale * torch.ones(embed_dims))
+        self.gamma1 = nn.Parameter(torch.ones(embed_dims))
         self.norm2 = nn.LayerNorm(embed_dims, eps=1e-6)
 
     def forward(self, patches: Tensor) -> Tensor:
@@ -65,18 +63,14 @@ class ClassAttentionBlock(PatchTokenPath):
         embed_dims: channels C.
         num_heads: heads H.
         mlp_ratio: hidden channels of the feed-forward layer over C.
-        qkv_bias: bias in the projections to query, key and value.
-        layer_scale: initial value of the layer scales.
     """
 
-    def __init__(
-        self, embed_dims: int, num_heads: int, mlp_ratio: float, qkv_bias: bool = True, layer_scale: float = 1.0
-    ) -> None:
-        super().__init__(embed_dims, layer_scale)
-        self.attn = ClassAttention(embed_dims, num_heads, qkv_bias)
+    def __init__(self, embed_dims: int, num_heads: int, mlp_ratio: float) -> None:
+        super().__init__(embed_dims)
+        self.attn = ClassAttention(embed_dims, num_heads)
         hidden_dims = int(embed_dims * mlp_ratio)
         self.mlp = nn.Sequential(nn.Linear(embed_dims, hidden_dims), nn.GELU(), nn.Linear(hidden_dims, embed_dims))
-        self.gamma2 = nn.Parameter(layer_scale * torch.ones(embed_dims))
+        self.gamma2 = nn.Parameter(torch.ones(embed_dims))
 
     def forward(self, x: Tensor) -> Tensor:
         """Class token first, ``(B, 1 + N, C)`` to the same shape."""

@@ -16,7 +16,7 @@ class PatchAugmentation(nn.Module):
     """Zooms into, mirrors and adds noise to patches of normalised images, each with a probability of its own.
 
     RVT (Mao et al., CVPR 2022, arXiv:2105.07926), "patch-wise augmentation", with the strengths of the released code:
-    a square of 85 to 100 % of the patch's area is cut out anywhere in it and enlarged to the patch, Gaussian noise is
+    a square of 85 to 100% of the patch's area is cut out anywhere in it and enlarged to the patch, Gaussian noise is
     added, the patch is mirrored left to right. The result is cut to what a normalised image can hold. Labels are not
     touched, so this is for classification. Differs from the released code in taking images of any size that patches
     fill, and in cutting out at fractions of a pixel.

@@ -46,15 +46,14 @@ class PooledStem(nn.Sequential):
 
     Args:
         embed_dims: channels C of the tokens.
-        hidden_dims: channels before the last convolution.
     """
 
-    def __init__(self, embed_dims: int, hidden_dims: int = 32) -> None:
+    def __init__(self, embed_dims: int) -> None:
         super().__init__(
-            nn.Conv2d(3, hidden_dims, 7, stride=2, padding=2),
-            nn.BatchNorm2d(hidden_dims),
+            nn.Conv2d(3, 32, 7, stride=2, padding=2),
+            nn.BatchNorm2d(32),
             nn.MaxPool2d(3, stride=2, padding=1),
-            nn.Conv2d(hidden_dims, embed_dims, 4, stride=4),
+            nn.Conv2d(32, embed_dims, 4, stride=4),
         )
 
 
@@ -70,17 +69,16 @@ class ConvNeXtBlock(nn.Module):
 
     Args:
         channels: channels.
-        layer_scale: initial value of the layer scale.
     """
 
-    def __init__(self, channels: int, layer_scale: float = 1e-6) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv_dw = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
         self.norm = nn.LayerNorm(channels, eps=1e-6)
         self.fc1 = nn.Linear(channels, 4 * channels)
         self.act = nn.GELU()
         self.fc2 = nn.Linear(4 * channels, channels)
-        self.gamma = nn.Parameter(layer_scale * torch.ones(channels))
+        self.gamma = nn.Parameter(1e-6 * torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.fc1(self.norm(self.conv_dw(x).permute(0, 2, 3, 1)))

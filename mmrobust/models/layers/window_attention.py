@@ -34,7 +34,6 @@ class WindowAttention(nn.Module):
         num_heads: heads H.
         window_size: side w of a window in tokens.
         shifted: shift the windows by ``w // 2`` along both axes.
-        qkv_bias: bias in the projections to query, key and value.
         attn_drop_rate: dropout of attention probabilities, in [0, 1].
         proj_drop_rate: dropout of the output, in [0, 1].
 
@@ -48,7 +47,6 @@ class WindowAttention(nn.Module):
         num_heads: int,
         window_size: int,
         shifted: bool,
-        qkv_bias: bool = True,
         attn_drop_rate: float = 0.0,
         proj_drop_rate: float = 0.0,
     ) -> None:
@@ -63,7 +61,7 @@ class WindowAttention(nn.Module):
         self.relative_position_bias_table = nn.Parameter(torch.empty((2 * window_size - 1) ** 2, num_heads))
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
         self.register_buffer('relative_position_index', _relative_positions(window_size), persistent=False)
-        self.qkv = nn.Linear(embed_dims, 3 * embed_dims, bias=qkv_bias)
+        self.qkv = nn.Linear(embed_dims, 3 * embed_dims)
         self.proj = nn.Linear(embed_dims, embed_dims)
         self.proj_drop = nn.Dropout(proj_drop_rate)
 

@@ -69,7 +69,7 @@ def test_a_numpy_severity_draws_as_the_integer():
     assert np.array_equal(Corrupt('shot_noise', np.int64(2))(_results())['img'], expected)
 
 
-BAD_PICTURES = [
+BAD_IMAGES = [
     (np.zeros((40, 48), np.uint8), ValueError, r'shape \(40, 48\) \(greyscale\)'),
     (np.zeros((40, 48, 4), np.uint8), ValueError, r'shape \(40, 48, 4\) \(RGBA\)'),
     (np.zeros((40, 48, 3), np.uint16), TypeError, 'uint8 .*, got uint16'),
@@ -79,7 +79,7 @@ BAD_PICTURES = [
 
 
 @pytest.mark.parametrize('transform', [Corrupt('fog', 1, '/data'), RandomCorrupt(prob=1)], ids=['fixed', 'random'])
-@pytest.mark.parametrize(('image', 'kind', 'message'), BAD_PICTURES)
+@pytest.mark.parametrize(('image', 'kind', 'message'), BAD_IMAGES)
 def test_an_image_that_cannot_be_corrupted_is_named(transform, image, kind, message):
     with pytest.raises(kind, match=rf'^/data/a/street\.png: image must be .*{message}'):
         transform({'img': image, 'img_path': '/data/a/street.png'})

@@ -22,7 +22,7 @@ class Original(MMSegLoadAnnotations):
 
 
 @pytest.fixture
-def picture() -> np.ndarray:
+def pixels() -> np.ndarray:
     noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     return cv2.GaussianBlur(noise, (5, 5), 2)
 
@@ -49,9 +49,9 @@ def labels(*values: int) -> np.ndarray:
     return np.resize(np.array(values, np.uint8), (HEIGHT, WIDTH))
 
 
-def test_whole_image(tmp_path, picture):
-    sample = LoadImageFromFile()({'img_path': save(tmp_path / 'a.png', picture)})
-    np.testing.assert_array_equal(sample['img'], picture)
+def test_whole_image(tmp_path, pixels):
+    sample = LoadImageFromFile()({'img_path': save(tmp_path / 'a.png', pixels)})
+    np.testing.assert_array_equal(sample['img'], pixels)
     assert sample['img_shape'] == sample['ori_shape'] == (HEIGHT, WIDTH)
     assert LoadImageFromFile(to_float32=True)({'img_path': str(tmp_path / 'a.png')})['img'].dtype == np.float32
 
@@ -59,9 +59,9 @@ def test_whole_image(tmp_path, picture):
 @pytest.mark.parametrize('backend', ['cv2', 'pillow'])
 @pytest.mark.parametrize('suffix', ['.png', '.jpg'])
 @pytest.mark.parametrize('lost', [0.999, 0.5, 2])
-def test_truncated_image(tmp_path, picture, suffix, backend, lost):
+def test_truncated_image(tmp_path, pixels, suffix, backend, lost):
     path = tmp_path / f'a{suffix}'
-    save(path, picture)
+    save(path, pixels)
     content = path.read_bytes()
     path.write_bytes(content[: -lost if lost == 2 else int(len(content) * (1 - lost))])
     with pytest.raises(ValueError, match=rf'^The image .*a{suffix} \(\d+ bytes\) is broken: ') as info:
@@ -69,9 +69,9 @@ def test_truncated_image(tmp_path, picture, suffix, backend, lost):
     assert '\n' not in str(info.value)
 
 
-def test_thumbnail_does_not_hide_that_the_end_is_missing(tmp_path, picture):
+def test_thumbnail_does_not_hide_that_the_end_is_missing(tmp_path, pixels):
     """A JPEG in the header has an end marker too."""
-    image, thumbnail = Image.fromarray(picture), io.BytesIO()
+    image, thumbnail = Image.fromarray(pixels), io.BytesIO()
     image.resize((8, 8)).save(thumbnail, 'JPEG')
     path = tmp_path / 'a.jpg'
     image.save(path, comment=thumbnail.getvalue())
@@ -82,10 +82,10 @@ def test_thumbnail_does_not_hide_that_the_end_is_missing(tmp_path, picture):
 
 
 @pytest.mark.parametrize('options', [{}, {'progressive': True}, {'restart_marker_blocks': 2}, {'format': 'PNG'}])
-def test_what_follows_the_end_of_an_image_does_not_count(tmp_path, picture, options):
+def test_what_follows_the_end_of_an_image_does_not_count(tmp_path, pixels, options):
     """Of the film in a phone's photo, of a screenshot that was written over a larger one."""
     file, path = io.BytesIO(), tmp_path / 'a'
-    Image.fromarray(picture).save(file, **{'format': 'JPEG', **options})
+    Image.fromarray(pixels).save(file, **{'format': 'JPEG', **options})
     content, film = file.getvalue(), np.random.default_rng(0).bytes(5000)
     path.write_bytes(content)
     expected = LoadImageFromFile()({'img_path': str(path)})['img']
@@ -116,11 +116,11 @@ def test_missing_image(tmp_path):
 
 @pytest.mark.parametrize('backend', ['cv2', 'pillow'])
 @pytest.mark.parametrize('kind', ['grey', 'rgba', 'colour 16', 'grey 16'])
-def test_other_depths_and_channels_become_8_bit_colour(tmp_path, picture, kind, backend):
-    deep = picture.astype(np.uint16) * 257
+def test_other_depths_and_channels_become_8_bit_colour(tmp_path, pixels, kind, backend):
+    deep = pixels.astype(np.uint16) * 257
     variants = {
-        'grey': picture[..., 0],
-        'rgba': np.dstack([picture, np.full((HEIGHT, WIDTH), 200, np.uint8)]),
+        'grey': pixels[..., 0],
+        'rgba': np.dstack([pixels, np.full((HEIGHT, WIDTH), 200, np.uint8)]),
         'colour 16': deep,
         'grey 16': deep[..., 0],
     }
@@ -130,15 +130,15 @@ def test_other_depths_and_channels_become_8_bit_colour(tmp_path, picture, kind, 
         with pytest.raises(ValueError, match=r"16-bit .* use imdecode_backend='cv2'"):
             load({'img_path': path})
         return
-    expected = np.repeat(picture[..., :1], 3, axis=2) if 'grey' in kind else picture
+    expected = np.repeat(pixels[..., :1], 3, axis=2) if 'grey' in kind else pixels
     got = load({'img_path': path})['img']
     assert got.dtype == np.uint8
     np.testing.assert_array_equal(got, expected)
 
 
-def test_the_backend_is_asked_for_the_bytes(tmp_path, picture):
+def test_the_backend_is_asked_for_the_bytes(tmp_path, pixels):
     with pytest.raises(KeyError, match='no_such_backend'):
-        LoadImageFromFile(backend_args={'backend': 'no_such_backend'})({'img_path': save(tmp_path / 'a.png', picture)})
+        LoadImageFromFile(backend_args={'backend': 'no_such_backend'})({'img_path': save(tmp_path / 'a.png', pixels)})
 
 
 @pytest.mark.parametrize('backend', ['cv2', 'pillow'])
@@ -207,9 +207,9 @@ def test_label_of_another_size(tmp_path):
         load_label(save(tmp_path / 'a.png', labels(0)[:20]))
 
 
-def test_coloured_label(tmp_path, picture):
+def test_coloured_label(tmp_path, pixels):
     with pytest.raises(ValueError, match=r'but has \(40, 64, 3\)'):
-        load_label(save(tmp_path / 'a.png', picture))
+        load_label(save(tmp_path / 'a.png', pixels))
 
 
 @pytest.mark.parametrize('backend', ['cv2', 'pillow'])

@@ -13,6 +13,8 @@ from mmrobust.evaluation.renderers import to_csv, to_markdown, to_terminal
 from mmrobust.evaluation.report import Report
 from mmrobust.visualization.results_page import to_html
 
+KNOWN = dict(split='val', num_images=3, trained_on='Cityscapes train, as its checkpoint says')
+
 
 @pytest.fixture
 def summary():
@@ -54,7 +56,7 @@ def test_interval_draws_within_each_condition(summary):
 
 
 def test_tables(summary):
-    report = Report(ACDC.layout(summary, {}), summary, {})
+    report = Report(ACDC.layout(summary, KNOWN), summary, KNOWN)
     rows = list(csv.DictReader(io.StringIO(to_csv(report))))
     assert [row['condition'] for row in rows] == ['fog', 'night', 'pooled']
     assert float(rows[0]['mIoU']) == pytest.approx(40) and float(rows[0]['mIoU_high']) == 100
@@ -64,14 +66,11 @@ def test_tables(summary):
 
 
 def test_split_and_training_data_are_said(summary):
-    known = dict(split='val', num_images=3, trained_on='Cityscapes train, as its checkpoint says')
     said = 'The model was trained on: Cityscapes train, as its checkpoint says.'
     mini = {'protocol': {'data_set': 'MiniCity val'}}
-    nothing = 'Split: unknown, an unknown number of images of ACDC. The model was trained on: unknown.'
     for provenance, title, sentence in (
-        ({}, 'ACDC (split unknown)', nothing),
-        (known, 'ACDC val', f'Split: val, 3 images of ACDC. {said}'),
-        (known | mini, 'ACDC protocol on MiniCity val', f'Split: val, 3 images of MiniCity val. {said}'),
+        (KNOWN, 'ACDC val', f'Split: val, 3 images of ACDC. {said}'),
+        (KNOWN | mini, 'ACDC protocol on MiniCity val', f'Split: val, 3 images of MiniCity val. {said}'),
     ):
         report = Report(ACDC.layout(summary, provenance), summary, provenance)
         assert report.layout.title == title
@@ -82,11 +81,11 @@ def test_split_and_training_data_are_said(summary):
 
 def test_sentences_are_true_for_this_run(summary):
     """Class 1 is predicted in the fog and in no label there, so a dash is for class 2; one condition has no mean."""
-    shown = ACDC.layout(summary, {})
+    shown = ACDC.layout(summary, KNOWN)
     assert 'The mean is that of the 2 conditions; pooled is' in shown.about
     (classes,) = (table.about for table in shown.tables if table.section == 'classes')
     assert classes.endswith('A dash: the class is in neither the labels nor the predictions of these images.')
     fog = Confusion.of_matrices({'a': np.array([[50, 5], [0, 5]])})
-    shown = ACDC.layout(summarize({Cell('fog'): fog}, ['road', 'car']), {})
+    shown = ACDC.layout(summarize({Cell('fog'): fog}, ['road', 'car']), KNOWN)
     (classes,) = (table.about for table in shown.tables if table.section == 'classes')
     assert 'The mean' not in shown.about and 'dash' not in classes

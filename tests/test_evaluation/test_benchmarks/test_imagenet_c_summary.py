@@ -25,7 +25,8 @@ def _counts(cells, wrong_of, clean):
 
 
 def _report(summary):
-    return Report(ImageNetC.layout(summary, {}), summary, {})
+    provenance = {'corrupted': 'official', 'num_images': 50_000}
+    return Report(ImageNetC.layout(summary, provenance), summary, provenance)
 
 
 def test_alexnets_own_errors_give_100():
@@ -39,7 +40,7 @@ def test_alexnets_own_errors_give_100():
 
 
 def test_by_hand_against_a_reference():
-    """Everywhere 30 % wrong, 10 % clean; the reference 40 % and 20 %: CE 75, relative CE 100."""
+    """Everywhere 30% wrong, 10% clean; the reference 40% and 20%: CE 75, relative CE 100."""
     store = _counts(CELLS, lambda cell: 300, 100)
     other = _counts(CELLS, lambda cell: 400, 200)
     reference = {'results': summarize(other, None)}

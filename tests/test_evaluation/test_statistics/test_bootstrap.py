@@ -60,7 +60,7 @@ def test_wilson(hits, number):
 @pytest.mark.parametrize('number', [100, 355, 500])
 @pytest.mark.parametrize('rate', [0.01, 0.1, 0.5])
 def test_coverage_of_rates(number, rate):
-    """Nominal 95 %: exactly, over all outcomes."""
+    """Nominal 95%: exactly, over all outcomes."""
     hits = np.arange(number + 1)
     ends = np.array([rate_interval(int(one), number) for one in hits])
     covers = (ends[:, 0] <= 100 * rate) & (100 * rate <= ends[:, 1])

@@ -55,7 +55,7 @@ def test_ece_of_known_models():
     calibrated, overconfident = np.linspace(0.3, 1, 640_000).reshape(800, 800), np.full((400, 500), 0.9)
     assert expected_calibration_error(confidence_counts(*pixels(calibrated), K)[0]) < 0.3
     levels, label, prediction = pixels(overconfident, right=0.0)
-    label[:, :300] = prediction[:, :300]  # right on 60 %
+    label[:, :300] = prediction[:, :300]  # right on 60%
     counts, _ = confidence_counts(levels, label, prediction, K)
     assert expected_calibration_error(counts) == pytest.approx(30, abs=0.01)
     confidence, accuracy = reliability(counts)

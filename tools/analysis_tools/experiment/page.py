@@ -72,13 +72,13 @@ def _findings(content: dict, runs: Runs, changes: dict[str, Change], adjusted: d
     found = gate(runs)
     overfocuses = 'overfocuses' if found.passed else 'does not overfocus, so the comparison is uninformative'
     return [
-        f'**{_what(content)}, {seeds} seeds an arm, mean corrupted error of the baseline {base:.1f} %: {verdict}, '
+        f'**{_what(content)}, {seeds} seeds an arm, mean corrupted error of the baseline {base:.1f}%: {verdict}, '
         f"after Holm's correction over {len(changes)} arms.**",
-        f'**Changes in points, with 95 % intervals over seeds before the correction: {listed or "unknown: one seed"}. '
+        f'**Changes in points, with 95% intervals over seeds before the correction: {listed or "unknown: one seed"}. '
         f'The smallest effect that {100 * POWER:.0f} of 100 such experiments would show, before the correction, is '
         f'{effect}, depending on the arm.**',
         f'**The baseline {overfocuses}: in the last third of its layers ADL of its own maps is {found.adl:.2f}, and '
-        f'{100 * found.active:.0f} % of the rows exceed the threshold.**',
+        f'{100 * found.active:.0f}% of the rows exceed the threshold.**',
     ]
 
 
@@ -86,7 +86,7 @@ def _gate(runs: Runs) -> Iterable[str]:
     yield '## The gate'
     yield (
         'Overfocusing is what TAP and ADL are against. So the baseline has to show it on images that it was not '
-        f"trained on: ADL in the paper's form at tau = 2 above {GATE_ADL}, and more than {100 * GATE_ACTIVE:.0f} % of "
+        f"trained on: ADL in the paper's form at tau = 2 above {GATE_ADL}, and more than {100 * GATE_ACTIVE:.0f}% of "
         'the rows with an entry above the threshold, means over the last third of the layers and over seeds. Otherwise '
         'the result says nothing about either.'
     )
@@ -108,9 +108,9 @@ def _arms(runs: Runs, changes: dict[str, Change], adjusted: dict[str, float]) ->
     yield '## Arms'
     yield (
         'Errors in percent, means over seeds. Changes are paired: initial weights, order of the images and corrupted '
-        'images are those of the baseline of the same seed. Intervals are 95 % t intervals over seeds, on one set of '
+        'images are those of the baseline of the same seed. Intervals are 95% t intervals over seeds, on one set of '
         'images. The primary endpoint is the change of the mean corrupted error; p is adjusted by Holm over all arms '
-        'below. "Visible" is the smallest effect that is found with 80 % power at this spread, before the correction. '
+        'below. "Visible" is the smallest effect that is found with 80% power at this spread, before the correction. '
         "Gradient: norm of the gradient of ADL, lambda included, over that of the task's loss, median over training."
     )
     rows = []
@@ -122,7 +122,7 @@ def _arms(runs: Runs, changes: dict[str, Change], adjusted: dict[str, float]) ->
             rows.append((*row, '', '', '', '', ''))
             continue
         clean, one = change(runs, arm, lambda one: one['clean_error']), changes[arm]
-        share = '' if np.isnan(ratio) else f'{100 * ratio:.1f} %'
+        share = '' if np.isnan(ratio) else f'{100 * ratio:.1f}%'
         visible = f'{one.detectable:.2f}' if np.isfinite(one.detectable) else ''
         rows.append((*row, _interval(one), f'{adjusted[arm]:.2f}', visible, _interval(clean, 1), share))
     header = ('arm', 'seeds', 'clean error', 'mean corrupted error', 'change of it', 'p', 'visible')
@@ -147,7 +147,7 @@ def _mean_corrupted_error(one: dict[str, Any]) -> float:
 def _attention(runs: Runs) -> Iterable[str]:
     yield '## Attention'
     yield (
-        'Means over held-out images, heads, layers and seeds; in brackets the 95 % interval of the change against the '
+        'Means over held-out images, heads, layers and seeds; in brackets the 95% interval of the change against the '
         'baseline. ADL and active rows are measured alike in all arms, whatever they train with. Stability is the '
         'cosine of the maps of a clean image and of the same with Gaussian noise; '
         '[the reference](reference/attention_statistics.md) defines all of them. Flat attention '
@@ -190,7 +190,7 @@ def _limits(content: dict, runs: Runs) -> Iterable[str]:
     fewer = [f'{arm} {len(of_seeds)}' for arm, of_seeds in runs.items() if len(of_seeds) < seeds]
     yield '## What it does not say'
     yield (
-        f'Each run has seen {images} images, and the baseline errs on {clean:.0f} % of the clean ones. The paper '
+        f'Each run has seen {images} images, and the baseline errs on {clean:.0f}% of the clean ones. The paper '
         'trains networks of 50 to 92 million parameters on ImageNet, for 300 epochs; what holds there is not known '
         'here. The intervals are over seeds: other images would move all arms together, and may move them apart. An '
         'interval that holds 0 does not say that there is no effect, only that one beyond its ends is unlikely.'
@@ -215,7 +215,7 @@ def _how(content: dict, runs: Runs) -> Iterable[str]:
         f'Corruptions: the 15 of ImageNet-C, severities {list(profile["severities"])}, drawn once for all runs.',
         f'Primary endpoint, written down before the first run: {content["primary_endpoint"]}.',
         f'`{WITH_TAP}...` takes the form of ADL with the lowest mean corrupted error, chosen on the same images. '
-        f'`...{STRONGER}` is tried where ADL has less than 2 % of the gradient.',
+        f'`...{STRONGER}` is tried where ADL has less than 2% of the gradient.',
         f'{len(seconds)} runs, one core each: {wall / 3600:.1f} hours in sum, {cpu / 3600:.1f} of them computing, on '
         f'{content["device"]}. Commits {", ".join(content["commits"])}; {versions}.',
     )

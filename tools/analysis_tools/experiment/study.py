@@ -110,8 +110,8 @@ class Study:
         content = dict(arm=arm, seed=seed, **found, identity=self._identity(arm, seed))
         write_whole(self._path(arm, seed), json.dumps(content) + '\n')
         print(
-            f'{arm}, seed {seed}: clean error {found["clean_error"]:.1f} %, '
-            f'mean corrupted error {found["mean_corrupted_error"]:.2f} %, {found["seconds"]["train"]:.0f} s',
+            f'{arm}, seed {seed}: clean error {found["clean_error"]:.1f}%, '
+            f'mean corrupted error {found["mean_corrupted_error"]:.2f}%, {found["seconds"]["train"]:.0f} s',
             flush=True,
         )
 

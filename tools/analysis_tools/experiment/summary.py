@@ -32,9 +32,9 @@ class Change:
     Attributes:
         values: the differences, one for each seed that both have.
         mean: of them.
-        half: half the length of the 95 % t interval; infinite for one seed.
+        half: half the length of the 95% t interval; infinite for one seed.
         p: two-sided, of a t test against 0; 1 for one seed.
-        detectable: the smallest true effect that this many seeds with this spread show at a level of 5 % with 80 %
+        detectable: the smallest true effect that this many seeds with this spread show at a level of 5% with 80%
             power.
     """
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mmrobust.models import FANSegformerHead
 from mmrobust.models.layers import AttentionView, Observe
-from mmrobust.models.losses.attention_diversification_loss import DiversificationTerm
+from mmrobust.models.losses import DiversificationTerm
 from mmrobust.ops import attention_diversification_reference
 
 
