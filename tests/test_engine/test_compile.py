@@ -83,8 +83,9 @@ def test_losses_of_fan_are_those_of_eager_training(tmp_path, config, settings):
     compiled, compiled_runner = _train(tmp_path / 'compiled', config, COMPILE, looks, **settings)
     assert compiled_runner.message_hub.get_scalar('train/adl_gradient').current() > 0
     assert len(compiled) == 4 and compiled[0] != compiled[3]
-    tolerance = {'rtol': 1e-2, 'atol': 1e-2} if settings is AMP else {}
-    torch.testing.assert_close(compiled, eager, **tolerance)
+    # float32, whose last digit depends on the order in which gradients are added up
+    tolerance = 1e-2 if settings is AMP else 2e-6
+    torch.testing.assert_close(compiled, eager, rtol=tolerance, atol=tolerance)
     expected, found = (one.model.state_dict() for one in (runner, compiled_runner))
     assert list(found) == list(expected)
     counters = torch._dynamo.utils.counters
