@@ -6,7 +6,7 @@ from mmrobust.engine.checkpoint_hook import CheckpointHook
 from mmrobust.engine.compile import CompileHook
 from mmrobust.engine.nonfinite_loss import StopOnNonFiniteLossHook
 from mmrobust.engine.parameter_groups import MergedOptimWrapperConstructor
-from mmrobust.engine.seeded_sampling import CountSubstitutesHook, SeedIterationHook
+from mmrobust.engine.sampling_hooks import CountSubstitutesHook, SeedIterationHook
 from mmrobust.engine.stop_on_sigterm import StopOnSigtermHook
 from mmrobust.engine.strict_load import StrictLoadHook
 from mmrobust.files import AtomicLocalBackend

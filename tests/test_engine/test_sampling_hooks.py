@@ -32,7 +32,7 @@ def test_other_iteration_or_seed_other_numbers(other):
 
 def test_rank_matters(monkeypatch):
     first = draw(1, 5)
-    monkeypatch.setattr('mmrobust.engine.seeded_sampling.get_rank', lambda: 1)
+    monkeypatch.setattr('mmrobust.engine.sampling_hooks.get_rank', lambda: 1)
     assert draw(1, 5) != first
 
 
