@@ -1,7 +1,6 @@
 """Cityscapes and data sets in its format, with errors that say what to do."""
 
 import os.path as osp
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -75,7 +74,7 @@ def files_below(folder: str, backend_args: dict | None) -> list[str]:
 
 def is_hidden(path: str) -> bool:
     """Whether a path is a hidden file or in a hidden folder, such as the copies in ``.ipynb_checkpoints``."""
-    return any(part.startswith('.') for part in re.split(r'[/\\]', path))
+    return any(part.startswith('.') for part in path.replace(osp.sep, '/').split('/'))
 
 
 class LabelsMissingError(FileNotFoundError):

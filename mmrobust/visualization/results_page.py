@@ -218,7 +218,11 @@ class _Section:
             if column.better and any(verdict.values_of(self.runs, table, row, column) for row in rows)
         ]
         changes = self.others if table.role == 'conditions' else {}
-        against = {name: ratios(run, self.base, self.grid) for name, run in self.others.items()} if table.ratio else {}
+        against = (
+            {name: ratios(run, self.base, self.grid) for name, run in self.others.items()}
+            if table.ratio and self.grid
+            else {}
+        )
         head, filled = [table.row], {row: [] for row in rows}
         for column in columns:
             head += self._heads(self.runs, _titled(column)) if len(self.runs) > 1 else [_titled(column)]

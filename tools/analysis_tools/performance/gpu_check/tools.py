@@ -102,4 +102,5 @@ def _main(path: Path, arguments: Sequence[str], log: Path) -> None:
     to_log(log)
     os.chdir(log.parent)  # what a tool writes beside its work_dir is not the user's
     sys.argv = [str(path), *arguments]
+    sys.path.insert(0, str(path.parent))  # for what lies beside a tool
     load_tool(path).main()
