@@ -70,22 +70,21 @@ class TokenAwareAvgPool(nn.Module):
             raise ValueError(f'TAP needs a token grid: hw_shape must multiply to {x.size(1)} tokens, got {hw_shape}')
         if self.predictor is None:
             return (x, self.weights(x, hw_shape)) if return_weights else x
-        grid = x.unflatten(1, hw_shape)
-        logits = self._logits(grid)
+        logits = self._logits(x, hw_shape)
         weights = logits.softmax(-1)
-        x = weighted_avg_pool(grid, weights, self.windows(self.num_branches), logits.dtype).flatten(1, 2)
+        windows = self.windows(self.num_branches)
+        x = weighted_avg_pool(x.unflatten(1, hw_shape), weights, windows, logits.dtype).flatten(1, 2)
         return (x, weights) if return_weights else x
 
     def weights(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """Each token's share of every branch: ``(B, H, W, K)``, sums to 1 over K (all ones for one branch)."""
-        grid = x.unflatten(1, hw_shape)
         if self.predictor is None:
-            return grid.new_ones((*grid.shape[:-1], 1))
-        return self._logits(grid).softmax(-1)
+            return x.new_ones((x.size(0), *hw_shape, 1))
+        return self._logits(x, hw_shape).softmax(-1)
 
-    def _logits(self, grid: Tensor) -> Tensor:
-        """``(B, H, W, C)`` to ``(B, H, W, K)``, in autocast's dtype."""
-        grid = grid.permute(0, 3, 1, 2)
+    def _logits(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
+        """``(B, N, C)`` to ``(B, H, W, K)``, in autocast's dtype."""
+        grid = x.unflatten(1, hw_shape).permute(0, 3, 1, 2)
         if self.training and torch.compiler.is_compiling():
             # the compiler keeps the tokens for later anyway, and would keep them once more in autocast's dtype
             logits = recompute(self.predictor, grid, norms=self.predictor, random=False)
