@@ -79,7 +79,7 @@ class TokenAwareAvgPool(nn.Module):
     def weights(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
         """Each token's share of every branch: ``(B, H, W, K)``, sums to 1 over K (all ones for one branch)."""
         if self.predictor is None:
-            return x.new_ones((x.size(0), *hw_shape, 1))
+            return torch.ones_like(x[..., :1]).unflatten(1, hw_shape)  # which refuses tokens that are no such grid
         return self._logits(x, hw_shape).softmax(-1)
 
     def _logits(self, x: Tensor, hw_shape: tuple[int, int]) -> Tensor:
