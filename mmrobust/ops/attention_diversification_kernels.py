@@ -13,8 +13,6 @@ training see its name, its shapes and its gradient. Where the kernels cannot be 
 
 # B batch, H heads, G groups of heads (1: averaged, H: each its own), N tokens, D channels per head
 
-from functools import partial
-
 import torch
 from torch import Tensor
 
@@ -116,23 +114,20 @@ def _attention_diversification(
     query: Tensor, key: Tensor, lse: Tensor, threshold: float, mode: str, per_head: bool, with_gradients: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The loss, and its gradients of query and key, which are empty without ``with_gradients``."""
-    official = mode == 'official'
-    kept = Kept(threshold, None, official, official, per_head, None)
-    num_cosines = query.size(0) * (query.size(1) if per_head else 1) * query.size(2)
-    loss_of_sums = partial(_loss_of_sums, mode=mode, threshold=threshold, num_cosines=num_cosines)
 
     def by_kernels() -> tuple[Tensor, ...]:
         from mmrobust.ops import attention_diversification_triton
 
         operands = [one if one.stride(-1) == 1 else one.contiguous() for one in (query, key)]
         grads = [_grad_like(one) for one in operands] if with_gradients else None
-        loss = attention_diversification_triton.diversification(*operands, lse, kept, loss_of_sums, grads)
+        loss = attention_diversification_triton.diversification(*operands, lse, threshold, mode, per_head, grads)
         return loss, *(grads or _no_grads(query))
 
     def in_blocks() -> tuple[Tensor, ...]:
-        attention = Attention(query.float(), key.float())
+        attention, official = Attention(query.float(), key.float()), mode == 'official'
+        kept = Kept(threshold, None, official, official, per_head, None)
         _, *sums = attention_sums_blocks.forward(attention, None, kept)
-        loss, *grads_of_sums = loss_of_sums(Sums(*sums))
+        loss, *grads_of_sums = _loss_of_sums(Sums(*sums), threshold, mode)
         if not with_gradients:
             return loss, *_no_grads(query)
         return loss, *attention_sums_blocks.backward(attention, None, kept, None, *grads_of_sums)[:2]
@@ -144,14 +139,10 @@ def _attention_diversification(
     )
 
 
-def _loss_of_sums(sums: Sums, mode: str, threshold: float, num_cosines: int) -> tuple[Tensor, Tensor, Tensor]:
-    """What some maps, each a single region, contribute to ADL, and its gradients of the two sums over their rows.
-
-    With ``s`` the first sum, ``u = s / |s|`` and ``c`` the second one, the loss is ``c . u`` and has the gradients ``(c
-    - (c . u) u) / |s|`` and ``u``; in pairwise mode it is ``|c|^2``, less its rows, over their number.
-    """
+def _loss_of_sums(sums: Sums, threshold: float, mode: str) -> tuple[Tensor, Tensor, Tensor]:
+    """ADL of maps that are each a single region, and its gradients of the two sums over rows: as in the kernels."""
     of_rows, of_directions, inv_norms = sums
-    num_rows = inv_norms.size(-1)
+    num_rows, num_cosines = inv_norms.size(-1), inv_norms.numel()
     if mode == 'pairwise':
         share = 1 / (num_cosines * max(1, num_rows - 1))
         pairs = of_directions.square().sum() - (inv_norms > 0).sum()

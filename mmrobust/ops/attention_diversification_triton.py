@@ -4,12 +4,13 @@ Attention averages its heads before ADL looks at it. That one map of an image, `
 heads have in common. So nothing has to be computed head by head twice:
 
 1. ``_mean_maps``: for a tile of the map, ``exp(q k - lse)`` summed over the heads; what is dropped is stored as 0.
-2. ``_column_sums``: one pass over the map adds up its rows, and its rows divided by their norms. Now the loss is known,
-   and the gradients are too, but for the factor that comes in with the backward pass.
-3. ``_grad_maps``: one pass that turns the map into the gradient ``G`` of its entries, in place.
-4. ``_grad_query``: as in a backward pass of flash attention, ``sum_j P_ij G_ij k_j - r_i sum_j P_ij k_j``, where the
+2. ``_column_sums``: one pass over the map adds up its rows, and its rows divided by their norms.
+3. ``_losses``: the loss is a function of these sums. The gradients are too, but for the factor that comes in with the
+   backward pass: so the sums are turned into their gradients, in place.
+4. ``_grad_maps``: one pass that turns the map into the gradient ``G`` of its entries, in place.
+5. ``_grad_query``: as in a backward pass of flash attention, ``sum_j P_ij G_ij k_j - r_i sum_j P_ij k_j``, where the
    softmax subtracts ``r_i = sum_j P_ij G_ij``: one loop over the keys gathers all three sums.
-5. ``_grad_key``: ``sum_i P_ij (G_ij - r_i) q_i``.
+6. ``_grad_key``: ``sum_i P_ij (G_ij - r_i) q_i``.
 
 That is 6 matrix products of the size of ``query @ key^T``, where attention itself takes 2 forward and 5 backward. A
 backward pass that began from nothing would need a seventh, for the map. No sum is made by atomic additions, so results
@@ -21,16 +22,13 @@ float32 takes three of TF32, which together are as exact as float32.
 
 # ruff: noqa: N803 - a kernel's constants are in capitals, as is the custom
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-
-from mmrobust.ops.attention_sums import Sums
-from mmrobust.ops.attention_sums_blocks import Kept
 
 # All maps that exist at once, in bytes.
 _BYTES_OF_MAPS = 2**29
@@ -62,6 +60,7 @@ _TILES = {
     '_grad_key': (_Tile(64, 64, 4, 2), _Tile(32, 64, 4, 2)),
 }
 _COLUMN_SUMS = _Tile(256, 32, 4, 2)
+_LOSSES = _Tile(1, 4096, 8, 1)
 _GRAD_MAPS = _Tile(2, 2048, 4, 2)
 
 
@@ -75,21 +74,28 @@ class _Form(NamedTuple):
     unit: int  # strides are given in multiples of it: what the compiler must know to read 16 bytes at once
 
 
-class _Operands(NamedTuple):
-    """Of one layer."""
+class _Layer(NamedTuple):
+    """Operands of one layer, and which entries of its maps are kept."""
 
     query: Tensor
     key: Tensor
     lse: Tensor
+    threshold: float
+    mode: str
     form: _Form
+
+    @property
+    def official(self) -> bool:
+        return self.mode == 'official'
 
 
 def diversification(
     query: Tensor,
     key: Tensor,
     lse: Tensor,
-    kept: Kept,
-    loss_of_sums: Callable[[Sums], tuple[Tensor, Tensor, Tensor]],
+    threshold: float,
+    mode: str,
+    per_head: bool,
     grads: Sequence[Tensor] | None,
 ) -> Tensor:
     """ADL, and its gradients of query and key.
@@ -98,35 +104,55 @@ def diversification(
         query: ``(B, H, Nq, D)``, scaled, D at most 128.
         key: ``(B, H, Nk, D)``, of the same dtype: float32, bfloat16 or float16.
         lse: ``(B, H, Nq)`` float32, logarithm of the softmax's normalizer.
-        kept: which entries of a map are kept; by one threshold.
-        loss_of_sums: what some maps contribute to the loss, and its gradients of the two sums over their rows.
+        threshold: what an entry of a map must reach, in ``'official'`` mode exceed.
+        mode, per_head: as in :func:`~mmrobust.ops.attention_diversification`.
         grads: memory for the gradients, like query and key; channels lie side by side. None makes none.
 
     Returns:
         The loss, a scalar in float32.
     """
-    query, key, form = _prepare(query, key, kept.per_head)
-    operands = _Operands(query, key, lse.contiguous(), form)
-    losses = []
-    for first, maps in _chunks(query, key, query.size(0) * form.groups):
-        sums = _sums(operands, kept, first, maps)
-        loss, *grads_of_sums = loss_of_sums(sums)
-        losses.append(loss)
+    query, key, form = _prepare(query, key, per_head)
+    layer = _Layer(query, key, lse.contiguous(), threshold, mode, form)
+    losses = torch.empty(query.size(0) * form.groups, dtype=torch.float32, device=query.device)
+    for first, maps in _chunks(query, key, losses.numel()):
+        square_norms, sums = _sums(layer, first, maps)
+        _losses[(len(maps),)](
+            *sums,
+            square_norms,
+            losses[first:],
+            *maps.shape[1:],
+            threshold * maps.size(1),
+            _share(losses.numel() * maps.size(1), maps.size(1), mode),
+            MODE=mode,
+            WITH_GRADIENTS=grads is not None,
+            COLUMNS=_LOSSES.columns,
+            num_warps=_LOSSES.num_warps,
+        )
         if grads is not None:
-            _gradients(operands, kept, first, maps, sums.inv_norms, *grads_of_sums, grads)
-    return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+            _gradients(layer, first, maps, square_norms, *sums, grads)
+    return losses.sum()
 
 
-def _sums(operands: _Operands, kept: Kept, first: int, maps: Tensor) -> Sums:
-    """Write the kept entries of maps ``first`` and following, and add up the rows of each."""
-    query, key, lse, form = operands
+def _share(num_rows: int, rows_of_map: int, mode: str) -> float:
+    """Of one row in the mean over all, or in pairwise mode of one pair of rows."""
+    return 1 / (num_rows * max(1, rows_of_map - 1) if mode == 'pairwise' else num_rows)
+
+
+def _sums(layer: _Layer, first: int, maps: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Write the kept entries of maps ``first`` and following.
+
+    Returns:
+        ``(maps, Nq)``, the squared norms of the rows; and twice ``(maps, Nk)``: the sum of the rows, and that of the
+        rows divided by their norms.
+    """
+    query, key, lse, threshold, _, form = layer
     num_maps, num_queries, num_keys = maps.shape
     float32 = dict(dtype=torch.float32, device=query.device)
     tile = _tile('_mean_maps', form, query)
     grid = triton.cdiv(num_queries, tile.rows), triton.cdiv(num_keys, 2 * tile.columns), num_maps
     # each block of columns or of rows leaves a sum of its own
     square_norms = torch.empty(grid[1], num_maps, num_queries, **float32)
-    whole_rows = torch.empty(grid[0], num_maps, num_keys, **float32) if kept.sum_all else None
+    whole_rows = torch.empty(grid[0], num_maps, num_keys, **float32) if layer.official else None
     _mean_maps[grid](
         query,
         key,
@@ -138,44 +164,51 @@ def _sums(operands: _Operands, kept: Kept, first: int, maps: Tensor) -> Sums:
         num_queries,
         num_keys,
         maps.stride(1),
-        kept.threshold,
+        threshold,
         *_strides(query, form),
         *_strides(key, form),
         FORM=form,
-        STRICT=kept.strict,
+        STRICT=layer.official,
         **tile.options,
     )
-    square = square_norms.sum(0)
-    inv_norms = torch.where(square > 0, square.rsqrt(), 0.0)
-    row_sum, direction_sum = (torch.empty(num_maps, num_keys, **float32) for _ in range(2))
+    square_norms = square_norms.sum(0)
+    row_sum = torch.empty(num_maps, num_keys, **float32) if whole_rows is None else whole_rows.sum(0)
+    direction_sum = torch.empty(num_maps, num_keys, **float32)
     _column_sums[triton.cdiv(num_keys, _COLUMN_SUMS.columns), num_maps](
-        maps, inv_norms, row_sum, direction_sum, num_queries, num_keys, maps.stride(1), **_COLUMN_SUMS.options
+        maps,
+        square_norms,
+        row_sum,
+        direction_sum,
+        num_queries,
+        num_keys,
+        maps.stride(1),
+        OF_KEPT=whole_rows is None,
+        **_COLUMN_SUMS.options,
     )
-    return Sums(row_sum if whole_rows is None else whole_rows.sum(0), direction_sum, inv_norms)
+    return square_norms, (row_sum, direction_sum)
 
 
 def _gradients(
-    operands: _Operands,
-    kept: Kept,
+    layer: _Layer,
     first: int,
     maps: Tensor,
-    inv_norms: Tensor,
+    square_norms: Tensor,
     grad_row_sum: Tensor,
     grad_direction_sum: Tensor,
     grads: Sequence[Tensor],
 ) -> None:
     """Write the gradients of query and key of maps ``first`` and following, which are overwritten."""
-    query, key, lse, form = operands
+    query, key, lse, *_, form = layer
     num_maps, num_queries, num_keys = maps.shape
     _grad_maps[triton.cdiv(num_queries, _GRAD_MAPS.rows), num_maps](
         maps,
-        inv_norms,
+        square_norms,
         grad_row_sum,
         grad_direction_sum,
         num_queries,
         num_keys,
         maps.stride(1),
-        SUM_ALL=kept.sum_all,
+        SUM_ALL=layer.official,
         HEADS=form.heads,
         **_GRAD_MAPS.options,
     )
@@ -335,12 +368,13 @@ def _keep(
 @triton.jit
 def _column_sums(
     maps,  # (maps, Nq, Nk)
-    inv_norms,  # (maps, Nq)
+    square_norms,  # (maps, Nq)
     row_sum,  # (maps, Nk)
     direction_sum,  # (maps, Nk)
     num_queries,
     num_keys,
     stride_row,
+    OF_KEPT: tl.constexpr,  # the first sum is of what is kept, else it is there already
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
@@ -354,15 +388,79 @@ def _column_sums(
         kept = tl.load(_entries(maps, one, row, column, num_queries, stride_row), mask=inside, other=0.0)
         kept = kept.to(tl.float32)
         rows += tl.sum(kept, 0)
-        directions += tl.sum(kept * _of_rows(inv_norms, one, row, num_queries, 0.0)[:, None], 0)
-    tl.store(row_sum + one * num_keys + column, rows, mask=column < num_keys)
+        directions += tl.sum(kept * _inv_norms(square_norms, one, row, num_queries)[:, None], 0)
+    if OF_KEPT:
+        tl.store(row_sum + one * num_keys + column, rows, mask=column < num_keys)
     tl.store(direction_sum + one * num_keys + column, directions, mask=column < num_keys)
+
+
+@triton.jit
+def _losses(
+    row_sum,  # (maps, Nk), overwritten by its gradient
+    direction_sum,  # (maps, Nk), overwritten by its gradient
+    square_norms,  # (maps, Nq)
+    losses,  # (maps,)
+    num_queries,
+    num_keys,
+    threshold,  # of a sum of rows
+    share,
+    MODE: tl.constexpr,
+    WITH_GRADIENTS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """With ``s`` the first sum, ``u = s / |s|`` and ``c`` the second one, a map's loss is ``share * c . u`` and has the
+    gradients ``share * (c - (c . u) u) / |s|`` and ``share * u``; in pairwise mode it is ``share * (|c|^2 - rows)``.
+    """
+    one = tl.program_id(0).to(tl.int64)
+    square = tl.full((COLUMNS,), 0.0, tl.float32)
+    product = tl.full((COLUMNS,), 0.0, tl.float32)
+    for start in range(0, num_keys, COLUMNS):
+        column = start + tl.arange(0, COLUMNS)
+        directions = _of_rows(direction_sum, one, column, num_keys, 0.0)
+        mean = _mean(row_sum, one, column, num_keys, threshold, MODE) if MODE != 'pairwise' else directions
+        square += mean * mean
+        product += mean * directions
+    if MODE == 'pairwise':
+        active = tl.full((COLUMNS,), 0.0, tl.float32)
+        for start in range(0, num_queries, COLUMNS):
+            row = start + tl.arange(0, COLUMNS)
+            active += tl.where(_of_rows(square_norms, one, row, num_queries, 0.0) > 0, 1.0, 0.0)
+        tl.store(losses + one, share * (tl.sum(square) - tl.sum(active)))
+    else:
+        # a mean that is all zero has cosine 0, and no gradient; one that is not is far above the smallest number
+        inv_norm = 1 / tl.sqrt(tl.maximum(tl.sum(square), 1.2e-38))
+        cosine = tl.sum(product) * inv_norm
+        tl.store(losses + one, share * cosine)
+    if WITH_GRADIENTS:
+        for start in range(0, num_keys, COLUMNS):
+            column = start + tl.arange(0, COLUMNS)
+            inside = column < num_keys
+            of_rows, of_directions = row_sum + one * num_keys + column, direction_sum + one * num_keys + column
+            directions = tl.load(of_directions, mask=inside, other=0.0)
+            if MODE == 'pairwise':
+                tl.store(of_rows, tl.full((COLUMNS,), 0.0, tl.float32), mask=inside)
+                tl.store(of_directions, 2 * share * directions, mask=inside)
+            else:
+                mean = _mean(row_sum, one, column, num_keys, threshold, MODE)
+                unit = mean * inv_norm
+                grad = tl.where(mean > 0, share * inv_norm * (directions - cosine * unit), 0.0)
+                tl.store(of_rows, grad, mask=inside)
+                tl.store(of_directions, share * unit, mask=inside)
+
+
+@triton.jit
+def _mean(row_sum, one, column, num_keys, threshold, MODE: tl.constexpr):
+    """The first sum, in official mode without what does not exceed the threshold."""
+    total = _of_rows(row_sum, one, column, num_keys, 0.0)
+    if MODE == 'official':
+        total = tl.where(total > threshold, total, 0.0)
+    return total
 
 
 @triton.jit
 def _grad_maps(
     maps,  # (maps, Nq, Nk)
-    inv_norms,  # (maps, Nq)
+    square_norms,  # (maps, Nq)
     grad_row_sum,  # (maps, Nk)
     grad_direction_sum,  # (maps, Nk)
     num_queries,
@@ -382,7 +480,7 @@ def _grad_maps(
         kept = tl.load(_entries(maps, one, row, column, num_queries, stride_row), mask=inside, other=0.0)
         direction = _of_rows(grad_direction_sum, one, column, num_keys, 0.0)
         along += tl.sum(kept.to(tl.float32) * direction[None, :], 1)
-    inv_norm = _of_rows(inv_norms, one, row, num_queries, 0.0) / HEADS
+    inv_norm = _inv_norms(square_norms, one, row, num_queries) / HEADS
     of_kept = -along * inv_norm * inv_norm * inv_norm * (HEADS * HEADS)
     for start in range(0, num_keys, COLUMNS):
         column = start + tl.arange(0, COLUMNS)
@@ -590,6 +688,13 @@ def _entries(maps, one, row, column, num_queries, stride_row):
 def _of_rows(values, line, row, size, outside):
     """``values[line]`` of ``(lines, size)``."""
     return tl.load(values + line * size + row, mask=row < size, other=outside)
+
+
+@triton.jit
+def _inv_norms(square_norms, one, row, num_queries):
+    """One over the norms of rows, 0 for one of which nothing is kept."""
+    square = _of_rows(square_norms, one, row, num_queries, 0.0)
+    return tl.where(square > 0, 1 / tl.sqrt(square), 0.0)
 
 
 @triton.jit

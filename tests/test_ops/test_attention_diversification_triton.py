@@ -45,6 +45,7 @@ def _interpret_small_tiles():
     small = attention_diversification_triton._Tile(16, 16, 1, 1)
     attention_diversification_triton._TILES = dict.fromkeys(attention_diversification_triton._TILES, (small, small))
     attention_diversification_triton._COLUMN_SUMS = attention_diversification_triton._GRAD_MAPS = small
+    attention_diversification_triton._LOSSES = small
     attention_diversification_triton._BYTES_OF_MAPS = 2 * 4 * 20 * 32
     attention_diversification_kernels.kernels.fit = lambda *tensors: True
     attention_diversification_kernels._fused_attention = lambda *which: ''
@@ -247,7 +248,8 @@ def test_compiles(compiled, num_tokens, dim, dtype, mode, per_head):
     lse = attention_diversification_triton.log_sum_exp(query, key)
     attention_diversification_kernels._attention_diversification._init_fn(query, key, lse, 0.1, mode, per_head, True)
     names, found = zip(*compiled, strict=True)
-    assert {*names} == {'_log_sum_exp', '_mean_maps', '_column_sums', '_grad_maps', '_grad_query', '_grad_key'}
+    kernels_of_adl = {'_log_sum_exp', '_mean_maps', '_column_sums', '_losses', '_grad_maps', '_grad_query', '_grad_key'}
+    assert {*names} == kernels_of_adl
     assert all(kernel.asm['cubin'] and kernel.metadata.shared <= 99 * 1024 for kernel in found)
 
 

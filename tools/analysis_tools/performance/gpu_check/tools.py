@@ -28,7 +28,9 @@ class ToolRun(NamedTuple):
 
 
 def load_tool(path: Path) -> ModuleType:
-    """Import a tool, which is no module of the package."""
+    """Import a tool, which is no module of the package. Like Python, it finds what lies beside it."""
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location(f'tool_{path.stem}', path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -102,5 +104,4 @@ def _main(path: Path, arguments: Sequence[str], log: Path) -> None:
     to_log(log)
     os.chdir(log.parent)  # what a tool writes beside its work_dir is not the user's
     sys.argv = [str(path), *arguments]
-    sys.path.insert(0, str(path.parent))  # for what lies beside a tool
     load_tool(path).main()
