@@ -1,11 +1,17 @@
 import gc
+import os
 import warnings
+
+# tests compute little: on many cores, beside other processes, threads wait for each other for most of the time
+os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import pytest
 import torch
 
 import mmrobust  # noqa: F401
 from tests.tool_loading import load_tool
+
+torch.set_num_threads(int(os.environ['OMP_NUM_THREADS']))  # also where torch was there before
 
 
 def pytest_runtest_setup(item):

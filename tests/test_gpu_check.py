@@ -169,7 +169,7 @@ def test_dry_run(tmp_path):
     assert all(row['held'] for part in ('equality', 'combinations') for row in found[part].values())
     assert {row['rows']['ours']['time_ratio'] > 0 for name, row in found['ops'].items()} == {True}
     assert found['compiled']['batch 1, TAP + ADL']['profile']['kernels']
-    trained, resumed = found['minicity']['train --amp'], found['minicity']['resume after SIGTERM']
+    trained, resumed = found['minicity']['train --amp'], found['resuming']['after SIGTERM']
     assert trained['iterations'] == 6 and trained['seconds_per_iteration'] > 0
     assert resumed['held'] and 3 <= resumed['stopped after'] < 12
     assert found['minicity']['evaluate']['float32']['mPC'] > 0

@@ -35,6 +35,9 @@ _BYTES_OF_MAPS = 2**29
 # Of a grid's second and third axis, by CUDA.
 _MAX_PROGRAMS = 65535
 _LOG2_E = tl.constexpr(1.4426950408889634)
+# Arguments for whose values, such as 1 or a multiple of 16, Triton shall not compile once more: that takes seconds, and
+# what the compiler must know of them is in _Form.
+_PLACES = ('first', *(f'{tensor}_{axis}' for tensor in ('query', 'key', 'grad') for axis in ('image', 'head', 'token')))
 
 
 class _Tile(NamedTuple):
@@ -55,7 +58,7 @@ class _Tile(NamedTuple):
 # Measured on an H100 with 8 heads of 56 channels in bfloat16; the second is for rows of query and key of more than 128
 # bytes: what fits into 99 KiB of shared memory.
 _TILES = {
-    '_mean_maps': (_Tile(128, 64, 8, 3, 128), _Tile(64, 32, 4, 2)),
+    '_mean_maps': (_Tile(128, 64, 8, 2, 128), _Tile(64, 32, 4, 2)),
     '_grad_query': (_Tile(64, 64, 4, 3), _Tile(64, 32, 4, 2)),
     '_grad_key': (_Tile(64, 64, 4, 2), _Tile(32, 64, 4, 2)),
 }
@@ -290,7 +293,7 @@ def _chunks(query: Tensor, key: Tensor, num_maps: int) -> Iterator[tuple[int, Te
         yield first, memory[: min(at_once, num_maps - first)]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_PLACES)
 def _mean_maps(
     query,
     key,
@@ -498,7 +501,7 @@ def _grad_maps(
         tl.store(entries, grad.to(maps.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_PLACES)
 def _grad_query(
     query,
     key,
@@ -560,7 +563,7 @@ def _grad_query(
     _store(grad, weighted, image, head, row, num_queries, grad_image, grad_head, grad_token, FORM)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_PLACES)
 def _grad_key(
     query,
     key,
@@ -619,7 +622,7 @@ def _grad_key(
     _store(grad, total, image, head, column, num_keys, grad_image, grad_head, grad_token, FORM)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_PLACES)
 def _log_sum_exp(
     query,
     key,

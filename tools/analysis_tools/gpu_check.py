@@ -43,23 +43,26 @@ from performance.gpu_check.processes import (  # noqa: E402
     run_under_limit,
 )
 from performance.gpu_check.report import PartReport, Report  # noqa: E402
+from performance.gpu_check.resuming import resuming  # noqa: E402
 from performance.gpu_check.steps import compiled_steps, eager_steps  # noqa: E402
 from performance.gpu_check.work import Part, Work, cores, limits  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
-# Parts of a group run beside each other: they compare, and what is timed has the device for itself.
+# Parts of a group run beside each other: they compare or compile, and what is timed waits until it has the device for
+# itself. Equality comes first, and leaves compiled kernels to the others.
 GROUPS = (
     (Part('environment', environment, share=5, needs=1),),
+    (Part('equality', equality, share=50, needs=10, processes=8),),
     (
-        Part('equality', equality, share=90, needs=10, processes=8),
-        Part('combinations', combinations, share=90, needs=15, processes=5),
-        Part('tests', gpu_tests, share=90, needs=10),
+        Part('compiled', compiled_steps, share=115, needs=30, processes=2),
+        Part('combinations', combinations, share=115, needs=15, processes=5),
+        Part('tests', gpu_tests, share=115, needs=10),
+        Part('resuming', resuming, share=115, needs=30),
     ),
-    (Part('ops', ops, share=12, needs=10),),
-    (Part('compiled', compiled_steps, share=80, needs=30, processes=2),),
-    (Part('minicity', minicity, share=180, needs=30),),
-    (Part('evaluation', evaluation_speed, share=38, needs=15),),
-    (Part('steps', eager_steps, share=15, needs=10),),
+    (Part('ops', ops, share=20, needs=10),),
+    (Part('minicity', minicity, share=165, needs=30),),
+    (Part('evaluation', evaluation_speed, share=40, needs=15),),
+    (Part('steps', eager_steps, share=25, needs=10),),
 )
 PARTS = [part for group in GROUPS for part in group]
 console = Console(highlight=False)

@@ -56,6 +56,10 @@ def test_counts(found):
     outcome, counts = found(test_a=TESTS, test_b=broken_file, test_c='no_such_name', test_measure=MEASURING)
     assert outcome.state == 'done', outcome
     assert {name: counts[name] for name in ('passed', 'failed', 'skipped')} == {'passed': 2, 'failed': 3, 'skipped': 1}
+    assert 0 <= counts['waited'] < 1 and 0 < sum(counts['slowest'].values()) < counts['seconds']
+    assert {name.split('::')[-1] for name in counts['slowest']} == {
+        'test_good', 'test_bad', 'test_of_fixture', 'test_skipped', 'test_by_itself'
+    }  # fmt: skip
     assert {name.split('::')[-1]: text.splitlines()[-1] for name, text in counts['failures'].items()} == {
         'test_bad': 'E   assert (1 + 1) == 3',
         'test_of_fixture': 'E   ValueError: in the fixture',

@@ -57,7 +57,8 @@ FOUND = {
     'evaluation': {'float32': {'seconds_per_image': 0.3, 'seconds_to_start_a_cell': 1, 'extrapolated_hours': 3.0,
                                'loaders': 16, 'measured': '2 cells of 16 images'},
                    '--amp': {'error': 'a\nValueError: not this'}},
-    'tests': {'tests': {'passed': 20, 'failed': 1, 'skipped': 0, 'seconds': 40,
+    'tests': {'tests': {'passed': 20, 'failed': 1, 'skipped': 0, 'seconds': 40, 'waited': 30,
+                        'slowest': {'tests/test_a.py::test_b': 20.04},
                         'failures': {'tests/test_a.py::test_b': 'x\nE   AssertionError: that'}}},
 }  # fmt: skip
 
@@ -134,7 +135,8 @@ def test_markdown(report):
         '| train --amp --compile | 0.04 | 0.01 | 3 to 2 | 100 | 50 |',
         '| float32 | 0.3 | 1 | 3 | 16 | 2 cells of 16 images |',
         '| --amp | - | - | - | - | ValueError: not this |',
-        '20 passed, 1 failed, 0 skipped in 40 s.',
+        '20 passed, 1 failed, 0 skipped in 40 s, besides 30 s of waiting.',
+        '| tests/test_a.py::test_b | 20.0 |',
         '- tests/test_a.py::test_b: E   AssertionError: that',
     ):
         assert line in text.splitlines(), line

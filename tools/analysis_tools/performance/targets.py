@@ -132,7 +132,7 @@ ON_GPU_CHECK = (
     Target('kernels and forms that differ from the formula', '<=', 0, 'cases', _not_held('equality')),
     Target('compile, AMP, with_cp: combinations that differ', '<=', 0, 'cases', _not_held('combinations')),
     Target('resumed after SIGTERM, first losses', '<=', 0.01, 'relative error',
-           lambda parts: parts['minicity']['resume after SIGTERM']['error of the first three losses']),
+           lambda parts: parts['resuming']['after SIGTERM']['error of the first three losses']),
     Target('tests that need a GPU', '<=', 0, 'failed', lambda parts: parts['tests']['tests']['failed']),
     Target('tests that need a GPU, time', '<=', 90, 's', lambda parts: parts['tests']['tests']['seconds']),
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import torch
+import torch._inductor.config as inductor
 
 from performance.gpu_check.equality import dtype_name
 from performance.gpu_check.processes import error_lines
@@ -49,6 +50,7 @@ COMBINATIONS = (
 
 def combinations(work: Work) -> None:
     """Compare each combination with eager float32, whose gradients each process makes by itself."""
+    inductor.compile_threads = 1  # as in equality
     torch.backends.cudnn.allow_tf32 = False  # else float32 convolutions would be less than that
     crop = 64 if work.tiny else 256
     expected = _losses_and_gradients(work, _Combination(False, False, None), crop)

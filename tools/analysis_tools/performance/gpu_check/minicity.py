@@ -1,8 +1,6 @@
-"""MiniCity as a user runs it: drawn, trained, evaluated, and resumed after SIGTERM."""
+"""MiniCity as a user runs it: drawn, trained and evaluated."""
 
 import json
-import os
-import signal
 import statistics
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -18,7 +16,6 @@ from performance.gpu_check.tools import ToolRun, require, run_tool
 from performance.gpu_check.work import Work
 
 WARM_UP = 40  # iterations before the steady state: compiling, choosing kernels, starting the loaders
-EXIT_CODE_OF_SIGTERM = 143
 _TINY = """
 model = dict(
     data_preprocessor=dict(size=(32, 64)),
@@ -40,33 +37,39 @@ train_dataloader['dataset']['pipeline'] = [
 
 
 def minicity(work: Work) -> None:
-    """Seconds of an iteration in the steady state, metrics, and whether a resumed run goes on as it would have."""
-    data = work.folder / 'minicity'
-    size, streets = (('64', '32'), ('4', '2', '1')) if work.tiny else (('256', '128'), ('32', '8', '1'))
-    counts = [word for pair in zip(('--num-train', '--num-val', '--num-acdc'), streets, strict=True) for word in pair]
-    drawn = run_tool(
-        work,
-        'tools/dataset_converters/minicity.py',
-        ['--out', str(data), '--size', *size, *counts],
-        work.logs / 'minicity-draw.log',
-    )
-    require(drawn)
-    work.note('draw', {'seconds': drawn.seconds})
+    """Seconds of an iteration in the steady state, and metrics in both precisions."""
+    data = draw(work)
     _try(work, 'train --amp', lambda: _train(work, data, ('--amp',)))
     if not work.tiny:  # on a CPU compiling takes minutes, and there are no CUDA graphs
         _try(work, 'train --amp --cuda-graphs', lambda: _train(work, data, ('--amp', '--cuda-graphs')))
-    work.require_time(5, 'evaluation and resuming')
-    # what is not timed, beside each other; the runs of tools are found by their folders
-    with ProcessPoolExecutor(
-        3, mp_context=get_context('fork' if work.forked else 'spawn'), initializer=end_with_parent
-    ) as pool:
-        silent = replace(work, connection=None)
-        exact, quick, resumed = (
-            pool.submit(function, silent, data, *options)
-            for function, *options in ((_evaluate,), (_evaluate, '--amp'), (_resume,))
-        )
+    work.require_time(5, 'evaluation')
+    # not timed, so beside each other; the runs of tools are found by their folders
+    with processes(work, 2) as pool:
+        exact, quick = (pool.submit(_evaluate, without_notes(work), data, *options) for options in ((), ('--amp',)))
         _try(work, 'evaluate', lambda: _compare(exact, quick))
-        _try(work, 'resume after SIGTERM', resumed.result)
+
+
+def draw(work: Work) -> Path:
+    """The data set, as large as the check takes it."""
+    data = work.folder / 'minicity'
+    size, streets = (('64', '32'), ('4', '2', '1')) if work.tiny else (('256', '128'), ('32', '8', '1'))
+    counts = [word for pair in zip(('--num-train', '--num-val', '--num-acdc'), streets, strict=True) for word in pair]
+    arguments = ['--out', str(data), '--size', *size, *counts]
+    drawn = run_tool(work, 'tools/dataset_converters/minicity.py', arguments, work.logs / 'minicity-draw.log')
+    require(drawn)
+    work.note('draw', {'seconds': drawn.seconds})
+    return data
+
+
+def processes(work: Work, count: int) -> ProcessPoolExecutor:
+    """Processes of the part that run tools beside each other; they report nothing by themselves."""
+    context = get_context('fork' if work.forked else 'spawn')
+    return ProcessPoolExecutor(count, mp_context=context, initializer=end_with_parent)
+
+
+def without_notes(work: Work) -> Work:
+    """For another process, which cannot have the connection."""
+    return replace(work, connection=None)
 
 
 def _try(work: Work, name: str, step: Callable[[], dict[str, Any]]) -> None:
@@ -78,7 +81,7 @@ def _try(work: Work, name: str, step: Callable[[], dict[str, Any]]) -> None:
         work.note(name, {'error': error_lines(error)})
 
 
-def _config(work: Work, data: Path, interval: int, more: str = '') -> Path:
+def config(work: Work, data: Path, interval: int, more: str = '') -> Path:
     """The shipped config with another data root, and a log entry every ``interval`` iterations of these alone."""
     path = work.folder / f'minicity_{interval}.py'
     path.write_text(
@@ -99,7 +102,7 @@ log_processor = dict(window_size={interval})
 def _train(work: Work, data: Path, options: tuple[str, ...]) -> dict[str, Any]:
     iterations, interval = (6, 2) if work.tiny else (100, 10)
     name = 'train' + ''.join(options)
-    run = _training(work, _config(work, data, interval), name, iterations, [*options, '--no-validate'])
+    run = training(work, config(work, data, interval), name, iterations, [*options, '--no-validate'])
     require(run)
     entries = scalars(work.folder / name)
     steady = [entry for entry in entries if entry['step'] > (2 if work.tiny else WARM_UP)]
@@ -113,7 +116,7 @@ def _train(work: Work, data: Path, options: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _training(work: Work, config: Path, name: str, iterations: int, arguments: list[str], watch: Any = None) -> ToolRun:
+def training(work: Work, config: Path, name: str, iterations: int, arguments: list[str], watch: Any = None) -> ToolRun:
     command = [str(config), '--work-dir', str(work.folder / name), *arguments]
     command += ['--cfg-options', f'train_cfg.max_iters={iterations}', f'train_cfg.val_interval={iterations}']
     command += [f'default_hooks.checkpoint.interval={iterations}']
@@ -125,7 +128,7 @@ def _evaluate(work: Work, data: Path, *options: str) -> dict[str, float]:
     """The trained model on clean images and under two corruptions."""
     checkpoint = (work.folder / 'train--amp' / 'last_checkpoint').read_text().strip()
     out = work.folder / f'robustness{"".join(options)}'
-    arguments = [str(_config(work, data, 10)), checkpoint, '--out', str(out), *options]
+    arguments = [str(config(work, data, 10)), checkpoint, '--out', str(out), *options]
     arguments += ['--corruptions', 'gaussian_noise', 'fog', '--severities', '3', '--worst', '0']
     log = work.logs / f'minicity-evaluate{"".join(options)}.log'
     run = require(run_tool(work, 'tools/evaluate_robustness.py', arguments, log))
@@ -138,39 +141,6 @@ def _compare(exact: Future, quick: Future) -> dict[str, Any]:
     found = {'float32': exact.result(), '--amp': quick.result()}
     differences = [abs(found['float32'][key] - found['--amp'][key]) for key in ('clean_mIoU', 'mPC')]
     return found | {'difference': max(differences)}
-
-
-def _resume(work: Work, data: Path) -> dict[str, Any]:
-    """Largest relative difference of a loss between an undisturbed run and one that was stopped and resumed."""
-    iterations, stop_at = (12, 3) if work.tiny else (40, 8)
-    config = _config(work, data, 1, 'env_cfg = dict(cudnn_benchmark=False)\n')
-    arguments = ['--no-validate']
-    require(_training(work, config, 'undisturbed', iterations, arguments))
-    told = []
-
-    def stop(pid: int) -> None:
-        entries = scalars(work.folder / 'stopped')
-        if not told and entries and entries[-1]['step'] >= stop_at:
-            told.append(entries[-1]['step'])
-            os.kill(pid, signal.SIGTERM)
-
-    require(_training(work, config, 'stopped', iterations, arguments, stop), EXIT_CODE_OF_SIGTERM)
-    stopped_at = scalars(work.folder / 'stopped')[-1]['step']
-    require(_training(work, config, 'stopped', iterations, [*arguments, '--resume']))
-    expected = {entry['step']: entry['loss'] for entry in scalars(work.folder / 'undisturbed')}
-    resumed = {entry['step']: entry['loss'] for entry in scalars(work.folder / 'stopped') if entry['step'] > stopped_at}
-    if not resumed or not expected.keys() >= resumed.keys() or max(resumed) != iterations:
-        raise RuntimeError(f'of {iterations} iterations, stopped after {stopped_at}, these were resumed: {[*resumed]}')
-    errors = {step: abs(loss - expected[step]) / abs(expected[step]) for step, loss in resumed.items()}
-    # later ones may drift apart: kernels whose sums are in no fixed order are amplified by training
-    first = [errors[step] for step in sorted(errors)[:3]]
-    return {
-        'stopped after': stopped_at,
-        'error of the first three losses': max(first),
-        'error of all losses': max(errors.values()),
-        'tolerance': 0.01,
-        'held': max(first) <= 0.01,
-    }
 
 
 def scalars(work_dir: Path) -> list[dict[str, Any]]:

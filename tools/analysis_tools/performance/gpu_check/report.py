@@ -211,15 +211,18 @@ def _minicity(found: _Found) -> list[str]:
     ]
     if rows:
         lines += ['', _table(('evaluation', 'clean mIoU', 'mPC', 's in all'), rows)]
-    resumed = found.get('resume after SIGTERM', {})
-    if 'held' in resumed:
-        lines += [
-            '',
-            f'Stopped by SIGTERM after iteration {resumed["stopped after"]} and resumed: the first three losses differ '
-            f'by {resumed["error of the first three losses"]:.1e} of an undisturbed run at most (allowed '
-            f'{resumed["tolerance"]:g}), all by {resumed["error of all losses"]:.1e}.',
-        ]
     return lines
+
+
+def _resuming(found: _Found) -> list[str]:
+    row = found.get('after SIGTERM')
+    if not row:
+        return []
+    return [
+        f'Stopped by SIGTERM after iteration {row["stopped after"]} and resumed: the first three losses differ by '
+        f'{row["error of the first three losses"]:.1e} of an undisturbed run at most (allowed {row["tolerance"]:g}), '
+        f'all by {row["error of all losses"]:.1e}.'
+    ]
 
 
 def _evaluation(found: _Found) -> list[str]:
@@ -236,8 +239,9 @@ def _tests(found: _Found) -> list[str]:
     lines = []
     for row in found.values():
         counts = ', '.join(f'{row[name]} {name}' for name in ('passed', 'failed', 'skipped'))
-        lines.append(f'{counts} in {row["seconds"]:.0f} s.')
+        lines.append(f'{counts} in {row["seconds"]:.0f} s, besides {row["waited"]:.0f} s of waiting.')
         lines += [f'- {name}: {_last_line(text)}' for name, text in row['failures'].items() if text]
+        lines += ['', _table(('slowest', 's'), ((name, f'{took:.1f}') for name, took in row['slowest'].items()))]
     return lines
 
 
@@ -281,6 +285,7 @@ _CHAPTERS: tuple[tuple[str, tuple[str, ...], Callable[..., list[str]]], ...] = (
     ('Training steps, FAN-B-Hybrid, 1024 crop, bfloat16, no optimizer', ('steps', 'compiled'), _steps),
     ('A small FAN beside eager float32', ('combinations',), _combinations),
     ('MiniCity', ('minicity',), _minicity),
+    ('MiniCity, resumed', ('resuming',), _resuming),
     ('Evaluation of 2048 x 1024 images under corruption', ('evaluation',), _evaluation),
     ('Tests that need a GPU', ('tests',), _tests),
     ('Profiles: the longest kernels of a step', ('compiled',), _profiles),

@@ -4,10 +4,11 @@ import time
 from typing import Any, NamedTuple
 
 import torch
+import torch._inductor.config as inductor
 
 from performance.gpu_check.equality import own_kernels
 from performance.gpu_check.processes import error_lines
-from performance.gpu_check.work import Work
+from performance.gpu_check.work import Work, cores
 from performance.measure import Kernel, measure, profile
 from performance.model_cases import PreparedStep
 
@@ -49,6 +50,7 @@ def eager_steps(work: Work) -> None:
 
 def compiled_steps(work: Work) -> None:
     """With backbone and head under ``torch.compile``: compiled beside each other, measured one after the other."""
+    inductor.compile_threads = max(1, cores() // work.count)
     for step in work.mine(_steps(work.tiny)):
         with work.beside_others():
             started = time.monotonic()

@@ -82,9 +82,12 @@ class Work:
 
     @contextmanager
     def _locked(self, kind: int) -> Iterator[None]:
-        # a process that dies lets go of it
-        with (self.folder / 'device.lock').open('a') as file:
-            fcntl.flock(file, kind)
+        # a process that dies lets go of them
+        with (self.folder / 'device.lock').open('a') as device:
+            # who waits for the device holds the queue, so that nobody who comes later is served before
+            with (self.folder / 'queue.lock').open('a') as queue:
+                fcntl.flock(queue, fcntl.LOCK_EX)
+                fcntl.flock(device, kind)
             yield
 
 
