@@ -3,7 +3,8 @@
 import sys
 
 from mmrobust import compat
-from mmrobust.version import __version__
+
+__version__ = '0.1.0'
 
 try:
     compat.prepare()

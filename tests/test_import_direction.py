@@ -68,7 +68,7 @@ ALLOWED = {
         'mmrobust.attacks',
         'mmrobust.checkpoint',
         'mmrobust.evaluation.statistics',
-        'mmrobust.sigterm',
+        'mmrobust.processes',
     ),
     'mmrobust.visualization': (
         'mmrobust.evaluation.cells',

@@ -7,7 +7,7 @@ import yaml
 from mmengine.config import Config
 from modelindex.load_model_index import load
 
-from mmrobust.model_zoo.paper_tables import paper_tables
+from mmrobust.evaluation.paper_tables import paper_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 MEASURES = {

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mmrobust.evaluation.benchmarks.presets import select_cells
-from mmrobust.model_zoo.paper_tables import paper_tables
+from mmrobust.evaluation.paper_tables import paper_tables
 from tests.reports import report_of
 
 TOOL = 'reproduce.py'

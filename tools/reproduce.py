@@ -24,9 +24,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from mmrobust.evaluation.paper_tables import PaperTable, Row, paper_tables
 from mmrobust.evaluation.renderers import as_csv
 from mmrobust.files import write_whole
-from mmrobust.model_zoo.paper_tables import PaperTable, Row, paper_tables
 from reproduction.entries import ZooEntry, sources, zoo
 from reproduction.measured import Measured, read_measured
 from reproduction.sizes import TOLERANCE, Comparison, Size, compare, size_of

@@ -8,7 +8,8 @@ import argparse
 import sys
 
 from mmrobust import cli
-from mmrobust.check import data, describe, machine
+from mmrobust.check import describe
+from mmrobust.check.here import data, machine
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -26,8 +27,8 @@ def main(argv: list[str] | None = None) -> None:
         if args.file is not None:
             show(describe(args.file).rows())
             return
-        show(machine.rows())
-        show(data.rows(args.data_root))
+        show(machine())
+        show(data(args.data_root))
 
 
 def show(rows) -> None:

@@ -8,7 +8,7 @@ from mmengine.device import get_device
 from mmengine.dist import all_reduce_params
 from mmengine.hooks import EMAHook
 from mmengine.hooks import SyncBuffersHook as MMEngineSyncBuffersHook
-from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
+from mmengine.model import MMDistributedDataParallel, is_model_wrapper, revert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.registry import MODEL_WRAPPERS, OPTIM_WRAPPERS
 from mmengine.runner import Runner
@@ -58,3 +58,19 @@ class SyncBuffersHook(MMEngineSyncBuffersHook):
         for hook in runner.hooks if self.distributed else ():
             if isinstance(hook, EMAHook):
                 all_reduce_params(hook.ema_model.buffers(), op='mean')
+
+
+def trained_model(runner: Runner) -> nn.Module:
+    """The model of a run, out of the wrapper that a distributed run puts around it."""
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model in evaluation mode, and afterwards back in the mode that it was in."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)

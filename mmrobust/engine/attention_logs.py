@@ -19,7 +19,7 @@ from mmrobust.analysis import (
     preprocess,
     require_observable,
 )
-from mmrobust.engine.trained_model import evaluating, trained_model
+from mmrobust.engine.any_device import evaluating, trained_model
 from mmrobust.ops import KeptRows, attention_diversification, kept_rows
 from mmrobust.randomness import seeded
 from mmrobust.registry import HOOKS

@@ -13,7 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmrobust.acceleration import compile_in_training, networks
-from mmrobust.engine.trained_model import trained_model
+from mmrobust.engine.any_device import trained_model
 from mmrobust.registry import HOOKS
 
 RECORDED = 4  # iterations until every CUDA graph is recorded: the first ones warm up

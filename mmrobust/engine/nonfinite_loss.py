@@ -8,7 +8,7 @@ from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from mmrobust.engine.trained_model import trained_model
+from mmrobust.engine.any_device import trained_model
 from mmrobust.registry import HOOKS
 
 

@@ -13,8 +13,8 @@ from torch import nn
 
 from mmrobust.engine.checkpoint_hook import CheckpointHook
 from mmrobust.engine.resumed_run import gradients_are_used
+from mmrobust.processes import EXIT_CODE, noted_sigterm, outlive_sigterm
 from mmrobust.registry import HOOKS
-from mmrobust.sigterm import EXIT_CODE, noted_sigterm, outlive_sigterm
 
 
 @HOOKS.register_module()

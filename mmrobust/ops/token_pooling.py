@@ -9,13 +9,13 @@ divided by the size of its full window, as in the released code (paper, Sec. 3.2
 
 from collections.abc import Sequence
 from itertools import islice
-from types import ModuleType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmrobust.ops import kernels, token_pooling_blocks, token_pooling_fused
+from mmrobust.ops import kernels
+from mmrobust.ops.token_pooling_pytorch import FUSED, IN_BLOCKS, Form
 
 Window = tuple[int, ...]
 
@@ -106,9 +106,9 @@ def _in_pytorch_backward(
     return grad_x, torch.stack(scaled, dim=-1).to(weights.dtype)
 
 
-def _form() -> ModuleType:
+def _form() -> Form:
     # a trace holds the operations themselves, so they must be differentiable: none in place
-    return token_pooling_fused if torch.compiler.is_compiling() or torch.jit.is_tracing() else token_pooling_blocks
+    return FUSED if torch.compiler.is_compiling() or torch.jit.is_tracing() else IN_BLOCKS
 
 
 def _shares(weights: Tensor, windows: Sequence[Window]) -> list[Tensor]:

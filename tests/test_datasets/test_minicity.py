@@ -25,7 +25,7 @@ from mmrobust.datasets.minicity import (
     write_minicity,
 )
 from mmrobust.datasets.minicity import writer as writer_module
-from mmrobust.datasets.minicity.layout import turns
+from mmrobust.datasets.minicity.street import turns
 
 WIDTH, HEIGHT = 128, 64
 SMALL = MiniCityParams(num_train=2, num_val=2, num_acdc=1, size=(WIDTH, HEIGHT))

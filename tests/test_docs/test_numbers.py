@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from mmrobust.model_zoo.paper_tables import paper_tables
+from mmrobust.evaluation.paper_tables import paper_tables
 
 from .pages import DOCS, REPO
 

@@ -17,11 +17,11 @@ from mmrobust.ops import (
     diversified_attention,
     kernel_windows,
     token_pooling,
-    token_pooling_blocks,
-    token_pooling_fused,
+    token_pooling_pytorch,
     weighted_avg_pool,
     weighted_avg_pool_reference,
 )
+from mmrobust.ops.token_pooling_pytorch import FUSED, IN_BLOCKS
 from tests.test_fuzz.examples import examples
 
 # no attention of these sizes is exactly at one of these thresholds, where rounding would decide
@@ -49,7 +49,7 @@ def maps(draw, smallest=0):
     return x, weights.requires_grad_(), windows
 
 
-@pytest.mark.parametrize('form', [token_pooling_blocks, token_pooling_fused])
+@pytest.mark.parametrize('form', [FUSED, IN_BLOCKS], ids=['fused', 'in blocks'])
 @examples(40, 1500)
 @given(maps=maps(), block_entries=st.sampled_from([1, 20, 10**6]))
 def test_pooling(form, maps, block_entries):
@@ -57,8 +57,8 @@ def test_pooling(form, maps, block_entries):
     results = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(token_pooling, '_form', lambda: form)
-        patch.setattr(token_pooling_blocks, '_BLOCK_ENTRIES', block_entries)
-        patch.setattr(token_pooling_blocks, '_MIN_CHANNELS', 2)
+        patch.setattr(token_pooling_pytorch, '_BLOCK_ENTRIES', block_entries)
+        patch.setattr(token_pooling_pytorch, '_MIN_CHANNELS', 2)
         direction = torch.randn_like(x)
         for function in (weighted_avg_pool, weighted_avg_pool_reference):
             out = function(x, weights, windows)
@@ -66,7 +66,7 @@ def test_pooling(form, maps, block_entries):
     assert_close(*results)
 
 
-@pytest.mark.parametrize('form', [token_pooling_blocks, token_pooling_fused])
+@pytest.mark.parametrize('form', [FUSED, IN_BLOCKS], ids=['fused', 'in blocks'])
 @examples(20, 600)
 @given(maps=maps(smallest=1), value=st.sampled_from(ODD), in_weights=st.booleans(), place=st.integers(0, 10**6))
 def test_pooling_does_not_hide_what_is_not_finite(form, maps, value, in_weights, place):

@@ -9,11 +9,11 @@ import torch
 from mmrobust.ops import (
     dilated_windows,
     kernel_windows,
-    token_pooling_blocks,
-    token_pooling_fused,
+    token_pooling_pytorch,
     weighted_avg_pool,
     weighted_avg_pool_reference,
 )
+from mmrobust.ops.token_pooling_pytorch import FUSED, IN_BLOCKS
 
 
 def _inputs(grid, num_branches, dtype=torch.float64):
@@ -33,10 +33,10 @@ def test_windows():
 @pytest.mark.parametrize('form', ['blocks', 'fused'])
 def test_equals_reference_in_value_and_gradient(windows, grid, form, monkeypatch):
     if form == 'blocks':
-        monkeypatch.setattr(token_pooling_blocks, '_BLOCK_ENTRIES', 1)
-        monkeypatch.setattr(token_pooling_blocks, '_MIN_CHANNELS', 2)  # of 3
+        monkeypatch.setattr(token_pooling_pytorch, '_BLOCK_ENTRIES', 1)
+        monkeypatch.setattr(token_pooling_pytorch, '_MIN_CHANNELS', 2)  # of 3
     else:  # as if torch.compile were at work
-        monkeypatch.setattr('mmrobust.ops.token_pooling._form', lambda: token_pooling_fused)
+        monkeypatch.setattr('mmrobust.ops.token_pooling._form', lambda: FUSED)
     x, weights = _inputs(grid, len(windows))
     grad_out = torch.randn_like(x)
     results = []
@@ -64,7 +64,7 @@ def test_gradcheck():
     assert torch.autograd.gradcheck(lambda x, w: weighted_avg_pool(x, w, dilated_windows(4)), (x, weights))
 
 
-@pytest.mark.parametrize('form', [token_pooling_blocks, token_pooling_fused])
+@pytest.mark.parametrize('form', [FUSED, IN_BLOCKS], ids=['fused', 'in blocks'])
 def test_low_precision_is_summed_in_float32(form):
     """With rounding at the end only: as exact as bfloat16 can be."""
     x, weights = _inputs((6, 6), 4, torch.float32)
@@ -79,7 +79,7 @@ def test_keeps_dtype_of_tokens():
     assert weighted_avg_pool(x.bfloat16(), weights, dilated_windows(3)).dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize('form', [token_pooling_blocks, token_pooling_fused])
+@pytest.mark.parametrize('form', [FUSED, IN_BLOCKS], ids=['fused', 'in blocks'])
 def test_another_dtype_for_the_result(form, monkeypatch):
     """Gradients come back in the dtypes of tokens and weights."""
     monkeypatch.setattr('mmrobust.ops.token_pooling._form', lambda: form)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from mmrobust.model_zoo.paper_tables import paper_tables
+from mmrobust.evaluation.paper_tables import paper_tables
 
 QUANTITIES = ('parameters', 'macs')
 

@@ -19,7 +19,7 @@ from mmrobust.evaluation.report import Report
 __all__ = ['Measured', 'read_measured']
 
 CITYSCAPES_IMAGES = 500
-Found = tuple[dict[str, float], list[str]]  # numbers by the names of ``model_zoo.paper_tables``, and remarks
+Found = tuple[dict[str, float], list[str]]  # numbers by the names of ``evaluation.paper_tables``, and remarks
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,8 @@
 """MiniCity: procedurally drawn street scenes in Cityscapes' and ACDC's layout, for demos, tests and teaching."""
 
-from .canvas import Canvas
-from .labels import CLASSES, IGNORE, LABEL_IDS, PALETTE, to_color, to_label_ids
-from .layout import SPLITS, lay_out
+from .canvas import CLASSES, IGNORE, LABEL_IDS, PALETTE, Canvas, to_color, to_label_ids
 from .scene import draw_scene
-from .street import Street
+from .street import SPLITS, Street, lay_out
 from .weather import CONDITIONS, STRENGTHS, label_map, render
 from .writer import VERSION, MiniCityParams, overview, read_params, street_of, write_minicity
 

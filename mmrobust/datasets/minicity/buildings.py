@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .canvas import Canvas
-from .labels import TRAIN_ID
+from .canvas import TRAIN_ID, Canvas
 from .noise import patch, tile, wrap
 from .street import Plot, Side, Street
 

@@ -7,8 +7,7 @@ import numpy as np
 
 from .brush import Brush
 from .camera import Sun
-from .canvas import Canvas
-from .labels import TRAIN_ID
+from .canvas import TRAIN_ID, Canvas
 from .noise import patch, sample, tile
 
 _GREENS = ((74, 98, 44), (88, 112, 50), (62, 88, 46), (98, 116, 58), (82, 96, 40), (108, 104, 48))

@@ -3,9 +3,8 @@
 import numpy as np
 
 from .brush import Brush
-from .canvas import Canvas
+from .canvas import IGNORE, TRAIN_ID, Canvas
 from .foliage import hedge
-from .labels import IGNORE, TRAIN_ID
 from .noise import patch, tile, wrap
 from .street import Plot, Side, Street
 

@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 
 from .camera import Camera
-from .canvas import Canvas
-from .labels import TRAIN_ID
+from .canvas import TRAIN_ID, Canvas
 from .noise import sample, tile, wrap
 from .street import Side, Street
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .brush import Brush
-from .labels import TRAIN_ID
+from .canvas import TRAIN_ID
 
 LAMP_HEAD, LAMP_TAIL = 3, 4
 

@@ -7,11 +7,10 @@ import numpy as np
 from .brush import Brush
 from .buildings import draw_house
 from .camera import Camera
-from .canvas import FAR, SUPERSAMPLING, Canvas
+from .canvas import FAR, IGNORE, SUPERSAMPLING, TRAIN_ID, Canvas
 from .foliage import draw_backdrop, draw_bush, draw_tree
 from .furniture import draw_bin, draw_border, draw_lamp, draw_sign, draw_signal
 from .ground import draw_ground
-from .labels import IGNORE, TRAIN_ID
 from .noise import sample, tile
 from .people import draw_bicycle, draw_cyclist, draw_motorcycle, draw_motorcyclist, draw_person
 from .street import Street, Thing

@@ -7,9 +7,8 @@ import cv2
 import numpy as np
 
 from .camera import Camera
-from .canvas import SUPERSAMPLING, Canvas
+from .canvas import SUPERSAMPLING, TRAIN_ID, Canvas
 from .furniture import LAMP_HEIGHT, LAMP_REACH
-from .labels import TRAIN_ID
 from .noise import patch, sample, tile, wrap
 from .street import Street
 

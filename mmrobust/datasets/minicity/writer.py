@@ -21,10 +21,9 @@ import numpy as np
 from mmrobust.folders import fill_folder, is_filled, read_parameters
 from mmrobust.processes import end_with_parent
 
-from .labels import to_color, to_label_ids
-from .layout import SPLITS, lay_out
+from .canvas import to_color, to_label_ids
 from .scene import draw_scene
-from .street import Street
+from .street import SPLITS, Street, lay_out
 from .weather import CONDITIONS, label_map, render
 
 VERSION = 2  # raise it whenever the same parameters give other files

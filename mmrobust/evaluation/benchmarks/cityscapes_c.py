@@ -23,6 +23,7 @@ from mmrobust.evaluation.benchmarks.segmentation_calibration import calibration_
 from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Confusion, RegionalConfusion
 from mmrobust.evaluation.images import LabelMapImages
+from mmrobust.evaluation.paper_tables import paper_models
 from mmrobust.evaluation.report import Column, Layout, Published, Table
 from mmrobust.evaluation.statistics import (
     INTERVAL_LEVEL,
@@ -34,7 +35,6 @@ from mmrobust.evaluation.statistics import (
     mean_over_severities,
     retention,
 )
-from mmrobust.model_zoo.paper_tables import paper_models
 from mmrobust.registry import BENCHMARKS
 
 

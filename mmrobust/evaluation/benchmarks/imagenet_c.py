@@ -22,6 +22,7 @@ from mmrobust.evaluation.benchmarks.presets import select_cells
 from mmrobust.evaluation.cells import CLEAN, Cell, differences
 from mmrobust.evaluation.counts import Predictions
 from mmrobust.evaluation.images import LabelledImages, fingerprint
+from mmrobust.evaluation.paper_tables import paper_models
 from mmrobust.evaluation.report import Column, Layout, Published, Table, at
 from mmrobust.evaluation.statistics import (
     INTERVAL_LEVEL,
@@ -32,7 +33,6 @@ from mmrobust.evaluation.statistics import (
     relative_corruption_errors,
 )
 from mmrobust.files import read_json
-from mmrobust.model_zoo.paper_tables import paper_models
 from mmrobust.registry import BENCHMARKS
 
 CROP = dict(type='CenterCrop', crop_size=224)

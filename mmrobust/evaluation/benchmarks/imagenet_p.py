@@ -24,8 +24,8 @@ from mmrobust.evaluation.statistics import (
     top5_distance,
 )
 from mmrobust.evaluation.statistics.perturbation_stability import EXTRA_PERTURBATIONS, PERTURBATIONS, frame_pairs
+from mmrobust.processes import outlive_sigterm
 from mmrobust.registry import BENCHMARKS
-from mmrobust.sigterm import outlive_sigterm
 
 
 @BENCHMARKS.register_module(name='imagenet-p')

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmrobust.acceleration import compile_forward, low_precision
 from mmrobust.checkpoint import fitting
-from mmrobust.sigterm import outlive_sigterm
+from mmrobust.processes import outlive_sigterm
 
 # (logits_of, images in [0, 1], labels, names of the images) -> images; see mmrobust.attacks
 Attack = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor, list[str]], Tensor]

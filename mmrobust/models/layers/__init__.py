@@ -1,10 +1,14 @@
 """Layers, one idea per file."""
 
-from mmrobust.models.layers.attention import AttentionView, Observe, SelfAttention, attend
-from mmrobust.models.layers.channel_attention import ChannelAttention
-from mmrobust.models.layers.class_attention import ClassAttentionBlock, PatchTokenPath
-from mmrobust.models.layers.conv_ffn import ConvFFN, LinearFFN
-from mmrobust.models.layers.fixed_pooling import TokenAvgPool, TokenConv
+from mmrobust.models.layers.attention import (
+    AttentionView,
+    ClassAttentionBlock,
+    Observe,
+    PatchTokenPath,
+    SelfAttention,
+    attend,
+)
+from mmrobust.models.layers.feed_forward import ChannelAttention, ConvFFN, LinearFFN
 from mmrobust.models.layers.patch_augmentation import PatchAugmentation
 from mmrobust.models.layers.patch_embed import (
     ConvNeXtStem,
@@ -17,7 +21,13 @@ from mmrobust.models.layers.patch_embed import (
 )
 from mmrobust.models.layers.position import FourierPositionEmbed, PositionAwareScaling
 from mmrobust.models.layers.recompute import recompute
-from mmrobust.models.layers.tap import MultiKernelTokenAwareAvgPool, TokenAwareAvgPool, pool_tokens
+from mmrobust.models.layers.tap import (
+    MultiKernelTokenAwareAvgPool,
+    TokenAvgPool,
+    TokenAwareAvgPool,
+    TokenConv,
+    pool_tokens,
+)
 from mmrobust.models.layers.token_refinement import TokenRefinement
 from mmrobust.models.layers.window_attention import WindowAttention
 

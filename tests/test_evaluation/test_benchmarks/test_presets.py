@@ -3,7 +3,7 @@ import pytest
 from mmrobust.corruptions import CORRUPTIONS
 from mmrobust.evaluation.benchmarks.presets import PRESETS, preset_groups, select_cells
 from mmrobust.evaluation.cells import Cell
-from mmrobust.model_zoo.paper_tables import paper_models
+from mmrobust.evaluation.paper_tables import paper_models
 
 
 @pytest.mark.parametrize(('preset', 'num_cells'), [('kamann', 72), ('michaelis', 75), ('fan', 57), ('severity5', 16)])

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from mmrobust.corruptions import EXTRA, GROUPS
+from mmrobust.evaluation.paper_tables import paper_models, paper_tables
 from mmrobust.evaluation.statistics import (
     ALEXNET_CLEAN_ERROR,
     ALEXNET_ERRORS,
@@ -16,7 +17,6 @@ from mmrobust.evaluation.statistics import (
     retention,
 )
 from mmrobust.evaluation.statistics.corruption import BENCHMARK
-from mmrobust.model_zoo.paper_tables import paper_models, paper_tables
 
 CE, MCE = paper_models('3', 'ce/', {}), paper_models('3', 'mce/', {'mCE': 'mce'})
 

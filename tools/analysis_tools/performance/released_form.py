@@ -77,7 +77,7 @@ def released_form() -> Iterator[None]:
         mock.patch('mmrobust.models.layers.attention.attend', full_map_attend),
         mock.patch('mmrobust.models.layers.window_attention.attend', full_map_attend),
         mock.patch('mmrobust.models.backbones.timm_vit.attend', full_map_attend),
-        mock.patch('mmrobust.models.layers.channel_attention.recompute', keep_activations),
+        mock.patch('mmrobust.models.layers.feed_forward.recompute', keep_activations),
         mock.patch('mmrobust.models.layers.patch_embed.recompute', keep_activations),
         mock.patch.object(FANSegformerHead, 'forward', concatenating_head),
     ):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmrobust.model_zoo.paper_tables import paper_tables
+from mmrobust.evaluation.paper_tables import paper_tables
 from tests.tool_loading import load_tool
 
 zoo = load_tool('reproduction/entries.py').zoo
