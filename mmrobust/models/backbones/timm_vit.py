@@ -30,6 +30,7 @@ from mmrobust.models.layers import AttentionView, Observe, attend, pool_tokens, 
 from mmrobust.ops import Attention
 from mmrobust.registry import MODELS
 
+DEIT_ARCHS = ('tiny', 'small', 'base')
 OUT_TYPES = ('featmap', 'cls_token', 'cls_dist_tokens')
 OBSERVED_TOKENS = ('all', 'patches')
 
@@ -513,5 +514,5 @@ class DeiT(TimmViT):
     """
 
     def __init__(self, arch: str = 'base', distilled: bool = False, **kwargs: Any) -> None:
-        check_choice('arch', arch, ('tiny', 'small', 'base'))
+        check_choice('arch', arch, DEIT_ARCHS)
         super().__init__(f'deit_{arch}{"_distilled" if distilled else ""}_patch16_224', **kwargs)

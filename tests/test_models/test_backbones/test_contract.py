@@ -8,7 +8,7 @@ from torch.nn.functional import mse_loss
 
 from mmrobust.acceleration import compile_in_training
 from mmrobust.models import FAN, RVT, AttentionDiversificationLoss, DeiT, Swin, TimmViT
-from mmrobust.models.backbones import deit, fan, rvt, swin
+from mmrobust.models.backbones import fan, rvt, swin, timm_vit
 
 from .released_rvt import TINY_RVT
 
@@ -69,7 +69,7 @@ PUBLISHED = {f'FAN-{arch}': partial(FAN, arch, TAP) for arch in fan.ARCHS}
 PUBLISHED |= {f'RVT-{arch}': partial(_without_class_token, RVT, arch, tap_cfg=TAP) for arch in rvt.ARCHS}
 PUBLISHED |= {f'Swin-{arch}': partial(_without_class_token, Swin, arch, tap_cfg=TAP) for arch in swin.ARCHS}
 PUBLISHED['FAN-Swin-small'] = partial(_without_class_token, Swin, 'small', tap_cfg=TAP, channel_attention=True)
-PUBLISHED |= {f'DeiT-{arch}': partial(_timm, DeiT, arch, tap_cfg=TAP) for arch in deit.ARCHS}
+PUBLISHED |= {f'DeiT-{arch}': partial(_timm, DeiT, arch, tap_cfg=TAP) for arch in timm_vit.DEIT_ARCHS}
 PUBLISHED |= {
     name: partial(_timm, TimmViT, name, tap_cfg=TAP)
     for name in (
