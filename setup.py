@@ -45,7 +45,7 @@ def add_mim_extension() -> None:
 add_mim_extension()
 setup(
     name='mmrobust',
-    version=re.search(r"__version__ = '([^']+)'", read('mmrobust/__init__.py')).group(1),
+    version=re.search(r"__version__ = '([^']+)'", read('mmrobust/version.py')).group(1),
     description='Robust token attention for OpenMMLab: TAP, ADL, robust vision transformers and their evaluation',
     long_description=read('README.md'),
     long_description_content_type='text/markdown',

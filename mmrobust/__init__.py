@@ -3,8 +3,7 @@
 import sys
 
 from mmrobust import compat
-
-__version__ = '0.1.0'
+from mmrobust.version import __version__
 
 try:
     compat.prepare()

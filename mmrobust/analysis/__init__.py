@@ -2,10 +2,9 @@
 
 from mmrobust.analysis.attention_maps import CoarseMaps, TokenAttention
 from mmrobust.analysis.attention_statistics import STATISTICS, AttentionStatistics, Statistic
-from mmrobust.analysis.distribution import Distribution, Summary
 from mmrobust.analysis.observed_model import preprocess, require_observable
 from mmrobust.analysis.rollout import attention_rollout, has_rollout, rollout_statistics
-from mmrobust.analysis.tables import DilationTable, StatisticsTable, dilation_shares
+from mmrobust.analysis.tables import DilationTable, Distribution, StatisticsTable, Summary, dilation_shares
 from mmrobust.analysis.token_norms import TokenNorms
 
 __all__ = [

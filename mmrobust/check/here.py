@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from mmengine.registry import DATASETS, DefaultScope
 
-from mmrobust import __version__
 from mmrobust.compat import STACKS, find_stack, installed, own_file
 from mmrobust.datasets.corruption_sets import CORRUPTION_SETS
 from mmrobust.datasets.imagenet_variants import OF_CORRUPTIONS, VARIANTS, check_cells
 from mmrobust.ops import kernels
+from mmrobust.version import __version__
 
 LITTLE_SHARED_MEMORY = 2**30  # bytes; a container has 64 MiB by default
 _PACKAGES = ('torch', 'torchvision', 'timm', 'numpy', 'opencv-python', 'opencv-python-headless')

@@ -23,7 +23,6 @@ from mmseg.models.segmentors import BaseSegmentor
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
-from mmrobust import __version__
 from mmrobust.classes import check_classes, classes_of_config, classes_of_meta, num_outputs
 from mmrobust.cli import (
     OF_TIMM,
@@ -46,6 +45,7 @@ from mmrobust.evaluation.report import RESULTS, Report
 from mmrobust.files import write_whole
 from mmrobust.preprocessing import check_size_of_images, settle_preprocessing
 from mmrobust.processes import stopped_by_sigterm
+from mmrobust.version import __version__
 from mmrobust.visualization.results_page import to_html
 
 # all of a config that is read here

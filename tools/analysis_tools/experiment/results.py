@@ -12,8 +12,8 @@ import torch
 
 from experiment.arms import ADL, BASELINE, POOLING
 from experiment.profiles import PRIMARY
-from mmrobust import __version__
 from mmrobust.files import read_json, write_whole
+from mmrobust.version import __version__
 
 ABOUT = 'about.json'
 PLAN = ('first', 'second', 'follow_up')  # what the runs themselves say

@@ -11,8 +11,8 @@ import mmpretrain
 import mmseg
 import torch
 
-from mmrobust import __version__
 from mmrobust.ops import ADL_MODES
+from mmrobust.version import __version__
 from performance.gpu_check.work import Work, cores
 
 
