@@ -63,9 +63,9 @@ setup(
         'mmrobust': [
             '.mim/**/*',
             'datasets/*.yml',
+            'evaluation/*.j2',
             'evaluation/*.yml',
             'model_zoo/*.safetensors',
-            'visualization/*.j2',
         ]
     },
     python_requires='>=3.10',

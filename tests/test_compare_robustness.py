@@ -11,7 +11,7 @@ from scipy.stats import kendalltau, spearmanr
 
 from mmrobust.evaluation.benchmarks.presets import select_cells
 from tests.reports import report_of
-from tests.test_visualization.test_results_page import cityscapes_c
+from tests.test_evaluation.test_results_page import cityscapes_c
 
 TOOL = 'analysis_tools/compare_robustness.py'
 JPEG, PNG = b'\xff\xd8\xff\xe0 and so on', b'\x89PNG\r\n\x1a\n and so on'

@@ -17,9 +17,9 @@ from mmrobust.attacks import attack_segmentation, segmentor_logits
 from mmrobust.evaluation.comparison import change
 from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.report import Column, Report
+from mmrobust.evaluation.results_page import to_html
 from mmrobust.evaluation.statistics import confusion_matrix, mean_iou
 from mmrobust.randomness import derive_seed
-from mmrobust.visualization.results_page import to_html
 from tests.test_evaluate_robustness import (  # noqa: F401 (of the fixture tool)
     CONFIG,
     TOOL,

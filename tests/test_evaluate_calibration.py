@@ -13,8 +13,8 @@ from torch import nn
 from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.models.segmentation import SegmentationModel
 from mmrobust.evaluation.report import Report
+from mmrobust.evaluation.results_page import to_html
 from mmrobust.evaluation.statistics import LEVELS, mean_iou
-from mmrobust.visualization.results_page import to_html
 from tests.test_evaluate_robustness import TOOL, _acdc_arguments, _arguments, _contents, files  # noqa: F401
 
 ON = '--calibration'

@@ -70,14 +70,19 @@ ALLOWED = {
         'mmrobust.evaluation.statistics',
         'mmrobust.processes',
     ),
-    'mmrobust.visualization': (
+    'mmrobust.evaluation.verdict': ('mmrobust.evaluation.comparison', 'mmrobust.evaluation.report'),
+    'mmrobust.evaluation.page_charts': ('mmrobust.evaluation.report',),
+    'mmrobust.evaluation.results_page': (
         'mmrobust.evaluation.cells',
         'mmrobust.evaluation.comparison',
+        'mmrobust.evaluation.page_charts',
         'mmrobust.evaluation.report',
         'mmrobust.evaluation.statistics',
+        'mmrobust.evaluation.verdict',
         'mmrobust.evaluation.worst',
         'mmrobust.registry',
     ),
+    'mmrobust.visualization': (),
 }
 
 # What a room, with all the rooms in it, must not import.
@@ -90,8 +95,8 @@ FORBIDDEN = {
     ),
     'mmrobust.models': ('mmrobust.datasets', 'mmrobust.evaluation', 'mmrobust.engine', 'mmrobust.analysis'),
     'mmrobust.datasets': ('mmrobust.models', 'mmrobust.evaluation'),
-    'mmrobust.evaluation': ('mmrobust.models',),
-    'mmrobust.evaluation.benchmarks': ('mmrobust.visualization', 'mmrobust.evaluation.evaluate'),
+    'mmrobust.evaluation': ('mmrobust.models', 'mmrobust.visualization'),
+    'mmrobust.evaluation.benchmarks': ('mmrobust.evaluation.results_page', 'mmrobust.evaluation.evaluate'),
     'mmrobust.engine': ('mmrobust.models',),
 }
 
@@ -171,8 +176,9 @@ def test_project_follows_the_rules():
         ('models/backbones/fan.py', 'from mmrobust.analysis import AttentionStatistics', True),
         ('evaluation/report.py', 'from mmrobust.evaluation.benchmarks import CityscapesC', True),
         ('evaluation/renderers.py', 'from mmrobust.evaluation.report import Report', False),
-        ('evaluation/benchmarks/mine.py', 'from mmrobust.visualization.results_page import to_html', True),
-        ('visualization/page.py', 'from mmrobust.evaluation.benchmarks import CityscapesC', True),
+        ('evaluation/benchmarks/mine.py', 'from mmrobust.evaluation.results_page import to_html', True),
+        ('evaluation/results_page.py', 'from mmrobust.evaluation.benchmarks import CityscapesC', True),
+        ('visualization/panels.py', 'from mmrobust.evaluation import report', True),
         ('engine/hook.py', 'from mmrobust.checkpoint import load', False),
         ('engine/hook.py', 'from mmcv.ops import roi_align', True),
         ('engine/hook.py', 'from mmcv import ops', True),

@@ -13,7 +13,7 @@ from mmrobust.evaluation.cells import CLEAN, Cell
 from mmrobust.evaluation.counts import Confidences, Confusion
 from mmrobust.evaluation.report import Column, Report
 from mmrobust.evaluation.statistics import Bootstrap, confidence_counts, confusion_matrix, interval, mean_iou_of_areas
-from tests.test_visualization.test_results_page import imagenet_c
+from tests.test_evaluation.test_results_page import imagenet_c
 from tests.tool_loading import load_tool
 
 K = 3

@@ -30,8 +30,7 @@ from mmrobust.evaluation.comparison import paired
 from mmrobust.evaluation.renderers import shown_interval
 from mmrobust.evaluation.report import RESULTS, Column, Number, Report, Table
 from mmrobust.evaluation.statistics import interval
-from mmrobust.files import write_whole
-from mmrobust.visualization.verdict import (
+from mmrobust.evaluation.verdict import (
     ONE_RUN,
     facts,
     listed,
@@ -42,6 +41,7 @@ from mmrobust.visualization.verdict import (
     too_few,
     verdict,
 )
+from mmrobust.files import write_whole
 
 WORST = 3  # conditions in the table
 SCOPES = {'segmentation': 'mmseg', 'classification': 'mmpretrain'}  # of the models, by the kind of a report

@@ -42,11 +42,11 @@ from mmrobust.evaluation.models.classification import NetworkOfTimm
 from mmrobust.evaluation.models.evaluated_model import EvaluatedModel
 from mmrobust.evaluation.renderers import to_csv, to_markdown, to_terminal
 from mmrobust.evaluation.report import RESULTS, Report
+from mmrobust.evaluation.results_page import to_html
 from mmrobust.files import write_whole
 from mmrobust.preprocessing import check_size_of_images, settle_preprocessing
 from mmrobust.processes import stopped_by_sigterm
 from mmrobust.version import __version__
-from mmrobust.visualization.results_page import to_html
 
 # all of a config that is read here
 _READ = ('default_scope', 'custom_imports', 'model', 'test_dataloader', 'class_map')

@@ -1,4 +1,4 @@
-"""Renders a report as CSV, Markdown and in a terminal. The HTML page is in ``visualization``."""
+"""Renders a report as CSV, Markdown and in a terminal. The HTML page is ``results_page.py``."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Figures, and the page of results."""
+"""Figures: panels of attention, label maps side by side."""
 
 from mmrobust.visualization.segmentation import side_by_side
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from mmrobust.visualization.page_charts import COLORS
+from mmrobust.evaluation.page_charts import COLORS
 from tests.tool_loading import load_tool
 
 DIFFERENCES = load_tool('analysis_tools/segmentation_differences.py')

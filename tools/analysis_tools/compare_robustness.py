@@ -17,8 +17,8 @@ from mmrobust import cli  # first: it checks the OpenMMLab stack
 # isort: split
 from mmrobust.evaluation.comparison import protocol_differences
 from mmrobust.evaluation.report import RESULTS, Report
+from mmrobust.evaluation.results_page import by_benchmark, to_html
 from mmrobust.files import write_whole
-from mmrobust.visualization.results_page import by_benchmark, to_html
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -9,9 +9,9 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
+from mmrobust.evaluation.page_charts import COLORS
 from mmrobust.evaluation.renderers import as_csv
 from mmrobust.files import write_whole
-from mmrobust.visualization.page_charts import COLORS
 
 __all__ = ['COLORS', 'MARKERS', 'to_csv', 'write_figure']
 

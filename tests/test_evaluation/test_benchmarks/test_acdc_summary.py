@@ -11,7 +11,7 @@ from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.renderers import to_csv, to_markdown, to_terminal
 from mmrobust.evaluation.report import Report
-from mmrobust.visualization.results_page import to_html
+from mmrobust.evaluation.results_page import to_html
 
 KNOWN = dict(split='val', num_images=3, trained_on='Cityscapes train, as its checkpoint says')
 

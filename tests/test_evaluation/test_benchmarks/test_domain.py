@@ -18,7 +18,7 @@ from mmrobust.evaluation.benchmarks.domain import DomainShift, summarize
 from mmrobust.evaluation.counts import Confusion
 from mmrobust.evaluation.renderers import to_csv, to_markdown
 from mmrobust.evaluation.report import Report
-from mmrobust.visualization.results_page import to_html
+from mmrobust.evaluation.results_page import to_html
 from tests.test_evaluate_robustness import write_toy
 
 TOOL = 'evaluate_robustness.py'

@@ -10,6 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader
 
+from mmrobust.evaluation import page_charts, verdict
 from mmrobust.evaluation.cells import Cell
 from mmrobust.evaluation.comparison import (
     change,
@@ -21,10 +22,9 @@ from mmrobust.evaluation.comparison import (
 )
 from mmrobust.evaluation.report import Column, Curve, Number, Published, Report, Table, at, finite
 from mmrobust.evaluation.statistics import FEWEST_MODELS, RankCorrelation
+from mmrobust.evaluation.verdict import DASH, ends, listed, plus, shown, signed
 from mmrobust.evaluation.worst import media_type
 from mmrobust.registry import BENCHMARKS
-from mmrobust.visualization import page_charts, verdict
-from mmrobust.visualization.verdict import DASH, ends, listed, plus, shown, signed
 
 _TOP = 3  # worst images at the top
 _WIDE = 3  # columns of a table by class that are not shown as a map of colours

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from mmrobust.corruptions import GROUPS
+from mmrobust.evaluation.page_charts import difference, dots, heat, heat_scale, style_of
 from mmrobust.evaluation.report import Number
-from mmrobust.visualization.page_charts import difference, dots, heat, heat_scale, style_of
-from mmrobust.visualization.results_page import to_html
+from mmrobust.evaluation.results_page import to_html
 from tests.reports import report_of
 
 VOID = {'meta', 'br', 'img'}
