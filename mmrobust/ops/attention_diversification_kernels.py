@@ -5,13 +5,18 @@ the loss is made, while the heads' mean map, which both need, is in memory: it i
 kept until the backward pass is as large as query and key. Differs from an operator of sums, as on a CPU
 (:mod:`mmrobust.ops.attention_sums`), whose map is never whole and costs as much the second time anyway.
 
-Under activation checkpointing, which runs a layer forward twice, the gradients are made twice as well.
+Activation checkpointing runs a layer forward twice, and keeps for gradients what the second run finds. In the first
+one, inside :func:`first_of_two_runs`, they are not made; under ``torch.compile``, which does not know of it, they are.
 
 For PyTorch it is one operator: eager mode, ``torch.compile``, autocast, activation checkpointing and data-parallel
 training see its name, its shapes and its gradient. Where the kernels cannot be compiled, blocks of rows take over.
 """
 
 # B batch, H heads, G groups of heads (1: averaged, H: each its own), N tokens, D channels per head
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor
@@ -22,6 +27,20 @@ from mmrobust.ops.attention_sums import Sums
 from mmrobust.ops.attention_sums_blocks import Kept
 
 _MAX_HEAD_DIM = 128  # of the kernels
+_FIRST_OF_TWO = ContextVar('_FIRST_OF_TWO', default=False)
+
+
+@contextmanager
+def first_of_two_runs() -> Iterator[None]:
+    """Within it gradients are not made: for a run that activation checkpointing repeats before it takes any.
+
+    Memory for them is there, because checkpointing compares the shapes of what both runs keep, with any numbers in it.
+    """
+    token = _FIRST_OF_TWO.set(True)
+    try:
+        yield
+    finally:
+        _FIRST_OF_TWO.reset(token)
 
 
 def fit(attention: Attention) -> bool:
@@ -53,7 +72,8 @@ def diversification(attention: Attention, lse: Tensor | None, threshold: float, 
     if lse is None:
         lse = torch.ops.mmrobust.log_sum_exp(query.detach(), key.detach())
     with_gradients = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad)
-    options = threshold, mode, per_head, with_gradients
+    filled = torch.compiler.is_compiling() or not _FIRST_OF_TWO.get()
+    options = threshold, mode, per_head, with_gradients, filled
     return torch.ops.mmrobust.attention_diversification(query, key, lse, *options)[0]
 
 
@@ -111,16 +131,24 @@ def _(query: Tensor, key: Tensor) -> Tensor:
 
 @torch.library.custom_op('mmrobust::attention_diversification', mutates_args=())
 def _attention_diversification(
-    query: Tensor, key: Tensor, lse: Tensor, threshold: float, mode: str, per_head: bool, with_gradients: bool
+    query: Tensor,
+    key: Tensor,
+    lse: Tensor,
+    threshold: float,
+    mode: str,
+    per_head: bool,
+    with_gradients: bool,
+    filled: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss, and its gradients of query and key, which are empty without ``with_gradients``."""
+    """The loss, and its gradients of query and key: empty without ``with_gradients``, any numbers if not ``filled``."""
 
     def by_kernels() -> tuple[Tensor, ...]:
         from mmrobust.ops import attention_diversification_triton
 
         operands = [one if one.stride(-1) == 1 else one.contiguous() for one in (query, key)]
         grads = [_grad_like(one) for one in operands] if with_gradients else None
-        loss = attention_diversification_triton.diversification(*operands, lse, threshold, mode, per_head, grads)
+        written = grads if filled else None
+        loss = attention_diversification_triton.diversification(*operands, lse, threshold, mode, per_head, written)
         return loss, *(grads or _no_grads(query))
 
     def in_blocks() -> tuple[Tensor, ...]:
@@ -130,6 +158,8 @@ def _attention_diversification(
         loss, *grads_of_sums = _loss_of_sums(Sums(*sums), threshold, mode)
         if not with_gradients:
             return loss, *_no_grads(query)
+        if not filled:
+            return loss, _grad_like(query), _grad_like(key)
         return loss, *attention_sums_blocks.backward(attention, None, kept, None, *grads_of_sums)[:2]
 
     loss, *grads = kernels.run_or(by_kernels, in_blocks)
@@ -172,7 +202,7 @@ def _as(x: Tensor, grad: Tensor) -> Tensor:
 
 
 @_attention_diversification.register_fake
-def _(query, key, lse, threshold, mode, per_head, with_gradients):
+def _(query, key, lse, threshold, mode, per_head, with_gradients, filled):
     grads = [_grad_like(one) for one in (query, key)] if with_gradients else _no_grads(query)
     return query.new_empty((), dtype=torch.float32), *grads
 
@@ -189,7 +219,7 @@ def _backward(ctx, grad_loss: Tensor, *_) -> tuple[Tensor | None, ...]:
         # it would miss, silently, how the gradients depend on the inputs
         raise RuntimeError('ADL has no second derivative, but one was asked for with create_graph=True')
     grads = ((grad_loss * grad).to(ctx.dtype) for grad in ctx.saved_tensors)
-    return *grads, None, None, None, None, None
+    return *grads, None, None, None, None, None, None
 
 
 _attention_diversification.register_autograd(_backward, setup_context=_setup_context)

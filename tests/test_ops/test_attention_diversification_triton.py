@@ -152,6 +152,36 @@ def test_under_the_compiler_and_without_gradient(interpreter, mode, dtype):
     assert torch.equal(without_gradient, with_gradient)
 
 
+def _checkpointed_and_plain(query, key, value):
+    """Loss and gradients of a layer that is run twice, and of one that is not; and how often gradients were made."""
+    from mmrobust.models.layers import recompute
+    from mmrobust.ops import attention_diversification_triton
+
+    leaves = [tensor.requires_grad_() for tensor in (query, key, value)]
+    made = []
+    make = attention_diversification_triton._gradients
+    attention_diversification_triton._gradients = lambda *args: made.append(1) or make(*args)
+
+    def layer(query, key, value):
+        out, term = diversified_attention(Attention(query * 1.0, key * 1.0), value)
+        return out.square().mean() + 3 * term
+
+    results = []
+    for run in (lambda *args: recompute(layer, *args), layer):
+        made.clear()
+        loss = run(*leaves)
+        before = len(made)
+        results.append([loss.detach(), *torch.autograd.grad(loss, leaves), torch.tensor([before, len(made)])])
+    attention_diversification_triton._gradients = make
+    return results
+
+
+def test_checkpointing_makes_the_gradients_once(interpreter):
+    checkpointed, plain = interpreter(_checkpointed_and_plain, *_view(), torch.ones(1, 2, 20, 5))
+    torch.testing.assert_close(checkpointed[:-1], plain[:-1], rtol=0, atol=0)
+    assert checkpointed[-1].tolist() == [0, 1] and plain[-1].tolist() == [1, 1]
+
+
 def _second_derivative():
     query, key = (tensor.requires_grad_() for tensor in _view())
     torch.autograd.grad(attention_diversification(Attention(query, key)), query, create_graph=True)
@@ -246,7 +276,9 @@ def test_compiles(compiled, num_tokens, dim, dtype, mode, per_head):
 
     query, key = (tensor.to(dtype).to('meta') for tensor in _view(2, 2, num_tokens, num_tokens, dim))
     lse = attention_diversification_triton.log_sum_exp(query, key)
-    attention_diversification_kernels._attention_diversification._init_fn(query, key, lse, 0.1, mode, per_head, True)
+    attention_diversification_kernels._attention_diversification._init_fn(
+        query, key, lse, 0.1, mode, per_head, True, True
+    )
     names, found = zip(*compiled, strict=True)
     kernels_of_adl = {'_log_sum_exp', '_mean_maps', '_column_sums', '_losses', '_grad_maps', '_grad_query', '_grad_key'}
     assert {*names} == kernels_of_adl

@@ -1,7 +1,7 @@
 """Recomputes activations in the backward pass instead of keeping them."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
+
+from mmrobust.ops import first_of_two_runs
 
 
 def recompute(
@@ -30,22 +32,23 @@ def recompute(
     if not torch.is_grad_enabled() or torch.jit.is_tracing():  # a trace keeps its own activations
         return function(*args, **kwargs)
     run = function
-    # the compiler needs no context: it stores what batch norms found in the first run only
-    if norms is not None and not torch.compiler.is_compiling():
+    # the compiler needs no context: it stores what batch norms found in the first run only, and sees each operator once
+    if not torch.compiler.is_compiling():
         runs = count()
 
         def run(*args: Any, **kwargs: Any) -> Any:
             # a context for each run: with retain_graph there are several backward passes
-            with _running_statistics_kept(norms) if next(runs) else nullcontext():
+            with _of_later_run(norms) if next(runs) else first_of_two_runs():
                 return function(*args, **kwargs)
 
     return checkpoint(run, *args, use_reentrant=False, preserve_rng_state=random, **kwargs)
 
 
 @contextmanager
-def _running_statistics_kept(module: nn.Module) -> Iterator[None]:
+def _of_later_run(module: nn.Module | None) -> Iterator[None]:
     """Batch norms within normalise by the batch as before, and do not count it."""
-    norms = [one for one in module.modules() if isinstance(one, _BatchNorm) and one.training]
+    modules = () if module is None else module.modules()
+    norms = [one for one in modules if isinstance(one, _BatchNorm) and one.training]
     before = [(one.momentum, one.num_batches_tracked) for one in norms]
     for one in norms:
         one.momentum, one.num_batches_tracked = 0.0, None
