@@ -7,7 +7,7 @@ from collections import namedtuple
 import pytest
 import torch
 
-from mmrobust.check import describe, here
+from mmrobust.check import describe, inventory
 from mmrobust.check.__main__ import main
 from mmrobust.datasets.minicity import MiniCityParams, write_minicity
 from mmrobust.models import FAN, RVT, Swin
@@ -109,9 +109,9 @@ def test_a_file_that_is_none_is_one_sentence(tmp_path, capsys, write, message):
 
 def test_the_machine_and_the_data(tmp_path, capsys, monkeypatch):
     write_minicity(tmp_path / 'minicity', MiniCityParams(num_train=2, num_val=1, num_acdc=0, size=(64, 32)))
-    monkeypatch.setattr(here, 'tested_versions', lambda: {'torch': '0.1', 'numpy': '0.2'})
+    monkeypatch.setattr(inventory, 'tested_versions', lambda: {'torch': '0.1', 'numpy': '0.2'})
     usage = namedtuple('usage', 'total used free')
-    monkeypatch.setattr(here.shutil, 'disk_usage', lambda path: usage(2**26, 0, 0))
+    monkeypatch.setattr(inventory.shutil, 'disk_usage', lambda path: usage(2**26, 0, 0))
     found = _printed(capsys, '--data-root', str(tmp_path))
     assert f'torch {torch.__version__.partition("+")[0]} (tested 0.1)' in found['packages']
     assert found['tested'] == 'other versions of torch, numpy'
@@ -129,7 +129,7 @@ def test_the_machine_and_the_data(tmp_path, capsys, monkeypatch):
 
 
 def test_tested_versions_are_those_of_the_constraints():
-    assert {'torch', 'timm', 'onedl-mmcv'} <= here.tested_versions().keys()
+    assert {'torch', 'timm', 'onedl-mmcv'} <= inventory.tested_versions().keys()
 
 
 def test_an_installation_that_cannot_work_is_one_sentence():

@@ -9,7 +9,7 @@ import sys
 
 from mmrobust import cli
 from mmrobust.check import describe
-from mmrobust.check.here import data, machine
+from mmrobust.check.inventory import data, machine
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -9,7 +9,7 @@ from mmrobust.ops.attention_diversification import (
     diversified_attention,
     kept_rows,
 )
-from mmrobust.ops.attention_diversification_kernels import first_of_two_runs
+from mmrobust.ops.attention_diversification_kernels import gradients_made
 from mmrobust.ops.contiguous_gradient import contiguous_gradient
 from mmrobust.ops.token_pooling import (
     dilated_windows,
@@ -29,7 +29,7 @@ __all__ = [
     'contiguous_gradient',
     'dilated_windows',
     'diversified_attention',
-    'first_of_two_runs',
+    'gradients_made',
     'kept_rows',
     'kernel_windows',
     'weighted_avg_pool',

@@ -6,7 +6,7 @@ kept until the backward pass is as large as query and key. Differs from an opera
 (:mod:`mmrobust.ops.attention_sums`), whose map is never whole and costs as much the second time anyway.
 
 Activation checkpointing runs a layer forward twice, and keeps for gradients what the second run finds. In the first
-one, inside :func:`first_of_two_runs`, they are not made; under ``torch.compile``, which does not know of it, they are.
+one, where :func:`gradients_made` says no, they are not made; under ``torch.compile``, which does not ask, they are.
 
 For PyTorch it is one operator: eager mode, ``torch.compile``, autocast, activation checkpointing and data-parallel
 training see its name, its shapes and its gradient. Where the kernels cannot be compiled, blocks of rows take over.
@@ -27,20 +27,21 @@ from mmrobust.ops.attention_sums import Sums
 from mmrobust.ops.attention_sums_blocks import Kept
 
 _MAX_HEAD_DIM = 128  # of the kernels
-_FIRST_OF_TWO = ContextVar('_FIRST_OF_TWO', default=False)
+_MADE = ContextVar('_MADE', default=True)
 
 
 @contextmanager
-def first_of_two_runs() -> Iterator[None]:
-    """Within it gradients are not made: for a run that activation checkpointing repeats before it takes any.
+def gradients_made(made: bool) -> Iterator[None]:
+    """Whether gradients are made within it: not in a run that activation checkpointing repeats before it takes any.
 
-    Memory for them is there, because checkpointing compares the shapes of what both runs keep, with any numbers in it.
+    What is kept then has their shapes, which checkpointing compares with those of the later run, and is NaN: training
+    would stop if anything used it.
     """
-    token = _FIRST_OF_TWO.set(True)
+    token = _MADE.set(made)
     try:
         yield
     finally:
-        _FIRST_OF_TWO.reset(token)
+        _MADE.reset(token)
 
 
 def fit(attention: Attention) -> bool:
@@ -71,9 +72,11 @@ def diversification(attention: Attention, lse: Tensor | None, threshold: float, 
     query, key = attention.query, attention.key
     if lse is None:
         lse = torch.ops.mmrobust.log_sum_exp(query.detach(), key.detach())
-    with_gradients = torch.is_grad_enabled() and (query.requires_grad or key.requires_grad)
-    filled = torch.compiler.is_compiling() or not _FIRST_OF_TWO.get()
-    options = threshold, mode, per_head, with_gradients, filled
+    if not torch.is_grad_enabled() or not (query.requires_grad or key.requires_grad):
+        gradients = 'none'
+    else:
+        gradients = 'made' if torch.compiler.is_compiling() or _MADE.get() else 'later'
+    options = threshold, mode, per_head, gradients
     return torch.ops.mmrobust.attention_diversification(query, key, lse, *options)[0]
 
 
@@ -131,42 +134,34 @@ def _(query: Tensor, key: Tensor) -> Tensor:
 
 @torch.library.custom_op('mmrobust::attention_diversification', mutates_args=())
 def _attention_diversification(
-    query: Tensor,
-    key: Tensor,
-    lse: Tensor,
-    threshold: float,
-    mode: str,
-    per_head: bool,
-    with_gradients: bool,
-    filled: bool,
+    query: Tensor, key: Tensor, lse: Tensor, threshold: float, mode: str, per_head: bool, gradients: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss, and its gradients of query and key: empty without ``with_gradients``, any numbers if not ``filled``."""
+    """The loss, and its gradients of query and key: ``'made'``, NaN for ``'later'``, or empty for ``'none'``."""
 
     def by_kernels() -> tuple[Tensor, ...]:
         from mmrobust.ops import attention_diversification_triton
 
         operands = [one if one.stride(-1) == 1 else one.contiguous() for one in (query, key)]
-        grads = [_grad_like(one) for one in operands] if with_gradients else None
-        written = grads if filled else None
-        loss = attention_diversification_triton.diversification(*operands, lse, threshold, mode, per_head, written)
-        return loss, *(grads or _no_grads(query))
+        grads = [_grad_like(one) for one in operands] if gradients == 'made' else None
+        loss = attention_diversification_triton.diversification(*operands, lse, threshold, mode, per_head, grads)
+        return loss, *(grads or ())
 
     def in_blocks() -> tuple[Tensor, ...]:
         attention, official = Attention(query.float(), key.float()), mode == 'official'
         kept = Kept(threshold, None, official, official, per_head, None)
         _, *sums = attention_sums_blocks.forward(attention, None, kept)
         loss, *grads_of_sums = _loss_of_sums(Sums(*sums), threshold, mode)
-        if not with_gradients:
-            return loss, *_no_grads(query)
-        if not filled:
-            return loss, _grad_like(query), _grad_like(key)
+        if gradients != 'made':
+            return (loss,)
         return loss, *attention_sums_blocks.backward(attention, None, kept, None, *grads_of_sums)[:2]
 
     loss, *grads = kernels.run_or(by_kernels, in_blocks)
+    if gradients == 'none':
+        return loss, *_no_grads(query)
+    if gradients == 'later':
+        return loss, *(_grad_like(one).fill_(float('nan')) for one in (query, key))
     # in the memory layout that the compiler expects
-    return loss, *(
-        [_as(like, grad) for like, grad in zip((query, key), grads, strict=True)] if with_gradients else grads
-    )
+    return loss, *(_as(like, grad) for like, grad in zip((query, key), grads, strict=True))
 
 
 def _loss_of_sums(sums: Sums, threshold: float, mode: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -202,8 +197,8 @@ def _as(x: Tensor, grad: Tensor) -> Tensor:
 
 
 @_attention_diversification.register_fake
-def _(query, key, lse, threshold, mode, per_head, with_gradients, filled):
-    grads = [_grad_like(one) for one in (query, key)] if with_gradients else _no_grads(query)
+def _(query, key, lse, threshold, mode, per_head, gradients):
+    grads = _no_grads(query) if gradients == 'none' else [_grad_like(one) for one in (query, key)]
     return query.new_empty((), dtype=torch.float32), *grads
 
 
@@ -219,7 +214,7 @@ def _backward(ctx, grad_loss: Tensor, *_) -> tuple[Tensor | None, ...]:
         # it would miss, silently, how the gradients depend on the inputs
         raise RuntimeError('ADL has no second derivative, but one was asked for with create_graph=True')
     grads = ((grad_loss * grad).to(ctx.dtype) for grad in ctx.saved_tensors)
-    return *grads, None, None, None, None, None, None
+    return *grads, None, None, None, None, None
 
 
 _attention_diversification.register_autograd(_backward, setup_context=_setup_context)

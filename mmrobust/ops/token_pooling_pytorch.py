@@ -24,7 +24,7 @@ Windows = Sequence[tuple[int, ...]]
 
 
 class Form(NamedTuple):
-    """One way to compute it.
+    """One way to pool.
 
     Attributes:
         pool: ``pool(x, shares, windows, dtype)``, the sum over branches of ``share_k * sum of x over window_k``. ``x``

@@ -182,6 +182,22 @@ def test_checkpointing_makes_the_gradients_once(interpreter):
     assert checkpointed[-1].tolist() == [0, 1] and plain[-1].tolist() == [1, 1]
 
 
+def _kept_of_the_first_run(query, key):
+    from mmrobust.ops import gradients_made
+
+    kept = []
+    with gradients_made(False), torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+        attention_diversification(Attention(query.requires_grad_(), key.requires_grad_()))
+    return [tensor.detach() for tensor in kept]
+
+
+def test_what_the_first_run_keeps_cannot_pass_for_gradients(interpreter):
+    query, key = _view()
+    kept = interpreter(_kept_of_the_first_run, query, key)
+    assert [tensor.shape for tensor in kept] == [query.shape, key.shape]
+    assert all(tensor.isnan().all() for tensor in kept)
+
+
 def _second_derivative():
     query, key = (tensor.requires_grad_() for tensor in _view())
     torch.autograd.grad(attention_diversification(Attention(query, key)), query, create_graph=True)
@@ -276,9 +292,7 @@ def test_compiles(compiled, num_tokens, dim, dtype, mode, per_head):
 
     query, key = (tensor.to(dtype).to('meta') for tensor in _view(2, 2, num_tokens, num_tokens, dim))
     lse = attention_diversification_triton.log_sum_exp(query, key)
-    attention_diversification_kernels._attention_diversification._init_fn(
-        query, key, lse, 0.1, mode, per_head, True, True
-    )
+    attention_diversification_kernels._attention_diversification._init_fn(query, key, lse, 0.1, mode, per_head, 'made')
     names, found = zip(*compiled, strict=True)
     kernels_of_adl = {'_log_sum_exp', '_mean_maps', '_column_sums', '_losses', '_grad_maps', '_grad_query', '_grad_key'}
     assert {*names} == kernels_of_adl

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from mmrobust.ops import first_of_two_runs
+from mmrobust.ops import gradients_made
 
 
 def recompute(
@@ -32,20 +32,21 @@ def recompute(
     if not torch.is_grad_enabled() or torch.jit.is_tracing():  # a trace keeps its own activations
         return function(*args, **kwargs)
     run = function
-    # the compiler needs no context: it stores what batch norms found in the first run only, and sees each operator once
+    # the compiler needs no context: it stores what batch norms found in the first run only
     if not torch.compiler.is_compiling():
         runs = count()
 
         def run(*args: Any, **kwargs: Any) -> Any:
             # a context for each run: with retain_graph there are several backward passes
-            with _of_later_run(norms) if next(runs) else first_of_two_runs():
+            later = next(runs) > 0
+            with gradients_made(later), _running_statistics_kept(norms if later else None):
                 return function(*args, **kwargs)
 
     return checkpoint(run, *args, use_reentrant=False, preserve_rng_state=random, **kwargs)
 
 
 @contextmanager
-def _of_later_run(module: nn.Module | None) -> Iterator[None]:
+def _running_statistics_kept(module: nn.Module | None) -> Iterator[None]:
     """Batch norms within normalise by the batch as before, and do not count it."""
     modules = () if module is None else module.modules()
     norms = [one for one in modules if isinstance(one, _BatchNorm) and one.training]

@@ -1,4 +1,4 @@
-"""What is here: the versions that are installed, the device, and the data sets below a folder."""
+"""Inventory: the versions that are installed, the device, and the data sets below a folder."""
 
 import json
 import os
